@@ -1,0 +1,1 @@
+"""The BetterAI engine: sessions, streams, providers and plugins behind one server."""

@@ -1,0 +1,121 @@
+"""What a client may ask for: commands that start a stream, and commands that are answered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from engine.api.data import Write
+from engine.api.events import Event
+from engine.api.identity import Principal
+from engine.api.streams import Ending, OnDisconnect, StreamReader, Writer
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+
+class Body(BaseModel):
+    """Root of the bodies that clients send: unknown fields and wrong types are refused, nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Request(Generic[BodyT]):
+    """A validated command. `stream` is the id of the stream that it will start, or of the one it is about."""
+
+    principal: Principal
+    body: BodyT
+    stream: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """What a turn leaves behind: rows for its end commit, and the event that follows the commit."""
+
+    rows: Sequence[Write] = ()
+    event: Event | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Serve:
+    """A turn that is ready to run.
+
+    `serve` writes the stream; whatever it raises becomes the terminal event. `rows` are committed with the turn's own at
+    accept, `closing` gives those of its end (called once, however the turn ended). `released` is called once when the
+    end is committed or the stream is over, whichever is first, and also when the turn never started.
+    """
+
+    serve: Callable[[Writer], Awaitable[None]]
+    rows: Sequence[Write] = ()
+    closing: Callable[[Ending], Closing] | None = None
+    released: Callable[[], None] | None = None
+    model: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Plain data for `Command.recover` and listeners, kept in the turn's row."""
+    keep: bool = True
+    """False keeps no content: the turn's row has its usage and cost, and no words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A turn whose process died: what its row still knows."""
+
+    stream: str
+    principal: str
+    detail: Mapping[str, Any]
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command(Generic[BodyT]):
+    """A command that starts a stream.
+
+    `prepare` runs before `accepted`: what it raises is `rejected` (over HTTP a 4xx), and no stream exists. `recover`
+    gives the rows with which a turn is closed whose process died. `example` is a whole frame for the docs.
+    """
+
+    name: str
+    body: type[BodyT]
+    prepare: Callable[[Request[BodyT]], Awaitable[Serve]]
+    recover: Callable[[Lost], Sequence[Write]] | None = None
+    scope: str = "chat"
+    summary: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[BodyT]):
+    """A command that is answered at once: `handle` returns further fields of `accepted`."""
+
+    name: str
+    body: type[BodyT]
+    handle: Callable[[Request[BodyT]], Awaitable[Mapping[str, Any] | None]]
+    scope: str = "chat"
+    summary: str = ""
+    example: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Commands(Protocol):
+    """The command table, as a feature sees it: other dialects start turns through it, in process."""
+
+    async def start(
+        self,
+        principal: Principal,
+        command: str,
+        body: Mapping[str, Any] | BaseModel,
+        *,
+        key: str | None = None,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> StreamReader:
+        """Start the command's stream and watch it from its first event.
+
+        Raises what the client would see as `rejected`. The same `key` and body answer the same stream.
+        """
+        ...
+
+    async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Run a command that is answered at once."""
+        ...

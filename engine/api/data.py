@@ -1,0 +1,55 @@
+"""How a plugin owns tables and hands rows to be written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from sqlalchemy import MetaData, Table
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One row to insert, change or remove; executed in the order given, in one transaction with its group.
+
+    `values` are the columns to set. `where` are equalities that choose rows to update or delete; for an upsert they are
+    the columns of the unique key, which stand in `values` too.
+    """
+
+    table: Table
+    kind: Literal["insert", "update", "delete", "upsert"]
+    values: Mapping[str, Any]
+    where: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The tables of one plugin: their metadata and the folder with their one linear Alembic history."""
+
+    metadata: MetaData
+    migrations: Path
+    database: str = "default"
+
+
+class Database(Protocol):
+    """One database: reads see committed rows, writes go through the group-commit writer."""
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `mysql`."""
+        ...
+
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A connection for SELECTs, given back at the end of the block."""
+        ...
+
+    def submit(self, writes: Sequence[Write]) -> asyncio.Future[None]:
+        """Queue the rows as one transaction and return at once; the future is done when they are committed."""
+        ...

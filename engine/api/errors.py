@@ -1,0 +1,324 @@
+"""Errors that reach a client: each is named for its condition and carries a stable code."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An error as it stands in `rejected`, in `stream.ended` and in problem+json."""
+
+    code: str
+    message: str
+    field: str | None = None
+    retryable: bool = msgspec.field(default=False)
+    retry_after: float | None = None
+
+
+class EngineError(Exception):
+    """Root of every error that the engine or a plugin shows to a client.
+
+    `message` is a sentence for the person who gets it: what was wrong and what would be right, never a secret.
+    `code`, `status` (HTTP) and `retryable` belong to the class; `field` names the key at fault; `retry_after` is in seconds.
+    """
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        retry_after: float | None = None,
+        retryable: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.retry_after = retry_after
+        if retryable is not None:
+            self.retryable = retryable
+
+    def body(self) -> ErrorBody:
+        """The error in the form in which it goes over the wire."""
+        return ErrorBody(
+            code=self.code,
+            message=self.message,
+            field=self.field,
+            retryable=self.retryable,
+            retry_after=self.retry_after,
+        )
+
+
+class Internal(EngineError):
+    """Raised when the engine or a plugin failed in a way that it did not foresee; the log has the cause."""
+
+
+# What the client sent
+
+
+class InvalidFrame(EngineError):
+    """Raised when a frame is no JSON object, no valid UTF-8, or of a kind that is not due here."""
+
+    code = "invalid_frame"
+    status = 400
+
+
+class FrameTooLarge(EngineError):
+    """Raised when a frame or a body is longer than the configured bound."""
+
+    code = "too_large"
+    status = 413
+
+
+class InvalidRequest(EngineError):
+    """Raised when a field is missing, unknown, of the wrong type or out of range."""
+
+    code = "invalid_request"
+    status = 400
+
+
+class UnsupportedParameter(EngineError):
+    """Raised when the model that was asked for cannot do what a field demands."""
+
+    code = "unsupported_parameter"
+    status = 400
+
+
+class UnsupportedMedia(EngineError):
+    """Raised when a body or an attachment is of a type that is not taken here."""
+
+    code = "unsupported_media"
+    status = 415
+
+
+class UnknownCommand(EngineError):
+    """Raised when no plugin answers a command of this name."""
+
+    code = "unknown_command"
+    status = 404
+
+
+class NotFound(EngineError):
+    """Raised when there is nothing under this address or id."""
+
+    code = "not_found"
+    status = 404
+
+
+class MethodNotAllowed(EngineError):
+    """Raised when the address exists but not for this HTTP method."""
+
+    code = "method_not_allowed"
+    status = 405
+
+
+class FeatureDisabled(EngineError):
+    """Raised when the plugin that answers this name is installed or known, but off."""
+
+    code = "feature_disabled"
+    status = 404
+
+
+class Conflict(EngineError):
+    """Raised when another turn of the same conversation still runs."""
+
+    code = "conflict"
+    status = 409
+    retryable = True
+
+
+class IdempotencyConflict(EngineError):
+    """Raised when a key comes again with another body."""
+
+    code = "idempotency_conflict"
+    status = 409
+
+
+# Who asks
+
+
+class Unauthenticated(EngineError):
+    """Raised when a credential is missing, unknown or revoked."""
+
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(EngineError):
+    """Raised when the caller is known but may not do this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class LimitExceeded(EngineError):
+    """Raised when a configured limit of the session or principal is reached."""
+
+    code = "limit_exceeded"
+    status = 429
+    retryable = True
+
+
+# Streams
+
+
+class StreamNotFound(EngineError):
+    """Raised for a stream id that is unknown or belongs to somebody else; the two look alike on purpose."""
+
+    code = "stream_not_found"
+    status = 404
+
+
+class StreamExpired(EngineError):
+    """Raised when the events that were asked for are no longer held and no record of the turn is left."""
+
+    code = "stream_expired"
+    status = 410
+
+
+class SlowConsumer(EngineError):
+    """A reader fell off the tail of a stream's log; it may resume after the last number it saw."""
+
+    code = "slow_consumer"
+    status = 409
+    retryable = True
+
+
+class NotOwner(EngineError):
+    """Raised when something writes to a stream without holding its current token."""
+
+    code = "not_owner"
+    status = 409
+
+
+class StreamOver(EngineError):
+    """Raised when the owner of a stream writes after its terminal event."""
+
+    code = "stream_over"
+    status = 409
+
+
+class LogUnavailable(EngineError):
+    """The stream's log could not take its events any more."""
+
+    code = "log_unavailable"
+    status = 503
+    retryable = True
+
+
+class OwnerLost(EngineError):
+    """The process that ran the turn died; what was checkpointed is kept."""
+
+    code = "owner_lost"
+    status = 503
+    retryable = True
+
+
+class Cancelled(EngineError):
+    """The turn was stopped before it could answer."""
+
+    code = "cancelled"
+    status = 409
+
+
+class ShuttingDown(EngineError):
+    """The server drains: it takes no new work and asks clients to come back elsewhere."""
+
+    code = "shutting_down"
+    status = 503
+    retryable = True
+
+
+class Overloaded(EngineError):
+    """A bounded queue of the server is full."""
+
+    code = "overloaded"
+    status = 503
+    retryable = True
+
+
+class DatabaseUnavailable(EngineError):
+    """The database refused or did not answer in time."""
+
+    code = "database_unavailable"
+    status = 503
+    retryable = True
+
+
+# Models and their providers
+
+
+class ModelNotFound(EngineError):
+    """Raised when no catalogue entry, alias or vendor prefix fits the model's name."""
+
+    code = "model_not_found"
+    status = 404
+
+
+class ModelUnavailable(EngineError):
+    """Raised when the model is known but its provider is off, unconfigured or cannot start."""
+
+    code = "model_unavailable"
+    status = 503
+
+
+class ModelRetired(EngineError):
+    """Raised when the vendor has closed the model; the message names its successor."""
+
+    code = "model_retired"
+    status = 410
+
+
+class ContextTooLong(EngineError):
+    """Raised when the input does not fit the model's context window."""
+
+    code = "context_too_long"
+    status = 400
+
+
+class ProviderError(EngineError):
+    """The vendor answered with an error or broke its protocol."""
+
+    code = "provider_error"
+    status = 502
+
+
+class ProviderUnavailable(ProviderError):
+    """The vendor could not be reached, is overloaded, or cut the answer off."""
+
+    code = "provider_unavailable"
+    retryable = True
+
+
+class ProviderRefused(ProviderError):
+    """The vendor refused our credential or our right to this model."""
+
+    code = "provider_refused"
+
+
+class ProviderRateLimited(ProviderError):
+    """The vendor's rate limit or quota is used up."""
+
+    code = "provider_rate_limited"
+    status = 429
+    retryable = True
+
+
+class ProviderTimeout(ProviderError):
+    """The vendor did not answer within the configured deadline."""
+
+    code = "provider_timeout"
+    status = 504
+    retryable = True
+
+
+class ToolFailed(EngineError):
+    """A tool raised, timed out or answered nonsense; the model is told so."""
+
+    code = "tool_failed"
+    status = 500

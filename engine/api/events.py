@@ -1,0 +1,189 @@
+"""The events of a stream, as they go over the wire: few types, frozen, one spelling each."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from engine.api.errors import ErrorBody
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Tokens of a turn. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` part of `output_tokens`.
+
+    `estimated` is true where the vendor gave no figures, as after a cancel or a kill.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    estimated: bool = False
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            input_tokens=self.input_tokens + other.input_tokens,
+            output_tokens=self.output_tokens + other.output_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+            estimated=self.estimated or other.estimated,
+        )
+
+
+class Cost(msgspec.Struct, frozen=True, kw_only=True):
+    """Money as an exact decimal in a string."""
+
+    amount: str
+    currency: str = "USD"
+
+
+Status = Literal["completed", "failed", "cancelled"]
+Reason = Literal[
+    "done",
+    "provider_error",
+    "internal",
+    "client_cancel",
+    "disconnect",
+    "shutdown",
+    "owner_lost",
+    "log_unavailable",
+]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+    """Root of the numbered events; `type` on the wire is the tag of the class."""
+
+
+class StreamStarted(Event, frozen=True, tag="stream.started", kw_only=True):
+    """First event of every stream; `model` is the name that was asked for."""
+
+    model: str | None = None
+
+
+class TextDelta(Event, frozen=True, tag="text.delta"):
+    """A piece of the answer. `choice` counts from 0 where `n` answers were asked for."""
+
+    text: str
+    choice: int = 0
+    logprobs: list[dict[str, Any]] | None = None
+
+
+class ReasoningDelta(Event, frozen=True, tag="reasoning.delta"):
+    """A piece of what the model thinks before it answers."""
+
+    text: str
+
+
+class ToolCall(Event, frozen=True, tag="tool.call", kw_only=True):
+    """The model calls a tool. `arguments` is a JSON text; `client` says that the client is to answer with `tool.result`."""
+
+    call_id: str
+    name: str
+    arguments: str
+    client: bool = False
+    choice: int = 0
+    signature: str | None = None
+
+
+class ToolResult(Event, frozen=True, tag="tool.result", kw_only=True):
+    """What a tool answered. `output` is what the model is told."""
+
+    call_id: str
+    name: str
+    output: str
+    error: ErrorBody | None = None
+
+
+class Citation(Event, frozen=True, tag="citation", kw_only=True):
+    """A source that the answer leans on; `start` and `end` count characters of the answer where the vendor says them."""
+
+    url: str
+    title: str | None = None
+    text: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class StatusChanged(Event, frozen=True, tag="status", kw_only=True):
+    """Something a person who waits would like to know: `stage` is a stable word, `detail` a sentence."""
+
+    stage: str
+    detail: str | None = None
+
+
+class LaneStarted(Event, frozen=True, tag="lane.started", kw_only=True):
+    """A lent lane opens; binary frames with lane number `number` belong to it. `rate` is in samples a second."""
+
+    lane: str
+    number: int
+    format: str | None = None
+    rate: int | None = None
+
+
+class LaneEnded(Event, frozen=True, tag="lane.ended", kw_only=True):
+    """A lent lane is over; a failed lane does not fail its stream."""
+
+    lane: str
+    status: Status = "completed"
+    error: ErrorBody | None = None
+
+
+class Gap(Event, frozen=True, tag="gap", kw_only=True):
+    """The numbers `from` to `to` of a lane were dropped on purpose, as old audio is."""
+
+    lane: str
+    first: int = msgspec.field(name="from")
+    last: int = msgspec.field(name="to")
+
+
+class Audio(Event, frozen=True, tag="audio", kw_only=True):
+    """Audio of a lane; goes over the wire as a binary frame. `at` is media time in milliseconds."""
+
+    lane: str
+    data: bytes
+    at: int = 0
+
+
+class MessageSaved(Event, frozen=True, tag="message.saved", kw_only=True):
+    """The answer stands in the conversation's history."""
+
+    conversation: str
+    message: str
+
+
+class StreamEnded(Event, frozen=True, tag="stream.ended", kw_only=True):
+    """Last event of every stream, exactly once, however it ended.
+
+    `model` is the model that answered. `saved` says whether the turn's record was committed.
+    `extra` carries fields of the vendor's answer that the engine does not use.
+    """
+
+    status: Status
+    reason: Reason
+    finish_reason: FinishReason | None = None
+    error: ErrorBody | None = None
+    model: str | None = None
+    usage: Usage | None = None
+    cost: Cost | None = None
+    saved: bool | None = None
+    extra: dict[str, Any] | None = None
+
+
+EVENTS: tuple[type[Event], ...] = (
+    StreamStarted,
+    TextDelta,
+    ReasoningDelta,
+    ToolCall,
+    ToolResult,
+    Citation,
+    StatusChanged,
+    LaneStarted,
+    LaneEnded,
+    Gap,
+    Audio,
+    MessageSaved,
+    StreamEnded,
+)
+"""Every numbered event, in the order in which a reader may meet it."""

@@ -1,0 +1,162 @@
+"""What a provider is, what the catalogue knows of a model, and how a feature asks for one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import ClassVar, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from engine.api.chat import ChatDelta, ChatDeltas, ChatRequest
+from engine.api.streams import Writer
+
+ProviderRole: TypeAlias = Literal[
+    "chat",
+    "realtime",
+    "transcription",
+    "speech",
+    "image",
+    "video",
+    "embedding",
+    "rerank",
+    "web_search",
+    "object_store",
+    "vector_store",
+]
+
+
+class Provider(Protocol):
+    """Root of every role: a name, and the reason why it cannot serve, if there is one."""
+
+    role: ClassVar[ProviderRole]
+
+    @property
+    def name(self) -> str:
+        """Vendor prefix in `vendor/model`, unique within the role."""
+        ...
+
+    @property
+    def unavailable(self) -> str | None:
+        """A sentence for the operator that says what is missing (a key, an extra), or None when it can serve."""
+        ...
+
+
+class ChatProvider(Provider, Protocol):
+    """Turns a request into a stream of deltas."""
+
+    role: ClassVar[ProviderRole] = "chat"
+
+    def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+        """Ask the model and yield its answer: one delta at a time, or lists of what one read brought.
+
+        Text is yielded as it comes. Each choice ends with a `Finish`; `Usage` comes once, at the end. Failure is an
+        `EngineError` of the provider family. Cancelling the task or closing the iterator closes the connection to the vendor.
+        Status deltas of stage `loading` hold the first-event deadline.
+        """
+        ...
+
+
+class Price(msgspec.Struct, frozen=True, kw_only=True):
+    """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output."""
+
+    input: Decimal = Decimal(0)
+    output: Decimal = Decimal(0)
+    cached_input: Decimal | None = None
+    reasoning: Decimal | None = None
+
+
+class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the catalogue. `context` and `max_output` are in tokens.
+
+    `model` is the vendor's name where it differs from `id`. `capabilities` are words: images, audio, files, tools,
+    reasoning, json_schema, web_search, logprobs.
+    """
+
+    id: str
+    provider: str
+    role: ProviderRole = "chat"
+    model: str | None = None
+    aliases: tuple[str, ...] = ()
+    context: int | None = None
+    max_output: int | None = None
+    capabilities: frozenset[str] = frozenset()
+    price: Price | None = None
+    retires_on: date | None = None
+    successor: str | None = None
+    description: str = ""
+
+    @property
+    def vendor_model(self) -> str:
+        """The name that goes to the vendor."""
+        return self.model or self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One link of a chain: a provider, the vendor's model name, and what the catalogue knows of it.
+
+    `checked` is false behind an address that is not the vendor's own: there the catalogue's capabilities, context and
+    retirement say nothing about the model that answers.
+    """
+
+    provider: Provider
+    model: str
+    info: ModelInfo | None = None
+    checked: bool = True
+
+    @property
+    def name(self) -> str:
+        """`provider/model`, as clients are told which model answered."""
+        return self.model if self.provider.name == self.model else f"{self.provider.name}/{self.model}"
+
+    def can(self, capability: str) -> bool:
+        """False only where the catalogue knows that the model lacks the capability."""
+        return not self.checked or self.info is None or capability in self.info.capabilities
+
+
+class ChatChain(Protocol):
+    """An ordered choice of targets for one model name, with the engine's resilience around each call."""
+
+    @property
+    def targets(self) -> Sequence[Target]:
+        """The links of the chain, in the order in which they are tried."""
+        ...
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise `UnsupportedParameter` when the catalogue knows that the first target cannot do what is asked."""
+        ...
+
+    def stream(self, request: ChatRequest, stream: Writer) -> AsyncIterator[Sequence[ChatDelta]]:
+        """Call the first target that serves and yield its batches.
+
+        `request.model` is replaced by the target's. Retries and falls back only before the first delta; each such step
+        is a `status` event on `stream`. Usage and the answering model are metered on `stream`. Closing the iterator closes the
+        vendor's connection.
+        """
+        ...
+
+
+class Providers(Protocol):
+    """The registry, as a feature sees it."""
+
+    def chat(self, model: str | None) -> ChatChain:
+        """The chain for a model name; None is the configured default.
+
+        Raises `ModelNotFound`, `ModelRetired` or `ModelUnavailable`, each naming what would be right.
+        """
+        ...
+
+    def get(self, role: ProviderRole, name: str) -> Provider:
+        """The provider of this role and name, or `ModelUnavailable`."""
+        ...
+
+    def models(self, role: ProviderRole | None = None) -> Sequence[ModelInfo]:
+        """Catalogue entries whose provider is on and can serve."""
+        ...
+
+    def known(self) -> Mapping[str, ModelInfo]:
+        """Every entry of the catalogue by id."""
+        ...

@@ -1,0 +1,105 @@
+"""HTTP routes: typed by pydantic models, so that OpenAPI, validation and docs are one thing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from engine.api.errors import EngineError
+from engine.api.events import Event, StreamEnded
+from engine.api.identity import Principal
+from engine.api.streams import Said, StreamReader
+
+BodyT = TypeVar("BodyT", bound="BaseModel | None")
+QueryT = TypeVar("QueryT", bound="BaseModel | None")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest(Generic[BodyT, QueryT]):
+    """A validated request. `path` holds the address's parameters; header names are lower case."""
+
+    principal: Principal
+    body: BodyT
+    query: QueryT
+    path: Mapping[str, str]
+    headers: Mapping[str, str]
+    id: str
+    raw: bytes = b""
+
+    @property
+    def wants_events(self) -> bool:
+        """True when the caller accepts server-sent events by name; `*/*` does not ask for them."""
+        return "text/event-stream" in self.headers.get("accept", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer. `body` is a model, a msgspec struct, plain data for JSON, or bytes with `content_type`."""
+
+    body: Any = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+class Encoder(Protocol):
+    """Folds the events of one stream into the server-sent events of a dialect. One instance serves one answer."""
+
+    def encode(self, n: int, event: Event) -> bytes | None:
+        """The bytes to send for one event, or None for nothing. Called in order, once for each event."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """An answer as server-sent events, written as the stream goes on.
+
+    Without an `encoder` the events go out in the engine's own form. `hold` keeps back the status line until the first
+    delta or the end, so that a failure before it is an HTTP error. The caller's leaving closes `reader`.
+    """
+
+    reader: StreamReader
+    encoder: Encoder | None = None
+    hold: bool = False
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that waits for the end of the stream and is then made of it.
+
+    A stream that failed before it said anything is answered as an HTTP error; one that failed later by `build`.
+    """
+
+    reader: StreamReader
+    build: Callable[[Said, StreamEnded], Answer]
+
+
+Result = Answer | EventStream | WholeAnswer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """One address. `scope` is what the credential must grant; None means that anybody may ask.
+
+    `errors` renders an error in a dialect of its own; the default is problem+json (RFC 9457). `statuses` lists what
+    else may be answered, for OpenAPI.
+    """
+
+    method: str
+    path: str
+    handler: Callable[[HttpRequest[Any, Any]], Awaitable[Result]]
+    body: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    returns: type[BaseModel] | type | None = None
+    status: int = 200
+    scope: str | None = "chat"
+    summary: str = ""
+    tag: str = ""
+    events: bool = False
+    body_optional: bool = False
+    errors: Callable[[EngineError, str], Answer] | None = None
+    statuses: Mapping[int, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Pure formats: bytes in, values out; no input, no output, no clock."""
