@@ -1,0 +1,1 @@
+"""Tests of settings: where they come from, and what a wrong one is told."""
