@@ -1,0 +1,1 @@
+"""Databases: reads, the group-commit writer, and one migration history per owner of tables."""

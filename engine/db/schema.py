@@ -1,0 +1,58 @@
+"""The engine's own tables: turns, API keys and what must follow a write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, UniqueConstraint
+
+from engine.api.columns import Json, Key, UtcDateTime
+from engine.db.history import Migrations
+
+metadata = MetaData()
+
+turns = Table(
+    "turns",
+    metadata,
+    Column("stream", Key(40), primary_key=True),
+    Column("principal", Key(64), nullable=False),
+    Column("api_key", Key(64)),
+    Column("command", Key(64), nullable=False),
+    Column("key", Key(200)),
+    Column("body_hash", Key(64)),
+    Column("owner", Key(64), nullable=False),
+    Column("lease_until", UtcDateTime, nullable=False),
+    Column("status", Key(16), nullable=False),
+    Column("model", String(200)),
+    Column("n", BigInteger, nullable=False),
+    Column("keep", Boolean, nullable=False),
+    Column("detail", Json),
+    Column("said", Json),
+    Column("ended", Json),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost", Key(40)),
+    Column("currency", Key(3)),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    UniqueConstraint("principal", "key", name="uq_turns_principal_key"),
+    Index("ix_turns_principal_created", "principal", "created_at"),
+    Index("ix_turns_status_lease", "status", "lease_until"),
+)
+"""One row for every turn. `said` is the checkpoint while it runs and the whole at its end; `ended` is the terminal event."""
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Key(40), primary_key=True),
+    Column("principal", Key(64), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("digest", Key(64), nullable=False, unique=True),
+    Column("scopes", Json, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("revoked_at", UtcDateTime),
+    Index("ix_api_keys_principal", "principal"),
+)
+"""Keys as HMAC-SHA-256 digests; the secret itself is shown once and stored nowhere. `id` is its public prefix."""
+
+ENGINE_HISTORY = Migrations("engine", metadata, Path(__file__).parent / "engine_tables")

@@ -1,0 +1,137 @@
+"""The embedded database: one writing thread, a few readers that never wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+from engine.db.errors import DatabaseNotReady
+from engine.db.lock import ProcessLock
+
+T = TypeVar("T")
+
+READERS = 4
+
+# The writer retries by itself and must see its deadlines, so SQLite's own wait is short there.
+WRITER_WAIT_MS = 200
+READER_WAIT_MS = 5000
+
+_PASSING_CODES = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+
+
+class SqliteLink:
+    """An open SQLite file in WAL mode; made by `open_sqlite`."""
+
+    dialect = "sqlite"
+
+    def __init__(self, path: Path, lock: ProcessLock) -> None:
+        self._lock = lock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"sqlite-{path.stem}")
+        self._writing = create_engine(
+            URL.create("sqlite+pysqlite", database=str(path)),
+            pool_size=1,
+            max_overflow=0,
+            hide_parameters=True,
+        )
+        event.listen(self._writing, "connect", _prepare_writer)
+        event.listen(self._writing, "begin", _begin_immediate)
+        self._reading = create_async_engine(
+            URL.create("sqlite+aiosqlite", database=str(path)),
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_size=READERS,
+            max_overflow=0,
+            hide_parameters=True,
+        )
+        event.listen(self._reading.sync_engine, "connect", _prepare_reader)
+
+    async def run(self, work: Callable[[Connection], T], *, limit: float | None = None) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        async with self._reading.connect() as connection:
+            yield connection
+
+    def passing(self, error: Exception) -> bool:
+        code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
+        # The low byte is the primary code, the rest says more about it.
+        return code is not None and code & 0xFF in _PASSING_CODES
+
+    async def close(self) -> None:
+        await self._reading.dispose()
+        # In the database's thread, so after the work that is under way there.
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._writing.dispose)
+        self._thread.shutdown()
+        self._lock.release()
+
+    def _run(self, work: Callable[[Connection], T]) -> T:
+        with self._writing.connect() as connection:
+            return work(connection)
+
+
+async def open_sqlite(path: Path, *, setting: str, exclusive: bool) -> SqliteLink:
+    """Open or create the file and its folder; `exclusive` keeps other processes out until it is closed."""
+    lock = ProcessLock(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if exclusive:
+            lock.acquire()
+    except OSError as error:
+        raise DatabaseNotReady(
+            f"{setting}: cannot use {path}: {error.strerror}. Name a file in a folder that this user may write.",
+            field=setting,
+        ) from None
+    link = SqliteLink(path, lock)
+    try:
+        await link.run(_touch)
+    except DBAPIError as error:
+        await link.close()
+        raise DatabaseNotReady(f"{setting}: cannot open {path}: {error.orig}.", field=setting) from None
+    except BaseException:
+        await link.close()
+        raise
+    return link
+
+
+def _touch(connection: Connection) -> None:
+    connection.exec_driver_sql("SELECT count(*) FROM sqlite_master")
+
+
+def _prepare_writer(connection: Any, record: object) -> None:
+    # The driver would begin transactions by its own rules and leave DDL out of them; ours begin in `_begin_immediate`.
+    connection.isolation_level = None
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", f"busy_timeout={WRITER_WAIT_MS}"):
+        connection.execute(f"PRAGMA {pragma}").close()
+
+
+def _prepare_reader(connection: Any, record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("query_only=ON", f"busy_timeout={READER_WAIT_MS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads first and writes later could not be upgraded while another writes, and would fail at once.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

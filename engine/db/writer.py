@@ -1,0 +1,180 @@
+"""Commits the rows of many callers together: one transaction at a time, the next as soon as the last is done."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.api.data import Write
+from engine.api.errors import DatabaseUnavailable
+from engine.db.attempt import Attempt
+from engine.db.errors import DatabaseOverloaded
+from engine.db.link import Link
+from engine.db.refusals import reason, refusal
+from engine.db.statements import Statements
+from engine.log import get_logger
+
+MAX_QUEUED_ROWS = 10_000
+MAX_FLUSH_ROWS = 100
+DEADLINE_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
+
+# The pause between two attempts doubles from the first to the last.
+FIRST_PAUSE_SECONDS = 0.02
+LAST_PAUSE_SECONDS = 1.0
+SHORTEST_ATTEMPT_SECONDS = 1.0
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class Submission:
+    """What one caller handed over; stands or falls as one."""
+
+    writes: Sequence[Write]
+    future: asyncio.Future[None]
+    expires: float
+    settled: bool = False
+
+
+class Writer:
+    """The one writer of a database.
+
+    Submissions are committed in the order in which they came; a group of them shares a transaction. One that breaks a
+    rule of its table fails alone. While the database cannot write (locked, full, gone) the writer tries again and
+    later submissions queue behind, each until its own deadline.
+    """
+
+    def __init__(self, link: Link, *, max_queued_rows: int = MAX_QUEUED_ROWS) -> None:
+        self._link = link
+        self._max_queued_rows = max_queued_rows
+        self._statements = Statements(link.dialect)
+        self._queue: deque[Submission] = deque()
+        self._in_flight: list[Submission] = []
+        self._rows = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+
+    @property
+    def queued_rows(self) -> int:
+        """Rows that are not yet committed, those under way included."""
+        return self._rows
+
+    def submit(self, writes: Sequence[Write], *, deadline: float = DEADLINE_SECONDS) -> asyncio.Future[None]:
+        """Queue rows as one atomic group and return at once; the future is done when they are committed.
+
+        It fails with RowConflict or RowRefused when these rows are at fault, with DatabaseOverloaded at once when too
+        many rows wait, and with DatabaseUnavailable when the database could not commit them within `deadline` seconds;
+        after a connection lost in mid-commit the rows may stand even then. Cancelling the future takes nothing back.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        if self._closing:
+            future.set_exception(DatabaseUnavailable("The database is being closed and takes no more rows."))
+        elif self._rows and self._rows + len(writes) > self._max_queued_rows:
+            future.set_exception(
+                DatabaseOverloaded(f"{self._rows} rows wait for the database, which is the limit; try again shortly.")
+            )
+        else:
+            self._rows += len(writes)
+            self._queue.append(Submission(writes, future, loop.time() + deadline))
+            if self._task is None:
+                self._task = loop.create_task(self._run(), name="database writer")
+        return future
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Wait until nothing is queued, for `timeout` seconds at most; tells whether that was reached."""
+        if self._task is not None:
+            await asyncio.wait([self._task], timeout=timeout)
+        return self._task is None
+
+    async def close(self, timeout: float = CLOSE_SECONDS) -> None:
+        """Take no more rows, commit what is queued, and after `timeout` seconds fail what is left."""
+        self._closing = True
+        if not await self.drain(timeout) and (task := self._task) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                self._in_flight = self._take()
+                await self._commit(self._in_flight)
+        finally:
+            # Nobody is left waiting, even when this task was cancelled or failed in a way that was not foreseen.
+            for submission in (*self._in_flight, *self._queue):
+                self._settle(
+                    submission, DatabaseUnavailable("The database was closed before these rows were committed.")
+                )
+            self._in_flight = []
+            self._queue.clear()
+            self._task = None
+
+    def _take(self) -> list[Submission]:
+        batch = [self._queue.popleft()]
+        rows = len(batch[0].writes)
+        while self._queue and rows + len(self._queue[0].writes) <= MAX_FLUSH_ROWS:
+            batch.append(self._queue.popleft())
+            rows += len(batch[-1].writes)
+        return batch
+
+    async def _commit(self, batch: Sequence[Submission]) -> None:
+        """Settle each submission of the batch: all in one transaction, or one by one when one of them is at fault."""
+        attempt = self._attempt(batch)
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            try:
+                await self._link.run(attempt, limit=self._limit(batch))
+            except Exception as error:
+                if not self._link.passing(error):
+                    return await self._find_guilty(batch, error, attempt.table)
+                if pause == FIRST_PAUSE_SECONDS:
+                    log.warning("database_write_failed", reason=reason(error), retrying=True)
+                batch = self._drop_expired(batch)
+                if not batch:
+                    return None
+                attempt = self._attempt(batch).after(attempt)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(2 * pause, LAST_PAUSE_SECONDS)
+            else:
+                for submission in batch:
+                    self._settle(submission)
+                return None
+
+    async def _find_guilty(self, batch: Sequence[Submission], error: Exception, table: str) -> None:
+        if len(batch) == 1:
+            return self._settle(batch[0], refusal(error, table))
+        for submission in batch:
+            await self._commit([submission])
+        return None
+
+    def _attempt(self, batch: Sequence[Submission]) -> Attempt:
+        return Attempt(self._statements, [submission.writes for submission in batch])
+
+    def _limit(self, batch: Sequence[Submission]) -> float:
+        left = min(submission.expires for submission in batch) - asyncio.get_running_loop().time()
+        return max(left, SHORTEST_ATTEMPT_SECONDS)
+
+    def _drop_expired(self, batch: Sequence[Submission]) -> list[Submission]:
+        """Fail what is past its deadline, here and in the queue; return what is left of the batch."""
+        now = asyncio.get_running_loop().time()
+        for submission in (*batch, *self._queue):
+            if submission.expires <= now:
+                self._settle(submission, DatabaseUnavailable("The database could not write the rows in time."))
+        self._queue = deque(submission for submission in self._queue if not submission.settled)
+        return [submission for submission in batch if not submission.settled]
+
+    def _settle(self, submission: Submission, error: Exception | None = None) -> None:
+        if submission.settled:
+            return
+        submission.settled = True
+        self._rows -= len(submission.writes)
+        if submission.future.done():  # whoever waited for it was cancelled
+            return
+        if error is None:
+            submission.future.set_result(None)
+        else:
+            submission.future.set_exception(error)

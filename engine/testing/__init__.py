@@ -1,0 +1,26 @@
+"""What tests of plugins are built from: scripted providers, a recording writer, virtual time.
+
+The contract that a chat provider must meet is in `engine.testing.conformance`, which needs pytest.
+"""
+
+from engine.testing.clock import VirtualTimeLoop, VirtualTimePolicy, virtual_time
+from engine.testing.providers import (
+    FailingProvider,
+    RecordingWriter,
+    ScriptedProvider,
+    SlowProvider,
+    answer,
+    ask,
+)
+
+__all__ = (
+    "FailingProvider",
+    "RecordingWriter",
+    "ScriptedProvider",
+    "SlowProvider",
+    "VirtualTimeLoop",
+    "VirtualTimePolicy",
+    "answer",
+    "ask",
+    "virtual_time",
+)
