@@ -1,0 +1,192 @@
+"""API keys: made, listed and revoked by the operator, checked for every caller."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Row, Select, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from engine.api.data import Database, Write
+from engine.api.errors import DatabaseUnavailable, InvalidRequest, NotFound, Unauthenticated
+from engine.api.identity import Principal
+from engine.auth.key_text import is_public_id, new_key, public_id
+from engine.auth.recent import Recent
+from engine.db.refusals import reason
+from engine.db.schema import api_keys
+from engine.log import get_logger
+
+log = get_logger(__name__)
+
+REMEMBERED = 10_000
+"""Verdicts kept in memory, of each kind."""
+
+ACCEPTED_SECONDS = 30.0
+"""For how long a key is taken without asking the database: so soon a revocation elsewhere takes effect."""
+
+REFUSED_SECONDS = 5.0
+
+# Lookups at a time. With fewer than the database has readers, a flood of wrong keys leaves some to everybody else.
+_LANES = 2
+
+_PRINCIPAL_LENGTH = 64
+_NAME_LENGTH = 200
+_SCOPE = re.compile(r"\*|[a-z][a-z0-9_.:-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """What may be shown of a key: everything but its secret. `id` stands in its text too."""
+
+    id: str
+    principal: str
+    name: str
+    scopes: tuple[str, ...]
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+class ApiKeys:
+    """The keys of one server, in its table `api_keys`, as HMAC-SHA-256 digests under `secret`.
+
+    Verdicts are remembered by digest, so no key stays in memory; `clock` counts seconds and never goes back.
+    """
+
+    def __init__(self, database: Database, secret: bytes, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._secret = secret
+        self._clock = clock
+        # Apart from each other, so that a flood of wrong keys does not push out the right ones.
+        self._accepted: Recent[str, Principal] = Recent(REMEMBERED, ACCEPTED_SECONDS, clock)
+        self._refused: Recent[str, bool] = Recent(REMEMBERED, REFUSED_SECONDS, clock)
+        self._lanes = tuple(asyncio.Lock() for _ in range(_LANES))
+
+    async def create(self, principal: str, name: str, scopes: Iterable[str] = ("*",)) -> tuple[str, KeyInfo]:
+        """Make a key that acts for `principal` and return its text, which cannot be had again.
+
+        Raises InvalidRequest with the field at fault.
+        """
+        granted = _checked_scopes(scopes)
+        _check_text("principal", principal, _PRINCIPAL_LENGTH, spaces=False)
+        _check_text("name", name, _NAME_LENGTH, spaces=True)
+        id, key = new_key()
+        info = KeyInfo(id, principal, name, granted, datetime.now(UTC))
+        values = {
+            "id": id,
+            "principal": principal,
+            "name": name,
+            "digest": self._digest(key),
+            "scopes": list(granted),
+            "created_at": info.created_at,
+        }
+        await self._database.submit([Write(api_keys, "insert", values)])
+        return key, info
+
+    async def list(self, principal: str | None = None) -> list[KeyInfo]:
+        """All keys, the revoked ones too, oldest first; those of one principal where one is named."""
+        query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
+        if principal is not None:
+            query = query.where(api_keys.c.principal == principal)
+        return [_info(row) for row in await self._rows(query)]
+
+    async def revoke(self, id: str) -> KeyInfo:
+        """Make a key void for good: in this process at once, in others within `ACCEPTED_SECONDS`.
+
+        `id` is its public id. Revoking twice keeps the first time. Raises NotFound.
+        """
+        row = await self._row(id) if is_public_id(id) else None
+        if row is None:
+            # Does not repeat the id: somebody may have put in the whole key.
+            raise NotFound("no API key has this id; `betterai keys list` shows the ids", field="id")
+        # In the key's lane, so that no lookup under way can put the old verdict back.
+        async with self._lane(row.digest):
+            try:
+                if row.revoked_at is None:
+                    now = {"revoked_at": datetime.now(UTC)}
+                    await self._database.submit([Write(api_keys, "update", now, {"id": id, "revoked_at": None})])
+            finally:
+                self._accepted.drop(row.digest)
+        return _info(await self._row(id) or row)
+
+    async def verify(self, key: str) -> Principal:
+        """Whom the key acts for.
+
+        Raises Unauthenticated, with one message for keys that are unknown, revoked or wrong, and DatabaseUnavailable
+        when it can be said neither from memory nor from the database.
+        """
+        id = public_id(key)
+        digest = self._digest(key)
+        principal = self._remembered(digest)
+        if principal is None:
+            async with self._lane(digest):
+                # The one before in this lane may have asked for the same key.
+                principal = self._remembered(digest) or await self._look_up(id, digest)
+        return principal
+
+    def _remembered(self, digest: str) -> Principal | None:
+        principal = self._accepted.get(digest)
+        if principal is None and self._refused.get(digest):
+            raise _not_accepted()
+        return principal
+
+    async def _look_up(self, id: str, digest: str) -> Principal:
+        asked_at = self._clock()
+        row = await self._row(id)
+        known = row is not None and hmac.compare_digest(row.digest.encode(), digest.encode())
+        if row is None or not known or row.revoked_at is not None:
+            self._refused.put(digest, True)
+            raise _not_accepted()
+        principal = Principal(row.principal, frozenset(row.scopes), row.id)
+        self._accepted.put(digest, principal, since=asked_at)
+        return principal
+
+    def _lane(self, digest: str) -> asyncio.Lock:
+        return self._lanes[hash(digest) % _LANES]
+
+    def _digest(self, key: str) -> str:
+        return hmac.digest(self._secret, key.encode(), "sha256").hex()
+
+    async def _row(self, id: str) -> Row[Any] | None:
+        rows = await self._rows(select(api_keys).where(api_keys.c.id == id))
+        return rows[0] if rows else None
+
+    async def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        try:
+            async with self._database.read() as connection:
+                rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+                return rows
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("api_keys_unreadable", reason=reason(error))
+            raise DatabaseUnavailable("API keys cannot be read at the moment; try again", retry_after=1.0) from None
+
+
+def _info(row: Row[Any]) -> KeyInfo:
+    return KeyInfo(row.id, row.principal, row.name, tuple(row.scopes), row.created_at, row.revoked_at)
+
+
+def _not_accepted() -> Unauthenticated:
+    return Unauthenticated("the API key is not accepted: it is unknown or was revoked")
+
+
+def _check_text(field: str, text: str, length: int, *, spaces: bool) -> None:
+    printable = text.isprintable() and text == text.strip() and (spaces or " " not in text)
+    if not printable or not 1 <= len(text) <= length:
+        kind = "printable characters" if spaces else "printable characters without spaces"
+        raise InvalidRequest(f"the {field} of a key has 1 to {length} {kind}", field=field)
+
+
+def _checked_scopes(scopes: Iterable[str]) -> tuple[str, ...]:
+    """In order and each once; a single text is refused, as its letters would pass for scopes."""
+    granted = () if isinstance(scopes, str) else tuple(sorted(set(scopes)))
+    if not granted or not all(_SCOPE.fullmatch(scope) for scope in granted):
+        raise InvalidRequest(
+            'scopes is a list of at least one name such as "chat", in lower case, or "*" for everything', field="scopes"
+        )
+    return granted
