@@ -1,0 +1,1 @@
+"""The token-owned event bus: streams are append-only logs, readers are cursors into them."""

@@ -1,0 +1,106 @@
+"""All streams of this process: opened, found, ended, and forgotten in time."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+
+from engine.api.errors import StreamNotFound
+from engine.api.events import Event, StreamEnded
+from engine.api.identity import Principal
+from engine.bus.log import Log, MemoryLog
+from engine.bus.stream import Stream, Token
+
+
+def new_stream_id() -> str:
+    """An id that nobody can guess: 96 random bits."""
+    return f"s_{os.urandom(12).hex()}"
+
+
+class Bus:
+    """Streams by id. Ended ones stay for `keep` seconds and share `memory` bytes, the oldest leaving first.
+
+    `stream_bytes` bounds what a live stream holds. `clock` counts seconds and never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Callable[[], float],
+        stream_bytes: int = 1 << 20,
+        memory: int = 16 << 20,
+        keep: float = 300.0,
+        log: Callable[[int], Log] = MemoryLog,
+    ) -> None:
+        self._clock = clock
+        self._stream_bytes = stream_bytes
+        self._memory = memory
+        self._keep = keep
+        self._log = log
+        self._number = 0
+        self._live: dict[str, Stream] = {}
+        self._ended: OrderedDict[str, tuple[Stream, float]] = OrderedDict()
+        self._ended_bytes = 0
+
+    def open(self, principal: Principal, kind: str, id: str | None = None) -> Token:
+        """Open a stream and give the right to write it."""
+        self._number = self._number % 0xFFFFFFFF + 1
+        stream = Stream(
+            id or new_stream_id(), self._number, principal, kind, self._log(self._stream_bytes), self._clock()
+        )
+        self._live[stream.id] = stream
+        return stream.grant()
+
+    def publish(self, token: Token, event: Event) -> int:
+        """Write one event with the current token; gives its number."""
+        return token.stream.publish(token, event)
+
+    def handover(self, token: Token) -> Token:
+        """Pass the right on: the old token is dead at this instant."""
+        token.stream.owned(token)
+        return token.stream.grant()
+
+    def end(self, token: Token, event: StreamEnded) -> int:
+        """Write the terminal event; the stream stays readable until its memory or its time is up."""
+        stream = token.stream
+        n = stream.end(token, event)
+        del self._live[stream.id]
+        self._ended[stream.id] = stream, self._clock() + self._keep
+        self._ended_bytes += stream.log.size
+        self.sweep()
+        return n
+
+    def find(self, id: str, principal: Principal) -> Stream:
+        """The stream of this id, if it is the caller's. Unknown and foreign ids look alike: `StreamNotFound`."""
+        stream = self._live.get(id)
+        if stream is None:
+            self.sweep()
+            held = self._ended.get(id)
+            stream = held[0] if held else None
+        if stream is None or stream.principal.id != principal.id:
+            raise StreamNotFound(f"there is no stream {id!r}")
+        return stream
+
+    def running(self, principal: Principal | None = None) -> Iterator[Stream]:
+        """Streams that have not ended, oldest first: one caller's, or all."""
+        return (s for s in self._live.values() if principal is None or s.principal.id == principal.id)
+
+    def now(self) -> float:
+        """Seconds on the clock of `Stream.started`."""
+        return self._clock()
+
+    def sweep(self) -> None:
+        """Forget ended streams whose time is up or which no longer fit into memory."""
+        now = self._clock()
+        while self._ended:
+            id, (stream, until) = next(iter(self._ended.items()))
+            if until > now and self._ended_bytes <= self._memory:
+                return
+            del self._ended[id]
+            self._ended_bytes -= stream.log.size
+
+    @property
+    def held(self) -> tuple[int, int, int]:
+        """Live streams, ended streams still held, and the bytes of the latter."""
+        return len(self._live), len(self._ended), self._ended_bytes

@@ -1,0 +1,127 @@
+"""Where the numbered events of one stream are held: the contract, and the log in memory."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Protocol
+
+from engine.api.errors import SlowConsumer
+from engine.api.events import Audio, Event, Gap, TextDelta
+from engine.wire.frames import encode_event, encode_json
+
+OVERHEAD = 280
+"""Bytes that an entry costs beside its payload: the entry, the event and their slots."""
+
+
+class Entry:
+    """A numbered event, with its JSON frame once somebody needed it."""
+
+    __slots__ = ("event", "json", "n")
+
+    def __init__(self, n: int, event: Event) -> None:
+        self.n = n
+        self.event = event
+        self.json: bytes | None = None
+
+    def frame(self, prefix: bytes) -> bytes:
+        """The event as a text frame: encoded once, however many read it."""
+        json = self.json
+        if json is None:
+            json = self.json = encode_event(prefix, self.n, self.event)
+        return json
+
+
+class Log(Protocol):
+    """An append-only log. The owner numbers; readers see up to `committed`, and nothing before `tail`."""
+
+    tail: int
+    """The last number that is no longer held; 0 while all are."""
+
+    committed: int
+    """The last number that readers may see."""
+
+    size: int
+    """Bytes held, overhead counted."""
+
+    def append(self, entry: Entry) -> None:
+        """Take the next entry. Never waits; raises `LogUnavailable` when its buffer is full."""
+        ...
+
+    def read(self, after: int, limit: int) -> Sequence[Entry]:
+        """At most `limit` committed entries that follow number `after`, in order.
+
+        Raises `SlowConsumer` when some of them are no longer held.
+        """
+        ...
+
+
+class MemoryLog:
+    """A log in this process's memory: committed at once, bounded in bytes, and for audio in seconds per lane.
+
+    What is over the bound leaves from the front. Old audio leaves first and on its own, as a `gap` that keeps its number, so
+    that it never pushes out a word.
+    """
+
+    __slots__ = ("_audio", "_audio_ms", "_entries", "_limit", "_start", "committed", "size", "tail")
+
+    def __init__(self, limit: int, audio_seconds: float = 30.0) -> None:
+        self.tail = 0
+        self.committed = 0
+        self.size = 0
+        self._limit = limit
+        self._audio_ms = audio_seconds * 1000
+        self._entries: list[Entry] = []
+        self._start = 0
+        self._audio: dict[str, deque[tuple[int, int]]] | None = None
+
+    def append(self, entry: Entry) -> None:
+        self._entries.append(entry)
+        self.committed = entry.n
+        event = entry.event
+        if type(event) is TextDelta and event.logprobs is None:
+            self.size += OVERHEAD + len(event.text)
+        elif type(event) is Audio:
+            self.size += OVERHEAD
+            self._age_audio(entry.n, event)
+        else:
+            self.size += OVERHEAD + len(encode_json(event))
+        if self.size > self._limit:
+            self._evict()
+
+    def read(self, after: int, limit: int) -> Sequence[Entry]:
+        if after < self.tail:
+            raise SlowConsumer(
+                f"the events up to number {self.tail} are no longer held and the last one seen is {after}; "
+                "resume the stream to get all that it said"
+            )
+        first = self._start + after - self.tail
+        return self._entries[first : first + limit]
+
+    def _evict(self) -> None:
+        # One entry always stays: a reader that keeps up must see the newest event, however large.
+        while self.size > self._limit and self._start < len(self._entries) - 1:
+            event = self._entries[self._start].event
+            if type(event) is TextDelta and event.logprobs is None:
+                self.size -= OVERHEAD + len(event.text)
+            elif type(event) is Audio:
+                self.size -= OVERHEAD
+            else:
+                self.size -= OVERHEAD + len(encode_json(event))
+            self._start += 1
+            self.tail += 1
+        if self._start > 256:
+            del self._entries[: self._start]
+            self._start = 0
+
+    def _age_audio(self, n: int, event: Audio) -> None:
+        if self._audio is None:
+            self._audio = {}
+        held = self._audio.setdefault(event.lane, deque())
+        held.append((n, event.at))
+        while event.at - held[0][1] > self._audio_ms:
+            old, _ = held.popleft()
+            if old > self.tail:
+                entry = self._entries[self._start + old - self.tail - 1]
+                entry.event = Gap(lane=event.lane, first=old, last=old)
+                entry.json = None

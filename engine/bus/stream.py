@@ -1,0 +1,281 @@
+"""A stream: its log, its owner, its lanes and its readers. Only the bus and the holder of the token touch it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from engine.api.errors import EngineError, NotOwner, SlowConsumer, StreamOver
+from engine.api.events import (
+    Audio,
+    Citation,
+    Event,
+    LaneEnded,
+    LaneStarted,
+    MessageSaved,
+    ReasoningDelta,
+    Status,
+    StreamEnded,
+    TextDelta,
+    ToolCall,
+)
+from engine.api.identity import Principal
+from engine.api.streams import Said
+from engine.bus.log import Entry, Log
+from engine.wire.frames import stream_prefix
+
+
+class Token:
+    """The right to write one stream. Compared by identity; there is at most one live token for a stream."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+
+class Stream:
+    """One unit of work that clients can watch.
+
+    `n` is the last number given. `on_unwatched` is called when the last cursor of a running stream has left.
+    """
+
+    __slots__ = (
+        "_choices",
+        "_citations",
+        "_cursors",
+        "_lanes",
+        "_logprobs",
+        "_reasoning",
+        "_saved",
+        "_token",
+        "_tool_calls",
+        "ended",
+        "id",
+        "kind",
+        "log",
+        "n",
+        "number",
+        "on_unwatched",
+        "prefix",
+        "principal",
+        "started",
+        "words",
+    )
+
+    def __init__(self, id: str, number: int, principal: Principal, kind: str, log: Log, started: float) -> None:
+        self.id = id
+        self.number = number
+        self.principal = principal
+        self.kind = kind
+        self.log = log
+        self.started = started
+        self.n = 0
+        self.words = 0
+        self.ended: StreamEnded | None = None
+        self.prefix = stream_prefix(id)
+        self.on_unwatched: Callable[[], None] | None = None
+        self._token: Token | None = None
+        self._cursors: list[Cursor] = []
+        self._lanes: list[Lane] | None = None
+        self._choices: list[list[str]] = [[]]
+        self._reasoning: list[str] = []
+        self._logprobs: list[dict[str, Any]] | None = None
+        self._tool_calls: list[ToolCall] = []
+        self._citations: list[Citation] = []
+        self._saved: MessageSaved | None = None
+
+    # The owner's side
+
+    def grant(self) -> Token:
+        """Make the current token; the one before is dead at this instant."""
+        self._token = token = Token(self)
+        return token
+
+    def owned(self, token: Token) -> None:
+        """Raises `NotOwner` unless `token` is the current one; asked before anything else, also after the end."""
+        if token is not self._token:
+            raise NotOwner(f"stream {self.id} is written by another owner")
+
+    def publish(self, token: Token, event: Event) -> int:
+        """Number an event, log it and wake the readers; gives the number. Never waits."""
+        if token is not self._token:
+            self.owned(token)
+        if self.ended is not None:
+            raise StreamOver(f"stream {self.id} ended at number {self.n}")
+        if type(event) is TextDelta:
+            self._fold_text(event)
+        elif isinstance(event, StreamEnded):
+            raise TypeError("a stream is ended with end()")
+        else:
+            self._fold(event)
+        return self._append(event)
+
+    def end(self, token: Token, event: StreamEnded) -> int:
+        """Write the terminal event. Raises `LanesOpen` while a lent lane is, `StreamOver` at a second call."""
+        self.owned(token)
+        if self.ended is not None:
+            raise StreamOver(f"stream {self.id} ended at number {self.n}")
+        if self._lanes and any(lane.open for lane in self._lanes):
+            raise LanesOpen(f"stream {self.id} cannot end before its lanes have")
+        self.ended = event
+        return self._append(event)
+
+    def lend(self, token: Token, name: str, *, format: str | None = None, rate: int | None = None) -> Lane:
+        """Open a lane: its holder may write it and may not end the stream."""
+        self.owned(token)
+        if self._lanes is None:
+            self._lanes = []
+        if any(lane.open and lane.name == name for lane in self._lanes):
+            raise ValueError(f"lane {name} of stream {self.id} is open already")
+        lane = Lane(self, token, name, len(self._lanes) + 1)
+        self.publish(token, LaneStarted(lane=name, number=lane.number, format=format, rate=rate))
+        self._lanes.append(lane)
+        return lane
+
+    def end_lanes(self, token: Token, status: Status = "cancelled") -> None:
+        """End every lane that is still open."""
+        self.owned(token)
+        for lane in self._lanes or ():
+            if lane.open:
+                lane.open = False
+                self.publish(token, LaneEnded(lane=lane.name, status=status))
+
+    def lane_number(self, name: str) -> int:
+        """The number that a lane's binary frames carry; 0 where there is no such lane."""
+        return next((lane.number for lane in reversed(self._lanes or ()) if lane.name == name), 0)
+
+    # What it has said
+
+    @property
+    def said(self) -> Said:
+        """Everything said so far."""
+        return Said(
+            text="".join(self._choices[0]),
+            choices=tuple("".join(pieces) for pieces in self._choices) if len(self._choices) > 1 else (),
+            reasoning="".join(self._reasoning),
+            tool_calls=tuple(self._tool_calls),
+            citations=tuple(self._citations),
+            logprobs=tuple(self._logprobs) if self._logprobs is not None else None,
+            saved=self._saved,
+        )
+
+    def _fold_text(self, event: TextDelta) -> None:
+        self.words += 1
+        choices = self._choices
+        if event.choice:
+            while len(choices) <= event.choice:
+                choices.append([])
+        choices[event.choice].append(event.text)
+        if event.logprobs is not None:
+            if self._logprobs is None:
+                self._logprobs = []
+            self._logprobs.extend(event.logprobs)
+
+    def _fold(self, event: Event) -> None:
+        if isinstance(event, ReasoningDelta):
+            self._reasoning.append(event.text)
+        elif isinstance(event, ToolCall):
+            self._tool_calls.append(event)
+        elif isinstance(event, Citation):
+            self._citations.append(event)
+        elif isinstance(event, MessageSaved):
+            self._saved = event
+
+    def _append(self, event: Event) -> int:
+        self.n += 1
+        self.log.append(Entry(self.n, event))
+        for cursor in self._cursors:
+            cursor.wake(cursor)
+        return self.n
+
+    # The readers' side
+
+    def subscribe(self, after: int, wake: Callable[[Cursor], None]) -> Cursor:
+        """A cursor behind number `after`. `wake` is called at every event, synchronously: it must only take note."""
+        cursor = Cursor(self, after, wake)
+        self._cursors.append(cursor)
+        return cursor
+
+    def leave(self, cursor: Cursor) -> None:
+        """Forget a cursor; the last one to leave a running stream is told to its supervisor."""
+        if cursor in self._cursors:
+            self._cursors.remove(cursor)
+            if not self._cursors and self.ended is None and self.on_unwatched is not None:
+                self.on_unwatched()
+
+    @property
+    def watched(self) -> bool:
+        """True while somebody reads."""
+        return bool(self._cursors)
+
+
+class Lane:
+    """The lent right to write one lane. Dead with the token that lent it."""
+
+    __slots__ = ("_token", "name", "number", "open", "stream")
+
+    def __init__(self, stream: Stream, token: Token, name: str, number: int) -> None:
+        self.stream = stream
+        self.name = name
+        self.number = number
+        self.open = True
+        self._token = token
+
+    def audio(self, data: bytes, *, at: int = 0) -> None:
+        """Publish audio of this lane; `at` is media time in milliseconds."""
+        self._write(Audio(lane=self.name, data=data, at=at))
+
+    def end(self, status: Status = "completed", error: EngineError | None = None) -> None:
+        """End the lane; a second end is none."""
+        if self.open:
+            self._write(LaneEnded(lane=self.name, status=status, error=error.body() if error else None))
+            self.open = False
+
+    def _write(self, event: Event) -> None:
+        self.stream.owned(self._token)
+        if not self.open:
+            raise StreamOver(f"lane {self.name} of stream {self.stream.id} is over")
+        self.stream.publish(self._token, event)
+
+
+class Cursor:
+    """A reader's place in a stream's log. Replay and live reading are one path; nothing is queued for it."""
+
+    __slots__ = ("after", "stream", "wake")
+
+    def __init__(self, stream: Stream, after: int, wake: Callable[[Cursor], None]) -> None:
+        self.stream = stream
+        self.after = after
+        self.wake = wake
+
+    def take(self, limit: int = 1024) -> Sequence[Entry]:
+        """The next entries, at most `limit`; moves the place. Raises `SlowConsumer` when they are no longer held."""
+        entries = self.stream.log.read(self.after, limit)
+        if entries:
+            self.after = entries[-1].n
+        return entries
+
+    @property
+    def behind(self) -> bool:
+        """True while there is something to take."""
+        return self.after < self.stream.log.committed
+
+    @property
+    def over(self) -> bool:
+        """True once the terminal event was taken."""
+        return self.stream.ended is not None and self.after >= self.stream.n
+
+    def close(self) -> None:
+        """Leave the stream; it goes on without this reader as its `on_disconnect` says."""
+        self.stream.leave(self)
+
+
+class LanesOpen(EngineError):
+    """Raised when the owner ends a stream whose lent lanes are not over."""
+
+    code = "lanes_open"
+    status = 409
+
+
+__all__ = ("Cursor", "Lane", "LanesOpen", "SlowConsumer", "Stream", "Token")

@@ -1,0 +1,1 @@
+"""Turns and sessions: who runs the work, and who watches it."""

@@ -1,0 +1,428 @@
+"""The session actor: one per connection. Its loop alone touches its state; turns belong to the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+
+from engine.api.commands import Command
+from engine.api.errors import (
+    EngineError,
+    FrameTooLarge,
+    Internal,
+    InvalidFrame,
+    InvalidRequest,
+    LimitExceeded,
+    Unauthenticated,
+)
+from engine.api.identity import Principal
+from engine.api.streams import OnDisconnect, parse_on_disconnect
+from engine.bus.stream import Stream
+from engine.log import get_logger
+from engine.sessions.core import (
+    CORE_COMMANDS,
+    SessionConfigure,
+    StreamCancel,
+    StreamDetach,
+    StreamResume,
+)
+from engine.sessions.ledger import TurnRecord, lost_end
+from engine.sessions.outlet import Outlet, Peer
+from engine.sessions.supervisor import Supervisor
+from engine.wire.control import (
+    PROTOCOL,
+    Accepted,
+    Pong,
+    Rejected,
+    SessionDraining,
+    SessionReady,
+    StreamDetached,
+    StreamSnapshot,
+)
+from engine.wire.frames import decode_binary, encode_event, encode_json, stream_prefix
+from engine.wire.validation import explain
+
+log = get_logger(__name__)
+
+BodyT = TypeVar("BodyT", bound=BaseModel)
+
+UNAUTHENTICATED_CLOSE = 4401
+_CORE = {command.name: command for command in CORE_COMMANDS}
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """Bounds of one session. `streams` is off where it is None; `max_frame` is in bytes, `authenticate_within` in seconds."""
+
+    version: str
+    features: tuple[str, ...] = ()
+    mailbox: int = 64
+    max_frame: int = 1 << 20
+    authenticate_within: float = 10.0
+    streams: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextFrame:
+    """A text frame as it came."""
+
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryFrame:
+    """A binary frame as it came."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """The server goes down in `seconds`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hangup:
+    """The connection is gone."""
+
+
+Mail = TextFrame | BinaryFrame | Drain | Hangup
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """What stands around every command's own fields."""
+
+    type: str
+    id: str | None
+    key: str | None
+    on_disconnect: OnDisconnect
+    body: dict[str, Any]
+
+
+class Session:
+    """Reads its mailbox in order. Commands that start streams run one after another beside it, so that a slow start
+    never holds up a cancel.
+
+    `authenticate` turns a key into a principal; it is asked only where the handshake brought none.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        supervisor: Supervisor,
+        settings: SessionSettings,
+        *,
+        principal: Principal | None,
+        authenticate: Callable[[str], Awaitable[Principal]] | None = None,
+    ) -> None:
+        self.id = f"c_{secrets.token_hex(8)}"
+        self._peer = peer
+        self._supervisor = supervisor
+        self._settings = settings
+        self._principal = principal
+        self._authenticate = authenticate
+        self._mailbox: asyncio.Queue[Mail] = asyncio.Queue(settings.mailbox)
+        self._outlet = Outlet(peer)
+        self._starts: deque[tuple[Envelope, Command[Any]]] = deque()
+        self._starter: asyncio.Task[None] | None = None
+
+    async def post(self, mail: Mail) -> None:
+        """Put mail into the mailbox; waits while it is full, so that the sender's socket pushes back."""
+        await self._mailbox.put(mail)
+
+    def try_post(self, mail: Mail) -> bool:
+        """Put mail into the mailbox, unless it is full."""
+        if self._mailbox.full():
+            return False
+        self._mailbox.put_nowait(mail)
+        return True
+
+    async def run(self) -> None:
+        """Answer until the connection is gone. Turns go on as their `on_disconnect` says."""
+        try:
+            if self._principal is None and not await self._wait_for_key():
+                return
+            self._ready()
+            while True:
+                match await self._mailbox.get():
+                    case TextFrame(data):
+                        await self._command(data)
+                    case BinaryFrame(data):
+                        self._binary(data)
+                    case Drain(seconds):
+                        self._outlet.send(SessionDraining(seconds=seconds))
+                    case Hangup():
+                        return
+        finally:
+            self._outlet.close()
+            if self._starter is not None:
+                self._starter.cancel()
+
+    @property
+    def watching(self) -> int:
+        """Streams that this session watches."""
+        return self._outlet.watching
+
+    # Authentication
+
+    def _ready(self) -> None:
+        settings = self._settings
+        self._outlet.send(
+            SessionReady(protocol=PROTOCOL, session=self.id, version=settings.version, features=list(settings.features))
+        )
+
+    async def _wait_for_key(self) -> bool:
+        try:
+            async with asyncio.timeout(self._settings.authenticate_within):
+                mail = await self._mailbox.get()
+                if isinstance(mail, Hangup):
+                    return False
+                if not isinstance(mail, TextFrame) or self._authenticate is None:
+                    raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
+                envelope = self._open(mail.data)
+                if envelope.type != "session.authenticate" or not isinstance(envelope.key, str):
+                    raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
+                self._principal = await self._authenticate(envelope.key)
+                if envelope.id is not None:
+                    self._outlet.send(Accepted(re=envelope.id))
+                return True
+        except TimeoutError:
+            reason = "no session.authenticate came in time"
+        except EngineError as error:
+            reason = error.message
+        self._outlet.send(Rejected(error=Unauthenticated(reason).body()))
+        self._outlet.flush()
+        self._peer.close(UNAUTHENTICATED_CLOSE, reason[:100])
+        return False
+
+    # Commands
+
+    async def _command(self, data: str) -> None:
+        await self._outlet.writable()
+        re = None
+        try:
+            envelope = self._open(data)
+            re = envelope.id
+            core = _CORE.get(envelope.type)
+            if core is None:
+                await self._feature(envelope)
+            else:
+                await self._own(envelope, _validated(core, envelope.body))
+        except EngineError as error:
+            self._outlet.send(Rejected(re=re or _salvaged_id(data), error=error.body()))
+        except Exception:
+            log.exception("command_crashed", session=self.id)
+            self._outlet.send(
+                Rejected(re=re, error=Internal("the command failed inside the server; its log has the cause").body())
+            )
+
+    def _open(self, data: str) -> Envelope:
+        if len(data) > self._settings.max_frame:
+            raise FrameTooLarge(f"a frame has at most {self._settings.max_frame} bytes, this one has {len(data)}")
+        try:
+            frame = _decode(data)
+        except msgspec.ValidationError:
+            raise InvalidFrame('a frame is a JSON object such as {"type": "ping"}') from None
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise InvalidFrame(f"the frame is not JSON: {error}") from None
+        return _envelope(frame)
+
+    async def _own(self, envelope: Envelope, body: BaseModel) -> None:
+        principal = self._who()
+        match body:
+            case StreamResume():
+                await self._resume(envelope, body, principal)
+            case StreamCancel():
+                await self._supervisor.cancel(principal, body.stream)
+                self._outlet.send(Accepted(re=envelope.id, stream=body.stream))
+            case StreamDetach():
+                await self._detach(envelope, body, principal)
+            case SessionConfigure():
+                self._configure(body)
+                self._outlet.send(Accepted(re=envelope.id))
+            case _ if envelope.type == "ping":
+                self._outlet.send(Pong(re=envelope.id))
+            case _:
+                raise InvalidRequest("this session is authenticated already", field="type")
+
+    async def _feature(self, envelope: Envelope) -> None:
+        principal = self._who()
+        command = self._supervisor.table.get(envelope.type, principal)
+        if isinstance(command, Command):
+            self._queue_start(envelope, command)
+            return
+        answer = await self._supervisor.call(principal, envelope.type, envelope.body)
+        self._accept(envelope, answer)
+
+    def _accept(self, envelope: Envelope, fields: Mapping[str, Any]) -> None:
+        frame: dict[str, Any] = {"type": "accepted"}
+        if envelope.id is not None:
+            frame["re"] = envelope.id
+        self._outlet.send_json(encode_json({**frame, **fields}))
+
+    def _configure(self, body: SessionConfigure) -> None:
+        if body.join is not None:
+            self._outlet.join = body.join
+        if "lanes" in body.model_fields_set:
+            self._outlet.lanes = None if body.lanes is None else frozenset(body.lanes)
+
+    def _binary(self, data: bytes) -> None:
+        try:
+            frame = decode_binary(data)
+            problem: EngineError = InvalidFrame(
+                f"no stream with number {frame.number} of this session takes binary frames"
+            )
+        except ValueError as error:
+            problem = InvalidFrame(str(error))
+        self._outlet.send(Rejected(error=problem.body()))
+
+    def _who(self) -> Principal:
+        assert self._principal is not None
+        return self._principal
+
+    # Starting streams
+
+    def _queue_start(self, envelope: Envelope, command: Command[Any]) -> None:
+        if len(self._starts) >= self._settings.mailbox:
+            raise LimitExceeded(
+                f"{len(self._starts)} commands of this session wait to be started; send the next one later"
+            )
+        bound = self._settings.streams
+        if bound is not None and self._outlet.watching + len(self._starts) >= bound:
+            raise LimitExceeded(
+                f"a session watches at most {bound} streams at a time; wait for one to end, or detach it"
+            )
+        self._starts.append((envelope, command))
+        if self._starter is None or self._starter.done():
+            self._starter = asyncio.create_task(self._start_all(), name=f"starts of {self.id}")
+
+    async def _start_all(self) -> None:
+        while self._starts:
+            envelope, command = self._starts[0]
+            try:
+                await self._start(envelope, command)
+            except EngineError as error:
+                self._outlet.send(Rejected(re=envelope.id, error=error.body()))
+            except Exception:
+                log.exception("start_crashed", session=self.id, command=command.name)
+                problem = Internal("the command failed inside the server; its log has the cause")
+                self._outlet.send(Rejected(re=envelope.id, error=problem.body()))
+            finally:
+                self._starts.popleft()
+
+    async def _start(self, envelope: Envelope, command: Command[Any]) -> None:
+        found = await self._supervisor.start(
+            self._who(), command.name, envelope.body, key=envelope.key, on_disconnect=envelope.on_disconnect
+        )
+        if isinstance(found, Stream):
+            self._watch(envelope.id, found, 0)
+        else:
+            self._recall(envelope.id, found, 0)
+
+    # Watching streams
+
+    async def _resume(self, envelope: Envelope, body: StreamResume, principal: Principal) -> None:
+        found = await self._supervisor.find(principal, body.stream)
+        if isinstance(found, Stream):
+            if body.after > found.n:
+                raise InvalidRequest(
+                    f"the last event of this stream has number {found.n}, so none comes after {body.after}",
+                    field="after",
+                )
+            self._watch(envelope.id, found, body.after)
+        else:
+            self._recall(envelope.id, found, body.after)
+
+    def _watch(self, re: str | None, stream: Stream, after: int) -> None:
+        if self._outlet.closed:
+            return
+        recovered = after >= stream.log.tail
+        self._outlet.send(Accepted(re=re, stream=stream.id, number=stream.number, recovered=recovered))
+        if not recovered:
+            after = stream.n if stream.ended is None else stream.n - 1
+            said = stream.said
+            self._outlet.send(
+                StreamSnapshot(
+                    stream=stream.id,
+                    n=after,
+                    text=said.text,
+                    tool_calls=list(said.tool_calls),
+                    reasoning=said.reasoning,
+                )
+            )
+        self._outlet.watch(stream, after)
+
+    def _recall(self, re: str | None, record: TurnRecord, after: int) -> None:
+        """Answer from the turn's row: what it said as a whole, and how it ended."""
+        ended = record.ended or lost_end(record)
+        n = record.last
+        if after > n:
+            raise InvalidRequest(
+                f"the last event of this stream has number {n}, so none comes after {after}", field="after"
+            )
+        seen_all = after == n
+        self._outlet.send(Accepted(re=re, stream=record.stream, recovered=seen_all))
+        if seen_all:
+            return
+        said = record.said
+        self._outlet.send(
+            StreamSnapshot(
+                stream=record.stream,
+                n=n - 1,
+                text=said.text,
+                tool_calls=list(said.tool_calls),
+                reasoning=said.reasoning,
+            )
+        )
+        self._outlet.send_json(encode_event(stream_prefix(record.stream), n, ended))
+
+    async def _detach(self, envelope: Envelope, body: StreamDetach, principal: Principal) -> None:
+        last = self._outlet.unwatch(body.stream)
+        if last is None:
+            await self._supervisor.find(principal, body.stream)
+        self._outlet.send(Accepted(re=envelope.id, stream=body.stream))
+        if last is not None:
+            self._outlet.send(StreamDetached(stream=body.stream, last=last))
+
+
+def _envelope(frame: dict[str, Any]) -> Envelope:
+    kind = frame.pop("type", None)
+    if not isinstance(kind, str):
+        raise InvalidFrame('a frame names its command in \'type\', as in {"type": "ping"}', field="type")
+    id = frame.pop("id", None)
+    if id is not None and (not isinstance(id, str) or len(id) > 200):
+        raise InvalidRequest("'id' is a text of at most 200 characters; it is echoed as 're'", field="id")
+    key = frame.pop("key", None)
+    if key is not None and not isinstance(key, str):
+        raise InvalidRequest("'key' is a text that makes a retry safe", field="key")
+    on_disconnect = parse_on_disconnect(frame.pop("on_disconnect", "continue"))
+    body = frame if kind != "session.authenticate" else {**frame, "key": key}
+    return Envelope(kind, id, key, on_disconnect, body)
+
+
+def _validated(model: type[BodyT], body: Mapping[str, Any]) -> BodyT:
+    try:
+        return model.model_validate(body)
+    except ValidationError as error:
+        raise explain(error, model) from None
+
+
+def _salvaged_id(data: str) -> str | None:
+    """The id of a frame that was refused for something else, so that its sender can tell which one it was."""
+    if len(data) > 1 << 16:
+        return None
+    try:
+        id = _decode(data).get("id")
+    except (msgspec.MsgspecError, RecursionError):
+        return None
+    return id if isinstance(id, str) and len(id) <= 200 else None

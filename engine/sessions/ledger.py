@@ -1,0 +1,253 @@
+"""The turn's row: written at accept and at the end, checkpointed once a second, and read when the log is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import msgspec
+from sqlalchemy import RowMapping, and_, select
+
+from engine.api.commands import Closing, Lost, Serve
+from engine.api.data import Database, Write
+from engine.api.errors import EngineError, ErrorBody, OwnerLost
+from engine.api.events import Cost, MessageSaved, StreamEnded, Usage
+from engine.api.identity import Principal
+from engine.api.streams import Ending, Said
+from engine.bus.stream import Stream
+from engine.db.schema import turns
+from engine.log import get_logger
+
+log = get_logger(__name__)
+
+LEASE = timedelta(seconds=15)
+UNSAVED_LIMIT = 10_000
+"""Ends that wait in memory for a database that is away; past it the oldest is dropped, and the log says so."""
+
+
+class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A turn as its row tells it."""
+
+    stream: str
+    command: str
+    principal: str
+    body_hash: str | None
+    status: str
+    n: int
+    said: Said
+    ended: StreamEnded | None
+    model: str | None
+    owner: str
+    lease_until: datetime
+    detail: dict[str, Any]
+    api_key: str | None
+
+    @property
+    def last(self) -> int:
+        """Number of the terminal event."""
+        return max(self.n, 1) if self.ended else self.n + 1
+
+
+def body_hash(command: str, body: Mapping[str, Any]) -> str:
+    """What makes two requests under one key the same."""
+    canonical = msgspec.json.encode([command, body], order="sorted")
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """Turn rows of this process, which is their `owner` for as long as it renews their lease."""
+
+    def __init__(self, database: Database, owner: str, *, embedded: bool) -> None:
+        self._database = database
+        self._owner = owner
+        self._embedded = embedded
+        self._checkpointed: dict[str, int] = {}
+        self._accepting: dict[str, list[Write]] = {}
+        self._unsaved: deque[tuple[str, list[Write]]] = deque()
+
+    def accept(
+        self, stream: str, principal: Principal, command: str, serve: Serve, *, key: str | None, hashed: str | None
+    ) -> asyncio.Future[None]:
+        """Write the turn and the command's rows in one transaction."""
+        now = _now()
+        row = {
+            "stream": stream,
+            "principal": principal.id,
+            "api_key": principal.key,
+            "command": command,
+            "key": key,
+            "body_hash": hashed,
+            "owner": self._owner,
+            "lease_until": now + LEASE,
+            "status": "running",
+            "model": serve.model,
+            "n": 0,
+            "keep": serve.keep,
+            "detail": dict(serve.detail),
+            "created_at": now,
+        }
+        writes = [Write(turns, "insert", row), *serve.rows]
+        self._accepting[stream] = writes
+        future = self._database.submit(writes)
+        future.add_done_callback(lambda done: self._accepted(stream, done))
+        return future
+
+    def _accepted(self, stream: str, done: asyncio.Future[None]) -> None:
+        if done.cancelled():
+            return
+        error = done.exception()
+        if error is None or not getattr(error, "retryable", False):
+            self._accepting.pop(stream, None)
+        if error is not None:
+            log.warning("turn_accept_not_written", stream=stream, error=str(error))
+
+    def checkpoint(self, running: Sequence[tuple[Stream, bool]]) -> asyncio.Future[None] | None:
+        """Keep what the running turns have said, in one transaction; those that said nothing more only renew their lease."""
+        until = _now() + LEASE
+        writes = []
+        for stream, keep in running:
+            values: dict[str, Any] = {"lease_until": until}
+            if keep and self._checkpointed.get(stream.id, 0) != stream.n:
+                self._checkpointed[stream.id] = stream.n
+                values |= {"said": stream.said, "n": stream.n}
+            writes.append(Write(turns, "update", values, {"stream": stream.id, "owner": self._owner}))
+        return self._database.submit(writes) if writes else None
+
+    def end(self, stream: Stream, keep: bool, ended: StreamEnded, closing: Closing, n: int) -> asyncio.Future[None]:
+        """Write the end of a turn and what its command leaves behind in one transaction; `n` numbers the terminal event.
+
+        Where the accept commit did not go through, its rows are written now, before the end's.
+        """
+        self._checkpointed.pop(stream.id, None)
+        saved = closing.event if isinstance(closing.event, MessageSaved) else None
+        said = msgspec.structs.replace(stream.said, saved=saved) if keep else Said()
+        values = _end_values(ended, said) | {"n": n}
+        writes = [
+            *self._accepting.pop(stream.id, ()),
+            Write(turns, "update", values, {"stream": stream.id, "owner": self._owner}),
+            *closing.rows,
+        ]
+        future = self._database.submit(writes)
+        future.add_done_callback(partial(self._keep_unsaved, stream.id, writes))
+        return future
+
+    def retry_unsaved(self) -> None:
+        """Submit again the ends that the database did not take."""
+        for _ in range(len(self._unsaved)):
+            stream, writes = self._unsaved.popleft()
+            future = self._database.submit(writes)
+            future.add_done_callback(partial(self._keep_unsaved, stream, writes))
+
+    def _keep_unsaved(self, stream: str, writes: list[Write], done: asyncio.Future[None]) -> None:
+        if done.cancelled() or (error := done.exception()) is None:
+            return
+        if isinstance(error, EngineError) and not error.retryable:
+            log.error("turn_end_refused", stream=stream, error=error.message)
+            return
+        if len(self._unsaved) >= UNSAVED_LIMIT:
+            dropped, _ = self._unsaved.popleft()
+            log.error("turn_end_dropped", stream=dropped)
+        self._unsaved.append((stream, writes))
+        log.warning("turn_end_waits_for_database", stream=stream, waiting=len(self._unsaved))
+
+    async def by_key(self, principal: Principal, key: str) -> TurnRecord | None:
+        """The turn that was started under this key, by any process."""
+        return await self._one(and_(turns.c.principal == principal.id, turns.c.key == key))
+
+    async def by_stream(self, principal: Principal, stream: str) -> TurnRecord | None:
+        """The caller's turn of this id."""
+        return await self._one(and_(turns.c.stream == stream, turns.c.principal == principal.id))
+
+    async def _one(self, condition: Any) -> TurnRecord | None:
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(turns).where(condition))).mappings().first()
+        return _record(row) if row is not None else None
+
+    async def reap(self, recover: Callable[[str], Callable[[Lost], Sequence[Write]] | None]) -> int:
+        """Close the turns whose process died, with what it checkpointed; gives how many.
+
+        `recover` finds a command's rows for a lost turn. Another live process's turns are left alone: theirs is the
+        lease. The embedded database has one process, so whatever runs there under another owner is lost.
+        """
+        lost = and_(turns.c.status == "running", turns.c.owner != self._owner)
+        if not self._embedded:
+            lost = and_(lost, turns.c.lease_until < _now())
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(turns).where(lost).limit(1000))).mappings().all()
+        for row in rows:
+            record = _record(row)
+            ended = lost_end(record)
+            find = recover(record.command)
+            ending = Ending(
+                stream=record.stream,
+                status=ended.status,
+                reason=ended.reason,
+                said=record.said,
+                error=ended.error,
+                model=ended.model,
+                usage=ended.usage,
+            )
+            rest = find(Lost(record.stream, record.principal, record.detail, ending)) if find and row["keep"] else ()
+            values = _end_values(ended, record.said) | {"n": record.n + 1}
+            where = {"stream": record.stream, "owner": record.owner, "status": "running"}
+            await self._database.submit([Write(turns, "update", values, where), *rest])
+            log.warning("turn_recovered", stream=record.stream, words=len(record.said.text))
+        return len(rows)
+
+
+def lost_end(record: TurnRecord) -> StreamEnded:
+    """The terminal event of a turn whose process died: usage is estimated from what was checkpointed."""
+    return StreamEnded(
+        status="failed",
+        reason="owner_lost",
+        error=ErrorBody(
+            code=OwnerLost.code,
+            message="the server stopped in the middle of this turn; what it had said is kept",
+            retryable=True,
+        ),
+        model=record.model,
+        usage=Usage(output_tokens=len(record.said.text) // 4, estimated=True),
+        saved=True,
+    )
+
+
+def _end_values(ended: StreamEnded, said: Said) -> dict[str, Any]:
+    usage, cost = ended.usage or Usage(), ended.cost or Cost(amount="0")
+    return {
+        "status": ended.status,
+        "model": ended.model,
+        "said": said,
+        "ended": ended,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": cost.amount,
+        "currency": cost.currency,
+        "ended_at": _now(),
+    }
+
+
+def _record(row: RowMapping) -> TurnRecord:
+    return TurnRecord(
+        stream=row["stream"],
+        command=row["command"],
+        principal=row["principal"],
+        body_hash=row["body_hash"],
+        status=row["status"],
+        n=row["n"],
+        said=msgspec.convert(row["said"] or {}, Said),
+        ended=msgspec.convert(row["ended"], StreamEnded) if row["ended"] else None,
+        model=row["model"],
+        owner=row["owner"],
+        lease_until=row["lease_until"],
+        detail=row["detail"] or {},
+        api_key=row["api_key"],
+    )

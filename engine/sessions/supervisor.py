@@ -1,0 +1,344 @@
+"""Starts turns, keeps them running when their session is gone, and finds them again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from engine.api.commands import Call, Command, Request
+from engine.api.errors import (
+    EngineError,
+    IdempotencyConflict,
+    InvalidRequest,
+    LimitExceeded,
+    ShuttingDown,
+    StreamNotFound,
+)
+from engine.api.events import Reason
+from engine.api.identity import Principal
+from engine.api.plugin import Listener, TurnEnded
+from engine.api.streams import OnDisconnect, StreamReader
+from engine.bus.bus import Bus, new_stream_id
+from engine.bus.stream import Stream
+from engine.log import get_logger
+from engine.sessions.ledger import Ledger, TurnRecord, body_hash
+from engine.sessions.reader import Reader
+from engine.sessions.record import RecordReader
+from engine.sessions.table import CommandTable, validated
+from engine.sessions.turn import Turn
+
+log = get_logger(__name__)
+
+TICK = 1.0
+"""Seconds between checkpoints."""
+
+KEY_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds that are off where they are None."""
+
+    principal_streams: int | None = None
+
+
+class Supervisor:
+    """Owns every turn's task. A turn belongs to its principal, not to the session that started it."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        *,
+        ledger: Ledger | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.bus = bus
+        self.ledger = ledger
+        self.table = CommandTable()
+        self.listeners: Iterable[Listener] = ()
+        self.draining = False
+        self._limits = limits or Limits()
+        self._turns: dict[str, Turn] = {}
+        self._keys: dict[tuple[str, str], tuple[str, asyncio.Future[str]]] = {}
+        self._key_of: dict[str, tuple[str, str]] = {}
+        self._ticker: asyncio.Task[None] | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    # Starting
+
+    async def start(
+        self,
+        principal: Principal,
+        name: str,
+        body: Mapping[str, Any] | BaseModel,
+        *,
+        key: str | None = None,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> Stream | TurnRecord:
+        """Start the command's turn; gives its stream, or the record of a turn whose stream is gone.
+
+        Raises what makes the command `rejected`; then no stream exists. Under a key that was used before with the same
+        body, the turn of then is given.
+        """
+        command = self.table.get(name, principal)
+        if not isinstance(command, Command):
+            raise InvalidRequest(f"{name} is answered at once and starts no stream", field="type")
+        model = validated(command, body)
+        if key is None:
+            return await self._begin(principal, command, model, None, None, on_disconnect)
+        if not 0 < len(key) <= KEY_LENGTH:
+            raise InvalidRequest(f"a key has 1 to {KEY_LENGTH} characters, this one has {len(key)}", field="key")
+        return await self._start_once(principal, command, model, key, on_disconnect)
+
+    async def call(self, principal: Principal, name: str, body: Mapping[str, Any] | BaseModel) -> Mapping[str, Any]:
+        """Run a command that is answered at once."""
+        command = self.table.get(name, principal)
+        if not isinstance(command, Call):
+            raise InvalidRequest(f"{name} starts a stream", field="type")
+        model = validated(command, body)
+        stream = getattr(model, "stream", "")
+        return await command.handle(Request(principal, model, stream)) or {}
+
+    async def _start_once(
+        self, principal: Principal, command: Command[Any], body: BaseModel, key: str, on_disconnect: OnDisconnect
+    ) -> Stream | TurnRecord:
+        hashed = body_hash(command.name, body.model_dump(mode="json", exclude_unset=True))
+        slot = principal.id, key
+        while (known := self._keys.get(slot)) is not None:
+            self._same(known[0], hashed)
+            try:
+                return await self.find(principal, await asyncio.shield(known[1]))
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                # The first try was rejected, so its key is free again.
+                continue
+        started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        started.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._keys[slot] = hashed, started
+        try:
+            record = await self.ledger.by_key(principal, key) if self.ledger else None
+            if record is not None:
+                self._same(record.body_hash, hashed)
+                del self._keys[slot]
+                started.set_result(record.stream)
+                return await self.find(principal, record.stream)
+            stream = await self._begin(principal, command, body, key, hashed, on_disconnect)
+        except BaseException as error:
+            self._keys.pop(slot, None)
+            if not started.done():
+                started.set_exception(error if isinstance(error, Exception) else ShuttingDown("the server stops"))
+            raise
+        self._key_of[stream.id] = slot
+        if stream.id not in self._turns:
+            self._forget_key(stream.id)
+        started.set_result(stream.id)
+        return stream
+
+    def _same(self, known: str | None, hashed: str) -> None:
+        if known != hashed:
+            raise IdempotencyConflict("this key was used with another body; a key belongs to one request", field="key")
+
+    async def _begin(
+        self,
+        principal: Principal,
+        command: Command[Any],
+        body: BaseModel,
+        key: str | None,
+        hashed: str | None,
+        on_disconnect: OnDisconnect,
+    ) -> Stream:
+        self._admit(principal)
+        id = new_stream_id()
+        serve = await command.prepare(Request(principal, body, id))
+        accepted: asyncio.Future[None] | None = None
+        try:
+            if self.ledger is not None:
+                accepted = self.ledger.accept(id, principal, command.name, serve, key=key, hashed=hashed)
+                if key is not None:
+                    await asyncio.shield(accepted)
+            token = self.bus.open(principal, command.name, id)
+        except BaseException:
+            if serve.released is not None:
+                serve.released()
+            raise
+        turn = Turn(
+            bus=self.bus,
+            token=token,
+            serve=serve,
+            command=command.name,
+            on_disconnect=on_disconnect,
+            ledger=self.ledger,
+            accepted=accepted,
+            on_over=self._over,
+        )
+        self._turns[id] = turn
+        self._idle.clear()
+        turn.begin()
+        return token.stream
+
+    def _admit(self, principal: Principal) -> None:
+        if self.draining:
+            raise ShuttingDown(
+                "the server is going down and takes no new work; connect again in a moment", retry_after=1.0
+            )
+        bound = self._limits.principal_streams
+        if bound is not None and sum(1 for _ in self.bus.running(principal)) >= bound:
+            raise LimitExceeded(f"{bound} streams of this key run already; one more is taken when one has ended")
+
+    # Finding and stopping
+
+    async def find(self, principal: Principal, id: str) -> Stream | TurnRecord:
+        """The caller's stream, or what its row tells; raises `StreamNotFound` for unknown and foreign ids alike."""
+        try:
+            return self.bus.find(id, principal)
+        except StreamNotFound:
+            record = await self.ledger.by_stream(principal, id) if self.ledger else None
+            if record is None:
+                raise
+            return record
+
+    def turn(self, principal: Principal, id: str) -> Turn | None:
+        """The caller's running turn of this id."""
+        turn = self._turns.get(id)
+        return turn if turn is not None and turn.stream.principal.id == principal.id else None
+
+    async def cancel(self, principal: Principal, id: str, reason: Reason = "client_cancel") -> None:
+        """Stop the caller's turn; one that has ended stays as it is."""
+        turn = self.turn(principal, id)
+        if turn is not None:
+            turn.cancel(reason)
+        else:
+            await self.find(principal, id)
+
+    def reader(self, stream: Stream, after: int = 0) -> Reader:
+        """A reader in this process."""
+        return Reader(stream, lambda: self._cancel_own(stream), after)
+
+    def _cancel_own(self, stream: Stream) -> None:
+        turn = self._turns.get(stream.id)
+        if turn is not None:
+            turn.cancel("client_cancel")
+
+    @property
+    def running(self) -> int:
+        """Turns that have not ended."""
+        return len(self._turns)
+
+    def _over(self, turn: Turn) -> None:
+        stream = turn.stream
+        self._turns.pop(stream.id, None)
+        self._forget_key(stream.id)
+        if not self._turns:
+            self._idle.set()
+        ended = turn.ended
+        assert ended is not None
+        fact = TurnEnded(
+            stream=stream.id,
+            command=turn.command,
+            principal=stream.principal,
+            status=ended.status,
+            model=ended.model,
+            usage=ended.usage,
+            cost=ended.cost,
+            detail=turn.serve.detail,
+        )
+        for listener in self.listeners:
+            try:
+                listener.handle(fact)
+            except Exception:
+                log.exception("listener_crashed", stream=stream.id)
+
+    def _forget_key(self, stream: str) -> None:
+        slot = self._key_of.pop(stream, None)
+        # Without a ledger the map in memory is all that knows a key; with one, the turn's row does.
+        if slot is not None and self.ledger is not None:
+            self._keys.pop(slot, None)
+
+    # Life
+
+    async def open(self) -> None:
+        """Close turns that an earlier process left, and begin to checkpoint."""
+        if self.ledger is not None:
+            await self.ledger.reap(self._recovery)
+        self._ticker = asyncio.create_task(self._tick(), name="checkpoints")
+
+    def _recovery(self, command: str) -> Callable[..., Any] | None:
+        found = next((c for c in self.table.all() if c.name == command), None)
+        return found.recover if isinstance(found, Command) else None
+
+    async def _tick(self) -> None:
+        ticks = 0
+        while True:
+            await asyncio.sleep(TICK)
+            ticks += 1
+            self.bus.sweep()
+            if self.ledger is None:
+                continue
+            try:
+                await self._checkpoint(ticks)
+            except EngineError as error:
+                log.warning("checkpoint_failed", error=error.message)
+            except Exception:
+                log.exception("checkpoint_crashed")
+
+    async def _checkpoint(self, ticks: int) -> None:
+        assert self.ledger is not None
+        done = self.ledger.checkpoint([(turn.stream, turn.serve.keep) for turn in self._turns.values() if turn.running])
+        if done is not None:
+            await done
+        self.ledger.retry_unsaved()
+        if ticks % 10 == 0:
+            await self.ledger.reap(self._recovery)
+
+    async def drain(self, seconds: float) -> None:
+        """Take no new turns, let the running ones finish for `seconds`, then stop the rest."""
+        self.draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), seconds)
+        except TimeoutError:
+            self.hurry()
+            try:
+                await asyncio.wait_for(self._idle.wait(), 12.0)
+            except TimeoutError:
+                log.error("turns_left_at_shutdown", count=len(self._turns))
+
+    def hurry(self) -> None:
+        """Stop every running turn now."""
+        for turn in list(self._turns.values()):
+            turn.cancel("shutdown")
+
+    async def close(self) -> None:
+        """Stop checkpointing."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+            await asyncio.gather(self._ticker, return_exceptions=True)
+
+
+class InProcessCommands:
+    """Implements `engine.api.Commands`: other dialects and features start turns through it."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def start(
+        self,
+        principal: Principal,
+        command: str,
+        body: Mapping[str, Any] | BaseModel,
+        *,
+        key: str | None = None,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> StreamReader:
+        start = self._supervisor.start(principal, command, body, key=key, on_disconnect=on_disconnect)
+        # With a key the start waits for its commit. A caller who leaves in between has its turn all the same.
+        found = await (start if key is None else asyncio.shield(asyncio.ensure_future(start)))
+        return self._supervisor.reader(found) if isinstance(found, Stream) else RecordReader(found)
+
+    async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        return await self._supervisor.call(principal, command, body)

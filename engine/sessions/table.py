@@ -1,0 +1,70 @@
+"""The command table: which plugin answers which command. Immutable; replaced whole at a switch."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from engine.api.commands import Call, Command
+from engine.api.errors import FeatureDisabled, Forbidden, UnknownCommand
+from engine.api.identity import Principal
+from engine.wire.validation import explain
+
+AnyCommand = Command[Any] | Call[Any]
+
+
+class CommandClash(ValueError):
+    """Raised when two plugins answer one command; the message names both."""
+
+
+class CommandTable:
+    """Commands by name. `reserved` maps the first word of a command to the plugin that would answer it, were it on."""
+
+    def __init__(
+        self, commands: Iterable[tuple[str, AnyCommand]] = (), reserved: Mapping[str, str] | None = None
+    ) -> None:
+        self._commands: dict[str, AnyCommand] = {}
+        self._reserved = dict(reserved or {})
+        owners: dict[str, str] = {}
+        for owner, command in commands:
+            if command.name in owners:
+                raise CommandClash(f"plugins {owners[command.name]!r} and {owner!r} both answer {command.name!r}")
+            owners[command.name] = owner
+            self._commands[command.name] = command
+
+    def get(self, name: str, principal: Principal) -> AnyCommand:
+        """The command of this name, if the caller may use it."""
+        command = self._commands.get(name)
+        if command is None:
+            raise self._missing(name)
+        if not principal.may(command.scope):
+            raise Forbidden(f"{name} needs a key with the scope {command.scope!r}")
+        return command
+
+    def all(self) -> tuple[AnyCommand, ...]:
+        """Every command, sorted by name."""
+        return tuple(self._commands[name] for name in sorted(self._commands))
+
+    def _missing(self, name: str) -> UnknownCommand | FeatureDisabled:
+        plugin = self._reserved.get(name.partition(".")[0])
+        if plugin is not None:
+            return FeatureDisabled(
+                f"{name!r} is answered by the plugin {plugin!r}, which is off; [plugins] enabled switches it on"
+            )
+        near = difflib.get_close_matches(name, self._commands, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return UnknownCommand(f"there is no command {name[:80]!r}{hint}", field="type")
+
+
+def validated(command: AnyCommand, body: Mapping[str, Any] | BaseModel) -> BaseModel:
+    """The body as the command's model; raises `InvalidRequest` that names the field."""
+    if isinstance(body, command.body):
+        return body  # type: ignore[no-any-return]
+    try:
+        model: BaseModel = command.body.model_validate(body)
+    except ValidationError as error:
+        raise explain(error, command.body) from None
+    return model

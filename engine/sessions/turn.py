@@ -1,0 +1,248 @@
+"""One running turn: its task, its stream, and the one way in which it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+import msgspec
+
+from engine.api.commands import Closing, Serve
+from engine.api.errors import (
+    Cancelled,
+    EngineError,
+    ErrorBody,
+    Internal,
+    LogUnavailable,
+    NotOwner,
+    ProviderError,
+    ShuttingDown,
+)
+from engine.api.events import Reason, Status, StreamEnded, StreamStarted
+from engine.api.streams import CancelAfter, Ending, OnDisconnect
+from engine.bus.bus import Bus
+from engine.bus.stream import Stream, Token
+from engine.log import get_logger
+from engine.sessions.ledger import Ledger
+from engine.sessions.writer import StreamWriter
+
+log = get_logger(__name__)
+
+SAVED_WITHIN = 5.0
+"""Seconds that the terminal event waits for the end commit."""
+
+STOPPED_WITHIN = 5.0
+"""Seconds that a cancelled task has to come to its end before the stream ends without it."""
+
+_STOPPED: dict[Reason, type[EngineError]] = {"shutdown": ShuttingDown}
+
+
+class Turn:
+    """Runs what a command prepared, and ends its stream exactly once, however the task came out.
+
+    `accepted` is the commit of the turn's row: the end commit waits for it. `on_over` is told when the stream has ended.
+    """
+
+    def __init__(
+        self,
+        *,
+        bus: Bus,
+        token: Token,
+        serve: Serve,
+        command: str,
+        on_disconnect: OnDisconnect,
+        ledger: Ledger | None,
+        accepted: asyncio.Future[None] | None,
+        on_over: Callable[[Turn], None],
+    ) -> None:
+        self.stream: Stream = token.stream
+        self.command = command
+        self.serve = serve
+        self.writer = StreamWriter(token)
+        self.ended: StreamEnded | None = None
+        self._bus = bus
+        self._token = token
+        self._on_disconnect = on_disconnect
+        self._ledger = ledger
+        self._accepted = accepted
+        self._on_over = on_over
+        self._stop: Reason | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ending = False
+        self._released = False
+
+    def begin(self) -> None:
+        """Publish the first event and start the work."""
+        self.stream.on_unwatched = self._unwatched
+        self.stream.publish(self._token, StreamStarted(model=self.serve.model))
+        self._task = self._loop.create_task(self.serve.serve(self.writer), name=f"turn {self.stream.id}")  # type: ignore[arg-type]
+        self._task.add_done_callback(self._served)
+
+    @property
+    def running(self) -> bool:
+        """False once the work is over, though its end may not be written yet."""
+        return not self._ending
+
+    def cancel(self, reason: Reason) -> None:
+        """Stop the work; its end follows. A second cancel changes nothing."""
+        if self._ending or self._stop is not None or self._task is None:
+            return
+        self._stop = reason
+        self._task.cancel()
+        self._arm(STOPPED_WITHIN, self._abandon)
+
+    def _unwatched(self) -> None:
+        if self._ending or self._stop is not None:
+            return
+        if self._on_disconnect == "cancel":
+            self.cancel("disconnect")
+        elif isinstance(self._on_disconnect, CancelAfter):
+            self._arm(self._on_disconnect.cancel_after, self._nobody_came_back)
+
+    def _nobody_came_back(self) -> None:
+        if not self.stream.watched:
+            self.cancel("disconnect")
+
+    def _arm(self, seconds: float, then: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(seconds, then)
+
+    def _abandon(self) -> None:
+        log.error("turn_ignores_cancel", stream=self.stream.id, command=self.command)
+        self._end(*self._stopped())
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        # A task cancelled before its first step never enters its own `finally`, so the end is written from here.
+        error = None if task.cancelled() else task.exception()
+        if self._ending:
+            return
+        if task.cancelled() and self._stop is not None:
+            self._end(*self._stopped())
+        elif task.cancelled():
+            self._end("failed", "internal", Internal("the turn was stopped from within the server"))
+        elif error is None:
+            self._end("completed", "done", None)
+        else:
+            self._end(*self._failed(error))
+
+    def _stopped(self) -> tuple[Status, Reason, EngineError | None]:
+        reason = self._stop or "client_cancel"
+        kind = _STOPPED.get(reason, Cancelled)
+        message = {
+            "client_cancel": "the turn was cancelled",
+            "disconnect": "nobody watched the turn any more",
+            "shutdown": "the server went down before the turn was done",
+        }.get(reason, "the turn was stopped")
+        return "cancelled", reason, kind(message)
+
+    def _failed(self, error: BaseException) -> tuple[Status, Reason, EngineError]:
+        if isinstance(error, LogUnavailable):
+            return "failed", "log_unavailable", error
+        if isinstance(error, NotOwner):
+            return "failed", "owner_lost", error
+        if isinstance(error, EngineError):
+            reason: Reason = "provider_error" if isinstance(error, ProviderError) else "internal"
+            return "failed", "provider_error" if error.status < 500 else reason, error
+        log.error("turn_crashed", stream=self.stream.id, command=self.command, exc_info=error)
+        return "failed", "internal", Internal("the turn failed inside the server; its log has the cause")
+
+    def _end(self, status: Status, reason: Reason, error: EngineError | None) -> None:
+        """Take the right to write away from the work, write the end down, then tell it."""
+        self._ending = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._token = self._bus.handover(self._token)
+        self.stream.end_lanes(self._token)
+        writer = self.writer
+        body: ErrorBody | None = error.body() if error is not None and status == "failed" else None
+        ended = StreamEnded(
+            status=status,
+            reason=reason,
+            finish_reason=writer.finish_reason,
+            error=body,
+            model=writer.model,
+            usage=writer.usage,
+            cost=writer.cost,
+            extra=writer.extras,
+        )
+        closing = self._closing(ended)
+        if self._ledger is None:
+            self._tell(ended, closing, None)
+        else:
+            _Commit(self, self._ledger, self._accepted, ended, closing).begin()
+
+    def _closing(self, ended: StreamEnded) -> Closing:
+        if self.serve.closing is None:
+            return Closing()
+        ending = Ending(
+            stream=self.stream.id,
+            status=ended.status,
+            reason=ended.reason,
+            said=self.stream.said,
+            finish_reason=ended.finish_reason,
+            error=ended.error,
+            model=ended.model,
+            usage=ended.usage,
+            cost=ended.cost,
+        )
+        try:
+            return self.serve.closing(ending)
+        except Exception:
+            log.exception("turn_closing_crashed", stream=self.stream.id, command=self.command)
+            return Closing()
+
+    def _tell(self, ended: StreamEnded, closing: Closing, saved: bool | None) -> None:
+        """Publish what the commit brought, free what the turn held, publish the terminal event."""
+        if closing.event is not None and saved is not False:
+            self.stream.publish(self._token, closing.event)
+        self.release()
+        self.ended = msgspec.structs.replace(ended, saved=saved)
+        self._bus.end(self._token, self.ended)
+        self._on_over(self)
+
+    def release(self) -> None:
+        """Free what the command holds for the turn, once."""
+        if not self._released and self.serve.released is not None:
+            with contextlib.suppress(Exception):
+                self.serve.released()
+        self._released = True
+
+
+class _Commit:
+    """Writes a turn's end: after the accept commit, and for at most `SAVED_WITHIN` seconds."""
+
+    def __init__(
+        self, turn: Turn, ledger: Ledger, accepted: asyncio.Future[None] | None, ended: StreamEnded, closing: Closing
+    ) -> None:
+        self._turn = turn
+        self._ledger = ledger
+        self._accepted = accepted
+        self._ended = ended
+        self._closing = closing
+        self._told = False
+
+    def begin(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(SAVED_WITHIN, self._tell, False)
+        if self._accepted is None or self._accepted.done():
+            self._write(self._accepted)
+        else:
+            self._accepted.add_done_callback(self._write)
+
+    def _write(self, accepted: asyncio.Future[None] | None) -> None:
+        if accepted is not None and not accepted.cancelled():
+            accepted.exception()  # looked at: the ledger writes what the accept commit could not
+        turn = self._turn
+        n = turn.stream.n + (2 if self._closing.event is not None else 1)
+        record = msgspec.structs.replace(self._ended, saved=True)
+        done = self._ledger.end(turn.stream, turn.serve.keep, record, self._closing, n)
+        done.add_done_callback(lambda future: self._tell(not future.cancelled() and future.exception() is None))
+
+    def _tell(self, saved: bool) -> None:
+        if not self._told:
+            self._told = True
+            self._timer.cancel()
+            self._turn._tell(self._ended, self._closing, saved)

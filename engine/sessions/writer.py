@@ -1,0 +1,118 @@
+"""The right to write a stream, as the code that serves a turn holds it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from engine.api.chat import ChatDelta
+from engine.api.errors import EngineError, Internal
+from engine.api.events import (
+    Cost,
+    Event,
+    FinishReason,
+    ReasoningDelta,
+    StatusChanged,
+    TextDelta,
+    Usage,
+)
+from engine.api.identity import Principal
+from engine.bus.stream import Lane, Stream, Token
+from engine.wire.frames import join_deltas
+
+
+class StreamWriter:
+    """Implements `engine.api.Writer`; what it meters is read by the turn's supervisor."""
+
+    __slots__ = ("_stream", "_token", "cost", "extras", "finish_reason", "model", "usage")
+
+    def __init__(self, token: Token) -> None:
+        self._token = token
+        self._stream: Stream = token.stream
+        self.model: str | None = None
+        self.usage: Usage | None = None
+        self.cost: Cost | None = None
+        self.finish_reason: FinishReason | None = None
+        self.extras: dict[str, Any] | None = None
+
+    @property
+    def id(self) -> str:
+        return self._stream.id
+
+    @property
+    def principal(self) -> Principal:
+        return self._stream.principal
+
+    def text(self, text: str, *, choice: int = 0) -> None:
+        self._stream.publish(self._token, TextDelta(text, choice))
+
+    def reasoning(self, text: str) -> None:
+        self._stream.publish(self._token, ReasoningDelta(text))
+
+    def status(self, stage: str, detail: str | None = None) -> None:
+        self._stream.publish(self._token, StatusChanged(stage=stage, detail=detail))
+
+    def publish(self, event: Event) -> None:
+        self._stream.publish(self._token, event)
+
+    def extend(self, deltas: Iterable[ChatDelta]) -> None:
+        publish, token = self._stream.publish, self._token
+        pieces: list[Event] = []
+        for delta in deltas:
+            kind = type(delta)
+            if kind is TextDelta or kind is ReasoningDelta:
+                if pieces and not _alike(pieces[0], delta):  # type: ignore[arg-type]
+                    publish(token, _joined(pieces))
+                    pieces = []
+                if kind is TextDelta and delta.logprobs is not None:  # type: ignore[union-attr]
+                    publish(token, delta)  # type: ignore[arg-type]
+                else:
+                    pieces.append(delta)  # type: ignore[arg-type]
+            elif isinstance(delta, Event):
+                if pieces:
+                    publish(token, _joined(pieces))
+                    pieces = []
+                publish(token, delta)
+        if pieces:
+            publish(token, _joined(pieces))
+
+    @asynccontextmanager
+    async def lane(self, name: str, *, format: str | None = None, rate: int | None = None) -> AsyncIterator[Lane]:
+        lane = self._stream.lend(self._token, name, format=format, rate=rate)
+        try:
+            yield lane
+        except EngineError as error:
+            lane.end("failed", error)
+            raise
+        except Exception:
+            lane.end("failed", Internal(f"lane {name} failed"))
+            raise
+        except BaseException:
+            lane.end("cancelled")
+            raise
+        lane.end()
+
+    def meter(self, *, model: str | None = None, usage: Usage | None = None, cost: Cost | None = None) -> None:
+        self.model = model or self.model
+        self.usage = usage or self.usage
+        self.cost = cost or self.cost
+
+    def finish(self, reason: FinishReason) -> None:
+        self.finish_reason = reason
+
+    def extra(self, fields: dict[str, object]) -> None:
+        self.extras = {**(self.extras or {}), **fields}
+
+
+def _alike(one: Event, other: Event) -> bool:
+    """True for two pieces that may become one."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, TextDelta) and isinstance(other, TextDelta):
+        return one.choice == other.choice and other.logprobs is None
+    return True
+
+
+def _joined(pieces: list[Event]) -> Event:
+    return pieces[0] if len(pieces) == 1 else join_deltas(pieces) or pieces[0]
