@@ -1,0 +1,270 @@
+"""The `betterai` command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.api.errors import EngineError
+from engine.auth.keys import ApiKeys
+from engine.auth.secret import auth_secret
+from engine.config import ConfigError, RawConfig, load, read_core
+from engine.db.databases import Databases
+from engine.db.migrations import upgrade
+from engine.db.schema import ENGINE_HISTORY
+from engine.loader.find import PluginNameTaken, installed_plugins
+from engine.loader.load import Clash, Loader, RequiredPluginFailed
+from engine.log import configure
+from engine.main import SECRET_FILE, Engine, MigrationsPending
+from engine.main import serve as run_server
+from engine.version import product_version
+
+app = typer.Typer(
+    name="betterai",
+    help="A self-hosted server for chat, voice, media and search.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+db_app = typer.Typer(help="Look after the databases.", no_args_is_help=True)
+app.add_typer(keys_app, name="keys")
+app.add_typer(db_app, name="db")
+
+out, err = Console(), Console(stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file; else BETTERAI_CONFIG, else config/betterai.toml."),
+]
+
+# What an operator can mend: told in its own words, without a traceback.
+TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, MigrationsPending, EngineError)
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the program with a message for the person at the terminal."""
+    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _read(config: Path | None) -> RawConfig:
+    try:
+        return load(config, os.environ)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def _run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
+    try:
+        if loop == "uvloop" and sys.platform != "win32":
+            # Imported here: commands other than serve have no use for it, and it is missing on Windows.
+            import uvloop
+
+            return uvloop.run(work)
+        return asyncio.run(work)
+    except ConfigError as error:
+        fail(str(error), 2)
+    except TOLD as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot start: {error.strerror or error}")
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def serve(
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 takes any free one.")] = None,
+) -> None:
+    """Start the server; SIGTERM or Ctrl-C stops it when its turns are done."""
+    raw = _read(config)
+    if host is not None:
+        raw = raw.with_value("server.host", host, "--host")
+    if port is not None:
+        raw = raw.with_value("server.port", port, "--port")
+    try:
+        loop = read_core(raw).server.loop
+    except ConfigError as error:
+        fail(str(error), 2)
+    _run(run_server(raw), loop)
+
+
+@app.command()
+def check(config: ConfigOption = None) -> None:
+    """Judge the configuration and the plugins without starting anything."""
+    raw = _read(config)
+
+    async def judge() -> Engine:
+        engine = Engine(raw)
+        configure(engine.core.log.model_copy(update={"level": "critical"}))
+        engine.prepare_plugins()
+        engine.swap()
+        engine.histories()
+        return engine
+
+    engine = _run(judge())
+    out.print(f"configuration: {raw.file or 'built in'}", highlight=False)
+    failed = [part for part in engine.loader.parts.values() if part.enabled and not part.on]
+    for part in failed:
+        out.print(f"plugin {part.name} is off: {part.reason}", style="yellow", highlight=False, markup=False)
+    for warning in engine.registry.warnings():
+        out.print(warning, style="yellow", highlight=False, markup=False)
+    out.print("ok" if not failed else "the server would start, degraded", highlight=False)
+
+
+@app.command()
+def plugins(config: ConfigOption = None) -> None:
+    """List the installed plugins: what is on, where it comes from, its hooks, and why one is off."""
+    raw = _read(config)
+
+    async def look() -> Engine:
+        engine = Engine(raw)
+        configure(engine.core.log.model_copy(update={"level": "critical"}))
+        engine.prepare_plugins()
+        engine.swap()
+        return engine
+
+    engine = _run(look())
+    table = Table("plugin", "state", "from", "hooks", box=None, pad_edge=False)
+    for part in sorted(engine.loader.parts.values(), key=lambda part: (not part.on, part.name)):
+        state = "on" if part.on else f"off: {part.reason or 'not in [plugins] enabled'}"
+        table.add_row(part.name, state, part.origin, ", ".join(hook.removeprefix("register_") for hook in part.hooks))
+    out.print(table)
+
+
+@app.command()
+def models(config: ConfigOption = None) -> None:
+    """List the models that can be used now."""
+    raw = _read(config)
+
+    async def look() -> Engine:
+        engine = Engine(raw)
+        configure(engine.core.log.model_copy(update={"level": "critical"}))
+        engine.prepare_plugins()
+        engine.swap()
+        return engine
+
+    engine = _run(look())
+    table = Table("model", "vendor", "context", "in / out $ per 1M tokens", "can", box=None, pad_edge=False)
+    for info in engine.registry.models():
+        price = f"{info.price.input:f} / {info.price.output:f}" if info.price is not None else "unknown"
+        context = f"{info.context:,}" if info.context is not None else "unknown"
+        table.add_row(info.id, info.provider, context, price, " ".join(sorted(info.capabilities)))
+    out.print(table)
+    out.print(f"default: {engine.registry.default_model}", highlight=False)
+    for warning in engine.registry.warnings():
+        out.print(warning, style="yellow", highlight=False, markup=False)
+
+
+@app.command()
+def version() -> None:
+    """Say which version this is."""
+    out.print(product_version(), highlight=False)
+
+
+# Keys
+
+
+async def _with_keys(raw: RawConfig, work: Any) -> Any:
+    core = read_core(raw)
+    databases = Databases({"default": core.databases.default}, exclusive=False)
+    database = databases.database()
+    try:
+        await database.open()
+        if database.embedded:
+            await upgrade(database, [ENGINE_HISTORY])
+        return await work(ApiKeys(database, auth_secret(core.auth.secret, SECRET_FILE)))
+    finally:
+        await databases.close()
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Argument(help="What the key is for, in words.")],
+    principal: Annotated[str | None, typer.Option(help="Who owns what is done with it; the name when absent.")] = None,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it grants, several times; everything when absent.")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Make an API key. It is shown once, here."""
+    raw = _read(config)
+    key, info = _run(_with_keys(raw, lambda keys: keys.create(principal or name, name, scope or ("*",))))
+    err.print(f"key {info.id} for {info.principal}; keep it, it is not shown again:", highlight=False, markup=False)
+    typer.echo(key)
+
+
+@keys_app.command("list")
+def keys_list(config: ConfigOption = None) -> None:
+    """List the keys, without their secrets."""
+    raw = _read(config)
+    table = Table("id", "name", "principal", "scopes", "made", "revoked", box=None, pad_edge=False)
+    for info in _run(_with_keys(raw, lambda keys: keys.list())):
+        revoked = info.revoked_at.isoformat(timespec="seconds") if info.revoked_at else ""
+        made = info.created_at.isoformat(timespec="seconds")
+        table.add_row(info.id, info.name, info.principal, " ".join(info.scopes), made, revoked)
+    out.print(table)
+
+
+@keys_app.command("revoke")
+def keys_revoke(id: Annotated[str, typer.Argument(help="Id of the key.")], config: ConfigOption = None) -> None:
+    """Revoke a key; servers refuse it within seconds."""
+    raw = _read(config)
+    info = _run(_with_keys(raw, lambda keys: keys.revoke(id)))
+    out.print(f"key {info.id} ({info.name}) is revoked", highlight=False, markup=False)
+
+
+# Databases
+
+
+@db_app.command("upgrade")
+def db_upgrade(config: ConfigOption = None) -> None:
+    """Bring the tables of the engine and of every plugin that is on to this version."""
+    raw = _read(config)
+
+    async def work() -> None:
+        engine = Engine(raw)
+        configure(engine.core.log)
+        engine.prepare_plugins()
+        try:
+            for database, owned in engine.histories():
+                await database.open()
+                done = await upgrade(database, owned)
+                for each in done:
+                    out.print(f"{database.name}: {each.owner} {' '.join(each.revisions)}", highlight=False)
+                if not done:
+                    out.print(f"{database.name}: nothing to do", highlight=False)
+        finally:
+            await engine.databases.close()
+
+    _run(work())
+
+
+def main() -> None:
+    """Run the program, with the commands that plugins add."""
+    _add_plugin_commands()
+    app()
+
+
+def _add_plugin_commands() -> None:
+    """Commands of plugins, where their configuration can be read; a broken one must not keep `check` from telling why."""
+    try:
+        raw = load(None, os.environ)
+        core = read_core(raw)
+        configure(core.log.model_copy(update={"level": "critical"}))
+        loader = Loader(installed_plugins(), core.plugins.enabled, ())
+        loader.load(raw)
+        loader.register_cli(app)
+    except TOLD:
+        return

@@ -1,0 +1,122 @@
+"""Writes a handler's result to the connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from pydantic import BaseModel
+
+from engine.api.errors import StreamNotFound
+from engine.api.events import StreamEnded
+from engine.api.routes import Answer, EventStream, Result, WholeAnswer
+from engine.http.sse import (
+    EventWriter,
+    NativeEncoder,
+    StreamFailed,
+    event_stream,
+    first_word,
+    snapshot_event,
+)
+from engine.sessions.ledger import TurnRecord, lost_end
+from engine.sessions.reader import Reader
+from engine.sessions.record import RecordReader
+from engine.wire.control import StreamSnapshot
+from engine.wire.frames import encode_event, encode_json, stream_prefix
+from engine.wire.sse import encode_sse
+
+STREAM_HEADER = "X-Stream-Id"
+
+
+def encode_body(body: Any) -> bytes:
+    """A body as JSON bytes; bytes stay as they are."""
+    if body is None:
+        return b""
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, BaseModel):
+        return body.model_dump_json(exclude_none=True, by_alias=True).encode()
+    return msgspec.json.encode(body, enc_hook=_encode_model)
+
+
+def _encode_model(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True, by_alias=True)
+    raise NotImplementedError(f"{type(value).__name__} is no JSON")
+
+
+async def write(request: web.Request, result: Result, headers: Mapping[str, str]) -> web.StreamResponse:
+    """Send the result; streams are sent to their end, and left when the caller leaves."""
+    if isinstance(result, Answer):
+        return whole(result, headers)
+    reader = result.reader
+    headers = {**headers, STREAM_HEADER: reader.stream}
+    try:
+        if isinstance(result, WholeAnswer):
+            return whole(await _wait(result), headers)
+        return await _events(request, result, {**headers, **result.headers})
+    finally:
+        reader.close()
+
+
+def whole(answer: Answer, headers: Mapping[str, str]) -> web.Response:
+    """A whole answer as a response."""
+    body = encode_body(answer.body)
+    response = web.Response(status=answer.status, body=body or None, headers={**headers, **answer.headers})
+    if body:
+        response.content_type = answer.content_type
+    return response
+
+
+async def _wait(result: WholeAnswer) -> Answer:
+    ended = await result.reader.ended()
+    assert isinstance(ended, StreamEnded)
+    said = result.reader.said
+    if ended.status != "completed" and not (said.text or said.tool_calls or said.reasoning):
+        raise StreamFailed(ended)
+    return result.build(said, ended)
+
+
+async def _events(request: web.Request, result: EventStream, headers: Mapping[str, str]) -> web.StreamResponse:
+    reader = result.reader
+    if isinstance(reader, RecordReader):
+        return await _recalled(request, reader.record, headers)
+    assert isinstance(reader, Reader)
+    cursor = reader.cursor
+    if result.hold and (error := await first_word(cursor)) is not None:
+        raise error
+    response = event_stream(headers)
+    await response.prepare(request)
+    if result.encoder is None and cursor.after < reader.source.log.tail:
+        # What is gone cannot be replayed, so it is told as a whole.
+        cursor.after = reader.source.n if reader.source.ended is None else reader.source.n - 1
+        await response.write(snapshot_event(reader.source, cursor.after))
+    encoder = result.encoder or NativeEncoder(reader.source, cursor.after)
+    await EventWriter(cursor, _transport(request), encoder).run()
+    await response.write_eof()
+    return response
+
+
+async def _recalled(request: web.Request, record: TurnRecord, headers: Mapping[str, str]) -> web.StreamResponse:
+    """A turn whose stream is gone: what its row knows, as a snapshot and the end."""
+    n = record.last
+    said = record.said
+    snapshot = StreamSnapshot(
+        stream=record.stream, n=n - 1, text=said.text, tool_calls=list(said.tool_calls), reasoning=said.reasoning
+    )
+    end = encode_event(stream_prefix(record.stream), n, record.ended or lost_end(record))
+    response = event_stream(headers)
+    await response.prepare(request)
+    await response.write(encode_sse(encode_json(snapshot), number=n - 1) + encode_sse(end, number=n))
+    await response.write_eof()
+    return response
+
+
+def _transport(request: web.Request) -> asyncio.Transport:
+    transport = request.transport
+    if transport is None:
+        raise StreamNotFound("the caller has left")
+    return transport

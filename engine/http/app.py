@@ -1,0 +1,178 @@
+"""The aiohttp application: one catch-all that resolves in a route table which is swapped whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown
+from engine.api.identity import Principal
+from engine.api.routes import Route
+from engine.auth.identity import Identity
+from engine.http import answers
+from engine.http.cors import Cors
+from engine.http.guard import REQUEST_ID, LocalGuard, request_id
+from engine.http.problem import answer_error
+from engine.http.socket import SocketPeer, Sockets
+from engine.http.table import RouteTable
+from engine.http.typed import lower_headers, typed_request
+from engine.log import bound_contextvars, get_logger
+from engine.sessions.actor import Session, SessionSettings
+from engine.sessions.supervisor import Supervisor
+
+log = get_logger(__name__)
+
+SOCKET_PATH = "/ws"
+ANYBODY = Principal("anybody", frozenset())
+"""Who asks where nobody has to say who they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Sizes in bytes, times in seconds."""
+
+    max_body: int
+    max_frame: int
+    ping_interval: float
+
+
+class Http:
+    """Answers requests. `routes` is replaced whole when a plugin is switched."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        identity: Identity,
+        *,
+        bounds: Bounds,
+        session: Callable[[], SessionSettings],
+        guard: LocalGuard | None,
+        cors: Cors,
+        admit_socket: Callable[[Principal], Callable[[], None]] | None = None,
+        admit_request: Callable[[Principal], None] | None = None,
+    ) -> None:
+        self.routes = RouteTable(())
+        self.sockets = Sockets()
+        self._supervisor = supervisor
+        self._identity = identity
+        self._bounds = bounds
+        self._session = session
+        self._guard = guard
+        self._cors = cors
+        self._admit_socket = admit_socket
+        self._admit_request = admit_request
+
+    def application(self) -> web.Application:
+        """The application to run; its router has one entry."""
+        app = web.Application(client_max_size=self._bounds.max_body)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        return app
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request; nothing that goes wrong leaves as anything but an error in the caller's dialect."""
+        headers = lower_headers(request.headers.items())
+        id = request_id(headers.get("x-request-id"))
+        extra = {REQUEST_ID: id, **self._cors.headers(headers.get("origin"))}
+        route: Route | None = None
+        with bound_contextvars(request_id=id):
+            try:
+                if self._guard is not None:
+                    self._guard.check(_peer(request), headers)
+                preflight = self._cors.preflight(request.method, headers)
+                if preflight is not None:
+                    return answers.whole(preflight, extra)
+                if request.path == SOCKET_PATH and headers.get("upgrade", "").lower() == "websocket":
+                    return await self._socket(request, headers)
+                match = self.routes.resolve(request.method, request.rel_url.raw_path)
+                route = match.route
+                return await self._answer(request, route, match.path, headers, id, extra)
+            except (asyncio.CancelledError, ConnectionError):
+                raise
+            except web.HTTPRequestEntityTooLarge:
+                too_large = FrameTooLarge(f"a body has at most {self._bounds.max_body} bytes")
+                return self._failed(too_large, id, route, extra)
+            except EngineError as error:
+                return self._failed(error, id, route, extra)
+            except Exception as error:
+                log.exception("request_crashed", method=request.method, path=request.path)
+                return self._failed(error, id, route, extra)
+
+    def _failed(self, error: Exception, id: str, route: Route | None, extra: dict[str, str]) -> web.StreamResponse:
+        return answers.whole(answer_error(error, id, route.errors if route else None), extra)
+
+    async def _answer(
+        self,
+        request: web.Request,
+        route: Route,
+        path: Mapping[str, str],
+        headers: dict[str, str],
+        id: str,
+        extra: dict[str, str],
+    ) -> web.StreamResponse:
+        principal = ANYBODY if route.scope is None else await self._identity.principal(headers)
+        if route.scope is not None:
+            if not principal.may(route.scope):
+                raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
+            if self._admit_request is not None:
+                self._admit_request(principal)
+        body = await request.read() if request.body_exists else b""
+        typed = typed_request(
+            route,
+            principal=principal,
+            request_id=id,
+            path=path,
+            query=list(request.query.items()),
+            headers=headers,
+            body=body,
+        )
+        result = await route.handler(typed)
+        return await answers.write(request, result, extra)
+
+    async def _socket(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
+        if self._supervisor.draining:
+            raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
+        principal = await self._identity.from_headers(headers)
+        leave = self._admit_socket(principal) if self._admit_socket and principal else None
+
+        async def authenticate(key: str) -> Principal:
+            nonlocal leave
+            found = await self._identity.from_key(key)
+            if self._admit_socket is not None:
+                leave = self._admit_socket(found)
+            return found
+
+        def open_session(peer: SocketPeer) -> Session:
+            return Session(peer, self._supervisor, self._session(), principal=principal, authenticate=authenticate)
+
+        try:
+            return await self.sockets.serve(
+                request, open_session, max_frame=self._bounds.max_frame, ping=self._bounds.ping_interval
+            )
+        finally:
+            if leave is not None:
+                leave()
+
+
+def _peer(request: web.Request) -> str | None:
+    transport = request.transport
+    name = transport.get_extra_info("peername") if transport is not None else None
+    return name[0] if isinstance(name, tuple) else None
+
+
+async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+    """Open the port; gives the runner and the port, which is a free one where 0 was asked for."""
+    runner = web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=2.0, keepalive_timeout=75.0
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, host, port, backlog=4096)
+    try:
+        await site.start()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    sockets = site._server.sockets if isinstance(site._server, asyncio.Server) else ()
+    return runner, sockets[0].getsockname()[1] if sockets else port

@@ -1,0 +1,123 @@
+"""The routes that every server has about itself: health, its own description, and the page that shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from engine.api.commands import Call, Command
+from engine.api.events import EVENTS
+from engine.api.routes import Answer, HttpRequest, Route
+from engine.http.asyncapi import asyncapi
+from engine.http.openapi import openapi
+from engine.http.pages import docs_page
+from engine.http.table import RouteTable
+from engine.sessions.table import CommandTable
+from engine.wire.control import FRAMES
+
+
+class CheckLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How one part stands."""
+
+    name: str
+    state: Literal["ok", "loading", "degraded", "failed"]
+    detail: str = ""
+
+
+class Readiness(msgspec.Struct, kw_only=True):
+    """Whether the server takes work, and what is not as it should be. A degraded server takes work."""
+
+    status: Literal["ready", "degraded", "draining", "failed"]
+    version: str
+    checks: list[CheckLine]
+
+
+class Liveness(msgspec.Struct):
+    """The process answers."""
+
+    status: Literal["live"] = "live"
+
+
+class Documents:
+    """Handlers over the tables in force."""
+
+    def __init__(
+        self,
+        version: str,
+        routes: Callable[[], RouteTable],
+        commands: Callable[[], CommandTable],
+        checks: Callable[[], Sequence[CheckLine]],
+        draining: Callable[[], bool],
+    ) -> None:
+        self._version = version
+        self._routes = routes
+        self._commands = commands
+        self._checks = checks
+        self._draining = draining
+
+    def routes(self) -> list[Route]:
+        """The routes, open to anybody: they tell nothing of any caller."""
+
+        def get(path: str, handler: Any, summary: str, returns: type | None = None) -> Route:
+            return Route(
+                method="GET", path=path, handler=handler, scope=None, summary=summary, tag="server", returns=returns
+            )
+
+        return [
+            get("/health/live", self.live, "The process answers.", Liveness),
+            Route(
+                method="GET",
+                path="/health/ready",
+                handler=self.ready,
+                scope=None,
+                returns=Readiness,
+                summary="Whether the server takes work, and what is degraded.",
+                tag="server",
+                statuses={503: "draining, or a part has failed"},
+            ),
+            get("/openapi.json", self.openapi, "The HTTP API as OpenAPI 3.1."),
+            get("/asyncapi.json", self.asyncapi, "The WebSocket at /ws as AsyncAPI 3.0."),
+            get("/docs", self.page, "Both, as a page that works offline."),
+            get("/docs/errors", self.page, "The same page: the `type` of a problem points into it."),
+        ]
+
+    async def live(self, request: HttpRequest[Any, Any]) -> Answer:
+        return Answer(Liveness())
+
+    async def ready(self, request: HttpRequest[Any, Any]) -> Answer:
+        checks = list(self._checks())
+        states = {check.state for check in checks}
+        status: Literal["ready", "degraded", "draining", "failed"] = "ready"
+        if self._draining():
+            status = "draining"
+        elif "failed" in states:
+            status = "failed"
+        elif "degraded" in states:
+            status = "degraded"
+        return Answer(
+            Readiness(status=status, version=self._version, checks=checks),
+            status=503 if status in ("draining", "failed") else 200,
+            headers={"Cache-Control": "no-store"},
+        )
+
+    async def openapi(self, request: HttpRequest[Any, Any]) -> Answer:
+        return Answer(openapi([route for _, route in self._routes().routes], version=self._version))
+
+    async def asyncapi(self, request: HttpRequest[Any, Any]) -> Answer:
+        return Answer(describe_socket(self._commands(), self._version))
+
+    async def page(self, request: HttpRequest[Any, Any]) -> Answer:
+        return docs_page()
+
+
+def describe_socket(table: CommandTable, version: str) -> dict[str, Any]:
+    """The AsyncAPI document of the socket, with the commands of a table."""
+    return asyncapi(
+        events=EVENTS,
+        commands=[command for command in table.all() if isinstance(command, Command)],
+        frames=FRAMES,
+        calls=[command for command in table.all() if isinstance(command, Call)],
+        version=version,
+    )

@@ -1,0 +1,1 @@
+"""Finds plugins, puts them in order, checks what they bring, and switches them."""

@@ -1,0 +1,117 @@
+"""What the engine hands to a plugin's hooks, and the resources that plugins share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import Any, Generic, TypeVar, cast
+
+from pydantic import BaseModel
+
+from engine.api.commands import Commands
+from engine.api.data import Database
+from engine.api.identity import Principal
+from engine.api.plugin import Plugin, Shared
+from engine.api.providers import Providers
+from engine.api.tools import Tool, Tools
+
+SettingsT = TypeVar("SettingsT", bound=BaseModel)
+SharedT = TypeVar("SharedT")
+
+
+class SharedResource(Generic[SharedT]):
+    """Opened when it is first asked for, closed with the engine."""
+
+    def __init__(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]], stack: AsyncExitStack) -> None:
+        self._factory = factory
+        self._stack = stack
+        self._open: list[SharedT] = []
+
+    async def get(self) -> SharedT:
+        if not self._open:
+            context = self._factory()
+            resource = await self._stack.enter_async_context(context)
+            # A second caller may have come while the first one opened it; both get the one that stays.
+            self._open.append(resource)
+        return self._open[0]
+
+
+class SharedResources:
+    """One resource for each factory, for all plugins of an engine."""
+
+    def __init__(self) -> None:
+        self.stack = AsyncExitStack()
+        self._resources: dict[Any, SharedResource[Any]] = {}
+
+    def of(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
+        return cast("Shared[SharedT]", self._resources.setdefault(factory, SharedResource(factory, self.stack)))
+
+
+class ToolTable:
+    """Implements `engine.api.Tools`; replaced whole at a switch."""
+
+    def __init__(self) -> None:
+        self._tools: dict[str, Tool] = {}
+
+    def swap(self, tools: Mapping[str, Tool]) -> None:
+        """Put another table in the place of this one."""
+        self._tools = dict(tools)
+
+    def offered(self, principal: Principal) -> list[Tool]:
+        return [tool for tool in self._tools.values() if principal.may(tool.scope)]
+
+    def get(self, name: str) -> Tool | None:
+        return self._tools.get(name)
+
+    def table(self) -> Mapping[str, Tool]:
+        return self._tools
+
+
+class Context:
+    """Implements `engine.api.PluginContext` for one plugin."""
+
+    def __init__(
+        self,
+        plugin: type[Plugin],
+        tables: Mapping[type[BaseModel], BaseModel],
+        *,
+        providers: Providers,
+        commands: Commands,
+        tools: Tools,
+        database: Callable[[str], Database],
+        shared: SharedResources,
+    ) -> None:
+        self._plugin = plugin
+        self._tables = tables
+        self._providers = providers
+        self._commands = commands
+        self._tools = tools
+        self._database = database
+        self._shared = shared
+
+    @property
+    def providers(self) -> Providers:
+        return self._providers
+
+    @property
+    def commands(self) -> Commands:
+        return self._commands
+
+    @property
+    def tools(self) -> Tools:
+        return self._tools
+
+    def settings(self, table: type[SettingsT]) -> SettingsT:
+        try:
+            return cast("SettingsT", self._tables[table])
+        except KeyError:
+            raise LookupError(
+                f"plugin {self._plugin.name!r} asks for settings {table.__name__}, which are neither its own nor "
+                "returned from register_settings"
+            ) from None
+
+    def database(self, name: str = "default") -> Database:
+        return self._database(name)
+
+    def shared(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
+        return self._shared.of(factory)

@@ -1,0 +1,44 @@
+"""Which plugins are installed: first- and third-party ones are found the same way, by their entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+
+from engine.api.plugin import Plugin
+
+GROUP = "betterai.plugins"
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """A plugin that is installed, not imported yet. `origin` says where it comes from."""
+
+    name: str
+    origin: str
+    load: Callable[[], type[Plugin]]
+
+
+class PluginNameTaken(ValueError):
+    """Raised when two packages bring a plugin of one name; the message names both."""
+
+
+def installed_plugins() -> Mapping[str, Installed]:
+    """Every entry point of the group, by name, without importing anything."""
+    found: dict[str, Installed] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        package = point.dist.name if point.dist is not None else "?"
+        if point.name in found and found[point.name].origin != f"{package} ({point.value})":
+            raise PluginNameTaken(f"plugin {point.name!r} comes from {found[point.name].origin} and from {package}")
+        found[point.name] = Installed(point.name, f"{package} ({point.value})", point.load)
+    return found
+
+
+def given_plugins(*classes: type[Plugin]) -> Mapping[str, Installed]:
+    """Plugins that are handed over as classes: for tests and for embedding."""
+    return {cls.name: _given(cls) for cls in classes}
+
+
+def _given(cls: type[Plugin]) -> Installed:
+    return Installed(cls.name, f"given ({cls.__module__}:{cls.__qualname__})", lambda: cls)

@@ -1,0 +1,357 @@
+"""The composition root: makes one server of configuration and plugins, and takes it down again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import signal
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict
+
+from engine.api.data import Tables
+from engine.api.plugin import Health
+from engine.api.routes import Route
+from engine.auth.binding import check_binding
+from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
+from engine.auth.keys import ApiKeys
+from engine.auth.limits import RequestRate, SocketCount
+from engine.auth.secret import auth_secret
+from engine.bus.bus import Bus
+from engine.config import CORE_TABLES, ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
+from engine.db.databases import Database, Databases
+from engine.db.history import Migrations
+from engine.db.migrations import pending, upgrade
+from engine.db.schema import ENGINE_HISTORY
+from engine.http.app import Bounds, Http, listen
+from engine.http.cors import Cors
+from engine.http.documents import CheckLine, Documents
+from engine.http.guard import LocalGuard
+from engine.http.streams import stream_routes
+from engine.http.table import RouteClash, RouteTable
+from engine.loader.context import Context, SharedResources, ToolTable
+from engine.loader.find import Installed, installed_plugins
+from engine.loader.load import Clash, Gathered, Loader
+from engine.loader.names import reserved_commands, reserved_prefixes
+from engine.log import configure, get_logger
+from engine.providers.catalogue import CatalogueClash, load_catalogue
+from engine.providers.catalogue_file import shipped_catalogue
+from engine.providers.policy import ResiliencePolicy
+from engine.providers.registry import ProviderClash, Registry
+from engine.sessions.actor import SessionSettings
+from engine.sessions.ledger import Ledger
+from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
+from engine.sessions.table import CommandClash, CommandTable
+from engine.version import product_version
+
+log = get_logger(__name__)
+
+SECRET_FILE = Path("var/auth-secret")
+
+
+class AnyTable(BaseModel):
+    """The settings of a plugin that is off: they may stand in the file, and nobody judges them."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class MigrationsPending(Exception):
+    """Raised when the tables of a database are older than this version; `betterai db upgrade` brings them up."""
+
+
+class Engine:
+    """One server. `start` may raise what makes a start impossible, each with a sentence for the operator."""
+
+    def __init__(self, raw: RawConfig, installed: Mapping[str, Installed] | None = None) -> None:
+        self.raw = raw
+        self.core: CoreSettings = read_core(raw)
+        self.version = product_version()
+        self.loader = Loader(
+            installed if installed is not None else installed_plugins(),
+            self.core.plugins.enabled,
+            self.core.plugins.required,
+        )
+        self.databases = Databases(
+            {"default": self.core.databases.default, **self.core.databases.named},
+        )
+        self.tools = ToolTable()
+        self.shared = SharedResources()
+        self.registry = self._registry()
+        bus = self.core.bus
+        self._loop_time = asyncio.get_running_loop().time
+        self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
+        self.supervisor = Supervisor(self.bus, limits=Limits(principal_streams=self.core.limits.principal_streams))
+        self.commands = InProcessCommands(self.supervisor)
+        self.http: Http | None = None
+        self.port = 0
+        self._gathered: Gathered | None = None
+        self._runner: web.AppRunner | None = None
+        self._stopped = False
+
+    # Start
+
+    async def start(self) -> None:
+        """Bring everything up, the port last."""
+        check_binding(self.core.server.host, self.core.auth.mode)
+        self.prepare_plugins()
+        try:
+            await self._open_databases()
+            self._build()
+            await self.supervisor.open()
+            if await self.loader.enter_lifespans():
+                self.swap()
+            await self._listen()
+        except BaseException:
+            await self.stop(0)
+            raise
+        self._log_start()
+
+    def prepare_plugins(self) -> None:
+        """Load plugins and judge the whole configuration; touches neither files nor network beyond that."""
+        self.loader.load(self.raw)
+        self._check_tables(self.loader.settings(self.raw))
+        for part in self.loader.parts.values():
+            if part.plugin is not None:
+                part.context = Context(
+                    type(part.plugin),
+                    self.loader.tables,
+                    providers=self.registry,
+                    commands=self.commands,
+                    tools=self.tools,
+                    database=self.databases.database,
+                    shared=self.shared,
+                )
+
+    def _check_tables(self, owned: Mapping[str, type[BaseModel]]) -> None:
+        known: dict[str, type[BaseModel]] = {**CORE_TABLES, **owned}
+        for name in self.loader.off:
+            known.setdefault(f"plugins.{name}", AnyTable)
+        # Tables that several plugins share have no known shape while those plugins are off.
+        if self.loader.off and not any(name.startswith("vendors.") for name in known):
+            known["vendors"] = AnyTable
+        problems = self.raw.unknown_tables(known)
+        if problems:
+            raise ConfigErrors(problems)
+
+    def _registry(self) -> Registry:
+        models = self.core.models
+        policy = ResiliencePolicy(
+            connect=models.connect_timeout,
+            first_event=models.first_event_timeout,
+            total=models.total_timeout,
+            retries=models.retries,
+            breaker_failures=models.breaker_failures,
+            breaker_reset=models.breaker_reset,
+        )
+        return Registry(
+            policy=policy,
+            aliases=models.aliases,
+            fallbacks=models.fallbacks,
+            default_model=models.default,
+            retired=models.retired,
+        )
+
+    # Data
+
+    def histories(self) -> list[tuple[Database, list[Migrations]]]:
+        """The migrations of the engine and of every plugin that is on, by database."""
+        default = self.databases.database()
+        by_database: dict[Database, list[Migrations]] = {default: [ENGINE_HISTORY]}
+        for owner, tables in self.loader.register_tables():
+            assert isinstance(tables, Tables)
+            database = self.databases.database(tables.database)
+            by_database.setdefault(database, []).append(Migrations(owner, tables.metadata, tables.migrations))
+        return list(by_database.items())
+
+    async def _open_databases(self) -> None:
+        histories = self.histories()
+        for database, owned in histories:
+            await database.open()
+            if self._upgrades_itself(database):
+                await upgrade(database, owned)
+            elif behind := await pending(database, owned):
+                names = ", ".join(each.owner for each in behind)
+                raise MigrationsPending(
+                    f"the tables of {names} in database {database.name!r} are older than this version; "
+                    "run `betterai db upgrade`"
+                )
+        default = self.databases.database()
+        owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.supervisor.ledger = Ledger(default, owner, embedded=default.embedded)
+
+    def _upgrades_itself(self, database: Database) -> bool:
+        asked = self.core.databases.auto_upgrade
+        return database.embedded if asked is None else asked
+
+    # Tables
+
+    def _build(self) -> None:
+        self.http = self._open_http()
+        self.swap()
+        for warning in self.registry.warnings():
+            log.warning("model_not_ready", reason=warning)
+
+    def swap(self) -> None:
+        """Ask the plugins what they bring and put the new tables in the place of the old; on a clash nothing changes."""
+        try:
+            gathered = self.loader.gather()
+            catalogue = load_catalogue(self._catalogue_files(), gathered.models)
+            off = self.loader.off
+            commands = CommandTable(gathered.commands, reserved_commands(off))
+            routes = RouteTable([*self._own_routes(), *gathered.routes], reserved_prefixes(off))
+            self.registry.swap(gathered.providers, catalogue)
+        except (CommandClash, RouteClash, ProviderClash, CatalogueClash) as error:
+            raise Clash(str(error)) from None
+        self._gathered = gathered
+        self.tools.swap(gathered.tools)
+        self.supervisor.table = commands
+        self.supervisor.listeners = gathered.listeners
+        if self.http is not None:
+            self.http.routes = routes
+
+    def _catalogue_files(self) -> list[Path]:
+        own = self.core.models.catalogue
+        return [shipped_catalogue(), *([own] if own is not None else [])]
+
+    def _own_routes(self) -> list[tuple[str, Route]]:
+        documents = Documents(
+            self.version,
+            lambda: self.http.routes if self.http is not None else RouteTable(()),
+            lambda: self.supervisor.table,
+            self.checks,
+            lambda: self.supervisor.draining,
+        )
+        return [("engine", route) for route in (*documents.routes(), *stream_routes(self.supervisor))]
+
+    def checks(self) -> list[CheckLine]:
+        """Every line of `/health/ready`: the plugins that failed, and what the others say of themselves."""
+        lines = [
+            CheckLine(name=part.name, state="degraded", detail=part.reason or "off")
+            for part in self.loader.parts.values()
+            if part.enabled and not part.on
+        ]
+        for owner, check in self._gathered.checks if self._gathered else ():
+            try:
+                health = check.check()
+            except Exception as error:
+                log.exception("health_check_crashed", plugin=owner, check=check.name)
+                health = Health("degraded", f"the check itself failed: {type(error).__name__}")
+            lines.append(CheckLine(name=f"{owner}.{check.name}", state=health.state, detail=health.detail))
+        return lines
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the plugins that are on."""
+        return tuple(sorted(part.name for part in self.loader.parts.values() if part.on))
+
+    # The port
+
+    def _open_http(self) -> Http:
+        server, auth, limits = self.core.server, self.core.auth, self.core.limits
+        local = auth.mode == "local"
+        sockets, rate = SocketCount(limits.principal_sockets), RequestRate(limits.requests_per_minute)
+        try:
+            guard = LocalGuard(auth.allowed_hosts, server.cors_origins) if local else None
+            cors = Cors(server.cors_origins)
+        except ValueError as error:
+            key = "server.cors_origins"
+            raise ConfigErrors([ConfigError(key=key, origin=self.raw.origin(key), message=str(error))]) from None
+        return Http(
+            self.supervisor,
+            self._identity(),
+            bounds=Bounds(server.max_body, server.max_frame, server.ping_interval),
+            session=self._session_settings,
+            guard=guard,
+            cors=cors,
+            admit_socket=sockets.admit,
+            admit_request=rate.admit,
+        )
+
+    def _identity(self) -> Identity:
+        if self.core.auth.mode == "local":
+            return LocalIdentity()
+        return KeyIdentity(ApiKeys(self.databases.database(), auth_secret(self.core.auth.secret, SECRET_FILE)))
+
+    def _session_settings(self) -> SessionSettings:
+        server = self.core.server
+        return SessionSettings(
+            version=self.version,
+            features=self.features,
+            mailbox=server.mailbox,
+            max_frame=server.max_frame,
+            authenticate_within=server.authenticate_timeout,
+            streams=self.core.limits.session_streams,
+        )
+
+    async def _listen(self) -> None:
+        assert self.http is not None
+        server = self.core.server
+        self._runner, self.port = await listen(self.http.application(), server.host, server.port)
+
+    def _log_start(self) -> None:
+        host = f"[{self.core.server.host}]" if ":" in self.core.server.host else self.core.server.host
+        log.info(
+            "listening",
+            url=f"http://{host}:{self.port}",
+            plugins=list(self.features),
+            config=str(self.raw.file or "built in"),
+            auth=self.core.auth.mode,
+        )
+
+    # Stop
+
+    async def stop(self, drain: float | None = None) -> None:
+        """Tell clients, let turns finish for `drain` seconds (as configured when absent), close everything."""
+        if self._stopped:
+            return
+        self._stopped = True
+        seconds = self.core.server.drain if drain is None else drain
+        if self.http is not None:
+            await self.http.sockets.drain(seconds)
+        await self.supervisor.drain(seconds)
+        if self.http is not None:
+            await self.http.sockets.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self.supervisor.close()
+        await self.loader.close()
+        await self.shared.stack.aclose()
+        await self.databases.close()
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many sockets as the system allows it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def serve(raw: RawConfig) -> None:
+    """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns."""
+    raise_file_limit()
+    engine = Engine(raw)
+    configure(engine.core.log)
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def signalled() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled)
+    await engine.start()
+    await stop.wait()
+    log.info("draining", seconds=engine.core.server.drain, turns=engine.supervisor.running)
+    stopping = asyncio.ensure_future(engine.stop())
+    hurrying = asyncio.ensure_future(hurry.wait())
+    await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
+    if hurry.is_set():
+        engine.supervisor.hurry()
+    await stopping
+    hurrying.cancel()
+    log.info("stopped")
