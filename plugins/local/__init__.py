@@ -1,0 +1,1 @@
+"""Chat with a language model on this machine, with no key and no network."""

@@ -1,0 +1,103 @@
+"""The local model as a chat provider: the OpenAI-compatible adapter over the supervised server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import aiohttp
+import msgspec
+
+from engine.api.chat import ChatDeltas, ChatRequest
+from engine.api.errors import ModelUnavailable
+from engine.api.events import StatusChanged
+from engine.api.plugin import Health, Shared
+from engine.api.providers import ModelInfo, Price, ProviderRole
+from plugins.local.model_file import find_model_file
+from plugins.local.settings import LocalSettings
+from plugins.local.supervisor import LIBRARY, LlamaServer, require_library
+from plugins.vendors.dialect import Dialect
+from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible
+
+NAME = "local"
+ANSWER_TOKENS = 1024
+"""Bound of an answer whose request names none: without one a small model may go on to the end of its context."""
+
+STILL_LOADING = 5.0
+"""Seconds after which whoever waits for the model is told again that it loads."""
+
+# The server closes its connection after each streamed answer without saying so; a pooled connection would be dead.
+_DIALECT = Dialect(efforts=(), headers={"Connection": "close"})
+
+
+class LocalChat:
+    """Answers as `local`. While the model loads, callers wait and are told so."""
+
+    role: ClassVar[ProviderRole] = "chat"
+    name = NAME
+
+    def __init__(self, settings: LocalSettings, http: Shared[aiohttp.ClientSession]) -> None:
+        self.server = LlamaServer(settings)
+        self._settings = settings
+        self._started = False
+        self._adapter = OpenAICompatible(NAME, http, self._connect, dialect=_DIALECT, title="the local model")
+
+    @property
+    def unavailable(self) -> str | None:
+        """What keeps the model from answering; a missing file or library is known before the start."""
+        if self._started:
+            state = self.server.state
+            return state.detail if state.stage == "failed" else None
+        try:
+            require_library(LIBRARY)
+            find_model_file(self._settings)
+        except ModelUnavailable as error:
+            return error.message
+        return None
+
+    def start(self) -> None:
+        """Begin to load the model."""
+        self._started = True
+        self.server.start()
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+        if request.max_output_tokens is None:
+            request = msgspec.structs.replace(request, max_output_tokens=ANSWER_TOKENS)
+        async for deltas in self._adapter.stream(request):
+            yield deltas
+
+    async def _connect(self) -> AsyncIterator[StatusChanged | Endpoint]:
+        while (state := self.server.state).stage in ("loading", "restarting"):
+            yield StatusChanged(stage="loading", detail=state.detail)
+            try:
+                async with asyncio.timeout(STILL_LOADING):
+                    await self.server.changed()
+            except TimeoutError:
+                continue
+        ready = await self.server.ready()
+        yield Endpoint(ready.base_url, ready.api_key)
+
+    def health(self) -> Health:
+        """The model's line in `/health/ready`."""
+        state = self.server.state
+        match state.stage:
+            case "ready":
+                return Health("ok", state.detail)
+            case "loading" | "restarting":
+                return Health("loading", state.detail)
+            case "failed":
+                return Health("degraded", state.detail)
+
+
+def model_info(settings: LocalSettings) -> ModelInfo:
+    """The catalogue's entry for the local model."""
+    named = settings.model_path.stem if settings.model_path is not None else "SmolLM2-135M-Instruct"
+    return ModelInfo(
+        id=NAME,
+        provider=NAME,
+        context=settings.context,
+        capabilities=frozenset({"json_schema", "logprobs"}),
+        price=Price(),
+        description=f"{named}, on this machine",
+    )

@@ -1,0 +1,1 @@
+"""Loopback servers that speak the vendors' wire protocols, good and bad, for tests of adapters and SDKs."""
