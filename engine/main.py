@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import secrets
@@ -324,6 +325,16 @@ class Engine:
         await self.databases.close()
 
 
+def calm_the_collector() -> None:
+    """Let the garbage collector leave alone what lives as long as the process, and look at the rest less often.
+
+    As shipped it looks at everything each few thousand allocations, which at thousands of streams is most of the pauses.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+
+
 def raise_file_limit() -> None:
     """Let this process open as many sockets as the system allows it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -345,6 +356,7 @@ async def serve(raw: RawConfig) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
     await engine.start()
+    calm_the_collector()
     await stop.wait()
     log.info("draining", seconds=engine.core.server.drain, turns=engine.supervisor.running)
     stopping = asyncio.ensure_future(engine.stop())

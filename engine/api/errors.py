@@ -12,8 +12,8 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     code: str
     message: str
+    retryable: bool
     field: str | None = None
-    retryable: bool = msgspec.field(default=False)
     retry_after: float | None = None
 
 

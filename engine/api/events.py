@@ -52,17 +52,17 @@ Reason = Literal[
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type", gc=False):
     """Root of the numbered events; `type` on the wire is the tag of the class."""
 
 
-class StreamStarted(Event, frozen=True, tag="stream.started", kw_only=True):
+class StreamStarted(Event, frozen=True, gc=False, tag="stream.started", kw_only=True):
     """First event of every stream; `model` is the name that was asked for."""
 
     model: str | None = None
 
 
-class TextDelta(Event, frozen=True, tag="text.delta"):
+class TextDelta(Event, frozen=True, gc=False, tag="text.delta"):
     """A piece of the answer. `choice` counts from 0 where `n` answers were asked for."""
 
     text: str
@@ -70,13 +70,13 @@ class TextDelta(Event, frozen=True, tag="text.delta"):
     logprobs: list[dict[str, Any]] | None = None
 
 
-class ReasoningDelta(Event, frozen=True, tag="reasoning.delta"):
+class ReasoningDelta(Event, frozen=True, gc=False, tag="reasoning.delta"):
     """A piece of what the model thinks before it answers."""
 
     text: str
 
 
-class ToolCall(Event, frozen=True, tag="tool.call", kw_only=True):
+class ToolCall(Event, frozen=True, gc=False, tag="tool.call", kw_only=True):
     """The model calls a tool. `arguments` is a JSON text; `client` says that the client is to answer with `tool.result`."""
 
     call_id: str
@@ -87,7 +87,7 @@ class ToolCall(Event, frozen=True, tag="tool.call", kw_only=True):
     signature: str | None = None
 
 
-class ToolResult(Event, frozen=True, tag="tool.result", kw_only=True):
+class ToolResult(Event, frozen=True, gc=False, tag="tool.result", kw_only=True):
     """What a tool answered. `output` is what the model is told."""
 
     call_id: str
@@ -96,7 +96,7 @@ class ToolResult(Event, frozen=True, tag="tool.result", kw_only=True):
     error: ErrorBody | None = None
 
 
-class Citation(Event, frozen=True, tag="citation", kw_only=True):
+class Citation(Event, frozen=True, gc=False, tag="citation", kw_only=True):
     """A source that the answer leans on; `start` and `end` count characters of the answer where the vendor says them."""
 
     url: str
@@ -106,14 +106,14 @@ class Citation(Event, frozen=True, tag="citation", kw_only=True):
     end: int | None = None
 
 
-class StatusChanged(Event, frozen=True, tag="status", kw_only=True):
+class StatusChanged(Event, frozen=True, gc=False, tag="status", kw_only=True):
     """Something a person who waits would like to know: `stage` is a stable word, `detail` a sentence."""
 
     stage: str
     detail: str | None = None
 
 
-class LaneStarted(Event, frozen=True, tag="lane.started", kw_only=True):
+class LaneStarted(Event, frozen=True, gc=False, tag="lane.started", kw_only=True):
     """A lent lane opens; binary frames with lane number `number` belong to it. `rate` is in samples a second."""
 
     lane: str
@@ -122,7 +122,7 @@ class LaneStarted(Event, frozen=True, tag="lane.started", kw_only=True):
     rate: int | None = None
 
 
-class LaneEnded(Event, frozen=True, tag="lane.ended", kw_only=True):
+class LaneEnded(Event, frozen=True, gc=False, tag="lane.ended", kw_only=True):
     """A lent lane is over; a failed lane does not fail its stream."""
 
     lane: str
@@ -130,7 +130,7 @@ class LaneEnded(Event, frozen=True, tag="lane.ended", kw_only=True):
     error: ErrorBody | None = None
 
 
-class Gap(Event, frozen=True, tag="gap", kw_only=True):
+class Gap(Event, frozen=True, gc=False, tag="gap", kw_only=True):
     """The numbers `from` to `to` of a lane were dropped on purpose, as old audio is."""
 
     lane: str
@@ -138,7 +138,7 @@ class Gap(Event, frozen=True, tag="gap", kw_only=True):
     last: int = msgspec.field(name="to")
 
 
-class Audio(Event, frozen=True, tag="audio", kw_only=True):
+class Audio(Event, frozen=True, gc=False, tag="audio", kw_only=True):
     """Audio of a lane; goes over the wire as a binary frame. `at` is media time in milliseconds."""
 
     lane: str
@@ -146,14 +146,14 @@ class Audio(Event, frozen=True, tag="audio", kw_only=True):
     at: int = 0
 
 
-class MessageSaved(Event, frozen=True, tag="message.saved", kw_only=True):
+class MessageSaved(Event, frozen=True, gc=False, tag="message.saved", kw_only=True):
     """The answer stands in the conversation's history."""
 
     conversation: str
     message: str
 
 
-class StreamEnded(Event, frozen=True, tag="stream.ended", kw_only=True):
+class StreamEnded(Event, frozen=True, gc=False, tag="stream.ended", kw_only=True):
     """Last event of every stream, exactly once, however it ended.
 
     `model` is the model that answered. `saved` says whether the turn's record was committed.

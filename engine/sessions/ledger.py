@@ -71,7 +71,7 @@ class Ledger:
         self._owner = owner
         self._embedded = embedded
         self._checkpointed: dict[str, int] = {}
-        self._accepting: dict[str, list[Write]] = {}
+        self._accepting: dict[str, tuple[list[Write], asyncio.Future[None]]] = {}
         self._unsaved: deque[tuple[str, list[Write]]] = deque()
 
     def accept(
@@ -96,8 +96,8 @@ class Ledger:
             "created_at": now,
         }
         writes = [Write(turns, "insert", row), *serve.rows]
-        self._accepting[stream] = writes
         future = self._database.submit(writes)
+        self._accepting[stream] = writes, future
         future.add_done_callback(lambda done: self._accepted(stream, done))
         return future
 
@@ -132,13 +132,19 @@ class Ledger:
         said = msgspec.structs.replace(stream.said, saved=saved) if keep else Said()
         values = _end_values(ended, said) | {"n": n}
         writes = [
-            *self._accepting.pop(stream.id, ()),
+            *self._not_accepted(stream.id),
             Write(turns, "update", values, {"stream": stream.id, "owner": self._owner}),
             *closing.rows,
         ]
         future = self._database.submit(writes)
         future.add_done_callback(partial(self._keep_unsaved, stream.id, writes))
         return future
+
+    def _not_accepted(self, stream: str) -> list[Write]:
+        """The rows of an accept commit that did not go through."""
+        writes, future = self._accepting.pop(stream, ([], None))
+        committed = future is None or (future.done() and not future.cancelled() and future.exception() is None)
+        return [] if committed else writes
 
     def retry_unsaved(self) -> None:
         """Submit again the ends that the database did not take."""

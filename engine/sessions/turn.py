@@ -19,7 +19,7 @@ from engine.api.errors import (
     ProviderError,
     ShuttingDown,
 )
-from engine.api.events import Reason, Status, StreamEnded, StreamStarted
+from engine.api.events import Cost, Reason, Status, StreamEnded, StreamStarted, Usage
 from engine.api.streams import CancelAfter, Ending, OnDisconnect
 from engine.bus.bus import Bus
 from engine.bus.stream import Stream, Token
@@ -165,8 +165,8 @@ class Turn:
             finish_reason=writer.finish_reason,
             error=body,
             model=writer.model,
-            usage=writer.usage,
-            cost=writer.cost,
+            usage=writer.usage or Usage(),
+            cost=writer.cost or (None if writer.usage else Cost(amount="0")),
             extra=writer.extras,
         )
         closing = self._closing(ended)

@@ -3,7 +3,7 @@
 The contract that a chat provider must meet is in `engine.testing.conformance`, which needs pytest.
 """
 
-from engine.testing.clock import VirtualTimeLoop, VirtualTimePolicy, virtual_time
+from engine.testing.clock import VirtualTimeLoop, virtual_time
 from engine.testing.providers import (
     FailingProvider,
     RecordingWriter,
@@ -19,7 +19,6 @@ __all__ = (
     "ScriptedProvider",
     "SlowProvider",
     "VirtualTimeLoop",
-    "VirtualTimePolicy",
     "answer",
     "ask",
     "virtual_time",

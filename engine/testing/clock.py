@@ -14,7 +14,10 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock jumps to the next timer when no callback and no file is ready.
 
     Meant for tests without real waits: an answer that is still on its way through a socket or a thread does not hold the
-    clock. A loop with no timer blocks as any other does.
+    clock. A loop with no timer blocks as any other does. For all tests of a folder, in its `conftest.py`:
+
+        def pytest_asyncio_loop_factories(config, item):
+            return {"virtual": VirtualTimeLoop}
     """
 
     def __init__(self) -> None:
@@ -27,13 +30,6 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def jump(self, seconds: float) -> None:
         """Move the clock forward; what falls due runs with the next turn of the loop."""
         self._ahead += seconds
-
-
-class VirtualTimePolicy(asyncio.DefaultEventLoopPolicy):
-    """Makes virtual loops: return it from the fixture `event_loop_policy` of pytest-asyncio."""
-
-    def new_event_loop(self) -> asyncio.AbstractEventLoop:
-        return VirtualTimeLoop()
 
 
 @contextmanager

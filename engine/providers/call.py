@@ -1,0 +1,173 @@
+"""One call to one provider: its deadlines, its meter, and whether it has said anything yet."""
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator, Sequence
+
+from msgspec import Struct, structs
+
+from engine.api.chat import Answered, ChatDelta, ChatDeltas, ChatRequest, Extra
+from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.events import StatusChanged, TextDelta, Usage
+from engine.api.providers import ChatProvider, Target
+from engine.api.streams import Writer
+from engine.log import get_logger
+from engine.providers.breaker import Breaker
+from engine.providers.metering import Ledger, Meter
+from engine.providers.policy import ResiliencePolicy
+from engine.providers.watchdog import Watchdog
+
+log = get_logger(__name__)
+
+LOADING = "loading"
+CONNECTING = "connecting"
+"""A provider that can tell says so first: the wait for its next delta, which may be an empty batch, is then bounded by
+`connect`. Clients do not see it."""
+
+_PREFACE = (StatusChanged, Answered, Usage, Extra)
+"""What may come before the answer: after these the same question can still be put elsewhere."""
+
+
+class Call:
+    """From the question to the last delta. `spoke` is true once something of the answer was passed on."""
+
+    __slots__ = (
+        "_breaker",
+        "_judged",
+        "_meter",
+        "_policy",
+        "_provider",
+        "_request",
+        "expired",
+        "source",
+        "spoke",
+        "target",
+        "watch",
+    )
+
+    source: AsyncIterator[ChatDeltas]
+
+    def __init__(
+        self,
+        target: Target,
+        provider: ChatProvider,
+        request: ChatRequest,
+        writer: Writer,
+        ledger: Ledger,
+        policy: ResiliencePolicy,
+        breaker: Breaker,
+    ) -> None:
+        self.target = target
+        self.spoke = False
+        self.expired = False
+        self._judged = False
+        self._request = structs.replace(request, model=target.model)
+        self._policy = policy
+        self._breaker = breaker
+        self._meter = Meter(target, writer, ledger)
+        self.watch = Watchdog(policy.first_event, policy.total)
+        self._provider = provider
+
+    def begin(self) -> None:
+        """Put the question; the wait for the first batch begins."""
+        self.source = self._provider.stream(self._request)
+        self.watch.wait()
+
+    def take(self, raw: ChatDeltas) -> Sequence[ChatDelta]:
+        """Account for what one read brought; gives what is to be passed on, which may be nothing."""
+        self.watch.until = None
+        if not self.spoke:
+            return self._open((raw,) if isinstance(raw, Struct) else raw)
+        # Exact types first: a look at `type` costs a quarter of `isinstance`, and these two are nearly all there is.
+        if type(raw) is TextDelta:
+            self._meter.said += len(raw.text)
+            return (raw,)
+        batch: Sequence[ChatDelta] = raw if type(raw) is list else (raw,) if isinstance(raw, Struct) else raw
+        for delta in batch:
+            if type(delta) is TextDelta:
+                self._meter.said += len(delta.text)
+            else:
+                self._meter.take(delta)
+        return batch
+
+    def finish(self) -> None:
+        """The provider's stream ended by itself; raises where it ended without an answer."""
+        self.watch.stop()
+        if self.spoke:
+            self.watch.expired()  # an end in the very moment of the deadline is an end
+        else:
+            raise ProviderUnavailable(f"{self.target.name} ended without an answer")
+
+    def failure(self, raised: BaseException) -> EngineError | None:
+        """What went wrong, told for people; None for a cancellation or a close, which is no failure."""
+        self.watch.stop()
+        error = self._explain(raised)
+        if error is not None and not self._judged:
+            self._judged = True
+            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+                self._breaker.fail()
+            else:
+                self._breaker.release()
+        return error
+
+    async def close(self, raised: BaseException | None) -> None:
+        """Meter what was used, then close the connection to the vendor."""
+        self.watch.stop()
+        if not self._judged:
+            self._breaker.release()
+            self._judged = True
+        # A call that failed before it answered is not billed; one that was cancelled may be.
+        if self.spoke or not (self.expired or isinstance(raised, Exception)):
+            self._meter.close(self._request)
+        aclose = getattr(getattr(self, "source", None), "aclose", None)
+        if aclose is not None:
+            await aclose()
+
+    def _open(self, batch: Sequence[ChatDelta]) -> Sequence[ChatDelta]:
+        """What comes before the answer, and its first piece."""
+        self.watch.release(self._policy.first_event)
+        hidden = False
+        for delta in batch:
+            self._meter.take(delta)
+            if not isinstance(delta, _PREFACE):
+                self._begin()
+            elif isinstance(delta, StatusChanged):
+                if delta.stage == LOADING:
+                    self.watch.hold()
+                elif delta.stage == CONNECTING:
+                    self.watch.allow(self._policy.connect)
+                    hidden = True
+        return [delta for delta in batch if not _is_private(delta)] if hidden else batch
+
+    def _begin(self) -> None:
+        if self.spoke:
+            return
+        self.spoke = True
+        self._meter.answering()
+        self._breaker.succeed()
+        self._judged = True
+
+    def _explain(self, raised: BaseException) -> EngineError | None:
+        if self.watch.fired:
+            self.expired = self.watch.expired()
+            if self.expired:
+                return ProviderTimeout(f"{self.target.name} {self.watch.verdict}")
+            return None
+        if isinstance(raised, EngineError):
+            return raised
+        if isinstance(raised, asyncio.CancelledError) or not isinstance(raised, Exception):
+            return None
+        return self._crash(raised)
+
+    def _crash(self, raised: Exception) -> ProviderError:
+        """A provider raised what it should not have; the error's own text may hold a credential and is not told."""
+        kind = type(raised).__name__
+        frame = traceback.extract_tb(raised.__traceback__)[-1]
+        log.error(
+            "provider_crashed", provider=self.target.provider.name, error=kind, at=f"{frame.filename}:{frame.lineno}"
+        )
+        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({kind}); the log says where")
+
+
+def _is_private(delta: ChatDelta) -> bool:
+    return isinstance(delta, StatusChanged) and delta.stage == CONNECTING

@@ -1,0 +1,85 @@
+"""The engine's resilience around every chat call: deadlines, retries, fallbacks, breakers, metering."""
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import NoReturn
+
+from engine.api.chat import ChatDelta, ChatRequest
+from engine.api.errors import EngineError
+from engine.api.providers import Target
+from engine.api.streams import Writer
+from engine.providers.breaker import Breaker
+from engine.providers.checks import unsupported
+from engine.providers.course import Course
+from engine.providers.metering import Ledger
+from engine.providers.policy import ResiliencePolicy
+
+
+class Chain:
+    """Implements `engine.api.ChatChain`. Made for one turn: what its calls use adds up for each stream.
+
+    `notices` are told as `status` events when the first call begins, as that a retired model is answered for by its
+    successor.
+    """
+
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        policy: ResiliencePolicy,
+        breakers: Mapping[str, Breaker],
+        notices: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self.targets = tuple(targets)
+        self._policy = policy
+        self._breakers = breakers
+        self._notices = tuple(notices)
+        self._ledgers: dict[str, Ledger] = {}
+
+    def check(self, request: ChatRequest) -> None:
+        """Raise what makes the first target refuse the request, before anything is called."""
+        error = unsupported(self.targets[0], request)
+        if error is not None:
+            raise error
+
+    async def stream(self, request: ChatRequest, stream: Writer) -> AsyncGenerator[Sequence[ChatDelta], None]:
+        """Call the first target that serves and yield its batches; see `engine.api.ChatChain`.
+
+        Retries and falls back until the first delta of the answer; from then on an error is raised as it is. The code
+        between two batches is the hottest of the engine: no task, no timer, no validation there.
+        """
+        course = Course(self.targets, self._policy, self._breakers, request, stream, self._ledger(stream))
+        call = course.first()
+        while True:
+            raised: BaseException | None = None
+            try:
+                call.begin()
+                take, wait = call.take, call.watch.wait
+                async for raw in call.source:
+                    batch = take(raw)
+                    if batch:
+                        yield batch
+                    wait()
+                call.finish()
+                return
+            except BaseException as caught:
+                raised = caught
+                error = call.failure(caught)
+                if error is None or call.spoke:
+                    _reraise(caught, error)
+            finally:
+                await call.close(raised)
+            call = await course.after(call, error)
+
+    def _ledger(self, stream: Writer) -> Ledger:
+        """What this stream has used; the first call of a stream tells the chain's notices."""
+        if stream.id not in self._ledgers:
+            self._ledgers[stream.id] = Ledger()
+            for stage, detail in self._notices:
+                stream.status(stage, detail)
+        return self._ledgers[stream.id]
+
+
+def _reraise(caught: BaseException, error: EngineError | None) -> NoReturn:
+    """Raise the error that people are told, without the cause: an SDK's exception may hold headers with the key."""
+    if error is None or error is caught:
+        raise caught
+    raise error from None

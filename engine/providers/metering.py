@@ -1,0 +1,115 @@
+"""What a turn used and what that costs, from the vendor's figures or, where it gives none, from an estimate."""
+
+from decimal import Decimal
+
+import msgspec
+
+from engine.api.chat import ChatDelta, ChatRequest
+from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, Usage
+from engine.api.providers import Price, Target
+from engine.api.streams import Writer
+
+CHARACTERS_A_TOKEN = 4
+"""English prose has about four characters a token in the vendors' vocabularies; images and audio are not estimated."""
+
+
+class Ledger:
+    """What the calls of one turn have used so far; calls add up."""
+
+    __slots__ = ("_cost", "_usage")
+
+    def __init__(self) -> None:
+        self._usage = Usage()
+        self._cost: Decimal | None = None
+
+    def total(self, usage: Usage, price: Price | None) -> tuple[Usage, Cost | None]:
+        """Usage and cost with one more call, which is not kept yet."""
+        cost = self._sum(usage, price)
+        return self._usage + usage, None if cost is None else Cost(amount=amount(cost))
+
+    def keep(self, usage: Usage, price: Price | None) -> None:
+        """Add a call that is over."""
+        self._cost = self._sum(usage, price)
+        self._usage = self._usage + usage
+
+    def _sum(self, usage: Usage, price: Price | None) -> Decimal | None:
+        if price is None:
+            return self._cost
+        return cost_of(usage, price) + (self._cost or Decimal(0))
+
+
+class Meter:
+    """Measures one call and keeps the writer informed. `said` counts the characters of the answer."""
+
+    __slots__ = ("_ledger", "_target", "_usage", "_writer", "said")
+
+    def __init__(self, target: Target, writer: Writer, ledger: Ledger) -> None:
+        self._target = target
+        self._writer = writer
+        self._ledger = ledger
+        self._usage: Usage | None = None
+        self.said = 0
+
+    def answering(self) -> None:
+        """The model has begun to answer."""
+        self._writer.meter(model=self._target.name)
+
+    def take(self, delta: ChatDelta) -> None:
+        """Count one delta. A later `Usage` of the same call replaces an earlier one: some vendors count up."""
+        if isinstance(delta, TextDelta | ReasoningDelta):
+            self.said += len(delta.text)
+        elif isinstance(delta, ToolCall):
+            self.said += len(delta.name) + len(delta.arguments)
+        elif isinstance(delta, Usage):
+            self._usage = delta
+            usage, cost = self._ledger.total(delta, self._price)
+            self._writer.meter(usage=usage, cost=cost)
+
+    def close(self, request: ChatRequest) -> None:
+        """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing."""
+        used = self._usage
+        if used is None:
+            used = Usage(input_tokens=tokens_of(request), output_tokens=_tokens(self.said), estimated=True)
+        usage, cost = self._ledger.total(used, self._price)
+        self._ledger.keep(used, self._price)
+        self._writer.meter(model=self._target.name, usage=usage, cost=cost)
+
+    @property
+    def _price(self) -> Price | None:
+        return self._target.info.price if self._target.info is not None else None
+
+
+def cost_of(usage: Usage, price: Price) -> Decimal:
+    """Exact dollars: cached input and reasoning apart where the vendor prices them apart."""
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    reasoning = min(usage.reasoning_tokens, usage.output_tokens)
+    cached_input = price.input if price.cached_input is None else price.cached_input
+    thinking = price.output if price.reasoning is None else price.reasoning
+    millionths = (
+        (usage.input_tokens - cached) * price.input
+        + cached * cached_input
+        + (usage.output_tokens - reasoning) * price.output
+        + reasoning * thinking
+    )
+    return millionths.scaleb(-6)
+
+
+def amount(cost: Decimal) -> str:
+    """A decimal without exponent and without idle zeros."""
+    text = format(cost, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def tokens_of(request: ChatRequest) -> int:
+    """An estimate of the input: instructions, words, tool calls and the tools' descriptions."""
+    size = len(request.instructions or "")
+    for message in request.messages:
+        size += len(message.text)
+        size += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
+    if request.tools:
+        size += len(msgspec.json.encode(request.tools, enc_hook=str))
+    return _tokens(size)
+
+
+def _tokens(characters: int) -> int:
+    return -(-characters // CHARACTERS_A_TOKEN)

@@ -1,0 +1,198 @@
+"""Which providers are on, and the chain that answers for a model's name."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from types import MappingProxyType
+
+from engine.api.errors import EngineError, ModelNotFound, ModelUnavailable
+from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
+from engine.providers.breaker import Breaker
+from engine.providers.catalogue import Catalogue
+from engine.providers.chain import Chain
+from engine.providers.naming import Named, Naming, OnRetired
+from engine.providers.policy import ResiliencePolicy
+
+
+class ProviderClash(ValueError):
+    """Raised when two plugins bring a provider of one role and name; the message names both."""
+
+
+def utc_today() -> date:
+    """The day on which retirement is judged."""
+    return datetime.now(UTC).date()
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What a switch replaces, in one piece: providers, catalogue, and the breakers of the chat providers."""
+
+    providers: Mapping[tuple[ProviderRole, str], Provider]
+    naming: Naming
+    breakers: Mapping[str, Breaker]
+
+
+class Registry:
+    """Implements `engine.api.Providers`.
+
+    `entries` are providers with the name of the plugin that brings each. `fallbacks` name models to try after a model,
+    under any name that it has; a fallback's own fallbacks are not followed.
+    """
+
+    def __init__(
+        self,
+        entries: Iterable[tuple[str, Provider]] = (),
+        catalogue: Catalogue | None = None,
+        policy: ResiliencePolicy | None = None,
+        *,
+        aliases: Mapping[str, str] | None = None,
+        fallbacks: Mapping[str, Sequence[str]] | None = None,
+        default_model: str = "local",
+        retired: OnRetired = "error",
+        clock: Callable[[], float] = time.monotonic,
+        today: Callable[[], date] = utc_today,
+    ) -> None:
+        self._policy = policy or ResiliencePolicy()
+        self._aliases = dict(aliases or {})
+        self._fallbacks = {name: tuple(models) for name, models in (fallbacks or {}).items()}
+        self._default = default_model
+        self._retired: OnRetired = retired
+        self._clock = clock
+        self._today = today
+        self._table = self._tabulate(entries, catalogue or Catalogue())
+
+    def swap(self, entries: Iterable[tuple[str, Provider]], catalogue: Catalogue) -> None:
+        """Replace providers and catalogue at once; chains that are already out keep theirs.
+
+        Raises `ProviderClash` and changes nothing where two entries have one role and name.
+        """
+        self._table = self._tabulate(entries, catalogue)
+
+    @property
+    def default_model(self) -> str:
+        """The model that answers when a client names none."""
+        return self._default
+
+    def chat(self, model: str | None) -> Chain:
+        """The chain for a model name; see `engine.api.Providers`."""
+        table, name = self._table, model or self._default
+        found: list[Named] = []
+        obstacle: EngineError | None = None
+        try:
+            primary = self._find(table, name)
+            found.append(primary)
+            reason = primary.target.provider.unavailable
+            if reason is not None:
+                obstacle = ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
+        except ModelUnavailable as error:
+            obstacle = error
+        found.extend(self._fallen_back(table, name, found))
+        if obstacle is not None and all(named.target.provider.unavailable is not None for named in found):
+            raise obstacle
+        notices = found[0].notices
+        if obstacle is not None and found[0].target.provider.unavailable is None:
+            notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
+        return Chain(_distinct(found), self._policy, table.breakers, notices)
+
+    def get(self, role: ProviderRole, name: str) -> Provider:
+        """The provider of this role and name, or `ModelUnavailable` with the reason why it cannot serve."""
+        provider = self._table.providers.get((role, name))
+        if provider is None:
+            others = sorted(other for kind, other in self._table.providers if kind == role)
+            listed = f"those that are on: {', '.join(others)}" if others else "none of that kind is on"
+            raise ModelUnavailable(f"there is no {role} provider {name!r}; {listed}")
+        if provider.unavailable is not None:
+            raise ModelUnavailable(f"the {role} provider {name!r} cannot be used: {provider.unavailable}")
+        return provider
+
+    def models(self, role: ProviderRole | None = None) -> tuple[ModelInfo, ...]:
+        """Catalogue entries that can be used now: their provider is on and can serve, and they are not retired."""
+        table = self._table
+        return tuple(
+            info
+            for info in table.naming.catalogue.entries.values()
+            if role in (None, info.role)
+            and (provider := table.providers.get((info.role, info.provider))) is not None
+            and provider.unavailable is None
+            and not table.naming.retires(info)
+        )
+
+    def known(self) -> Mapping[str, ModelInfo]:
+        """Every entry of the catalogue by id."""
+        return self._table.naming.catalogue.entries
+
+    def providers(self) -> Mapping[tuple[ProviderRole, str], Provider]:
+        """Every provider that is on, by role and name, whether or not it can serve."""
+        return MappingProxyType(dict(self._table.providers))
+
+    def warnings(self) -> tuple[str, ...]:
+        """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""
+        names: dict[str, tuple[str, ...]] = {"default": (self._default,)}
+        names |= {f"aliases.{alias}": (meant,) for alias, meant in self._aliases.items()}
+        names |= {f"fallbacks.{name}": (name, *models) for name, models in self._fallbacks.items()}
+        return tuple(
+            f"[models] {key}: {problem}"
+            for key, models in names.items()
+            for model in models
+            if (problem := self._problem(model)) is not None
+        )
+
+    def _tabulate(self, entries: Iterable[tuple[str, Provider]], catalogue: Catalogue) -> _Table:
+        providers: dict[tuple[ProviderRole, str], Provider] = {}
+        owners: dict[tuple[ProviderRole, str], str] = {}
+        for owner, provider in entries:
+            key = (provider.role, provider.name)
+            if key in owners:
+                raise ProviderClash(
+                    f"plugins {owners[key]!r} and {owner!r} both bring the {key[0]} provider {key[1]!r}"
+                )
+            owners[key] = owner
+            providers[key] = provider
+        chat = {name: provider for (role, name), provider in providers.items() if role == "chat"}
+        naming = Naming(chat, catalogue, self._aliases, self._retired, self._today)
+        policy = self._policy
+        breakers = {name: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for name in chat}
+        return _Table(providers, naming, breakers)
+
+    def _find(self, table: _Table, name: str) -> Named:
+        try:
+            return table.naming.find(name)
+        except ModelNotFound as error:
+            if name != self._default:
+                raise
+            raise ModelUnavailable(
+                f"the default model {name!r} is not there: {error.message}; "
+                "the operator sets another in [models] default, or switches on the plugin that brings it",
+                field="model",
+            ) from None
+
+    def _fallen_back(self, table: _Table, name: str, primary: Sequence[Named]) -> list[Named]:
+        """The fallbacks of a name that are there; one that is retired or off is passed over."""
+        names = [name, *(alias for named in primary for alias in _names(named.target))]
+        configured = next((self._fallbacks[alias] for alias in names if alias in self._fallbacks), ())
+        found: list[Named] = []
+        for fallback in configured:
+            try:
+                found.append(table.naming.find(fallback))
+            except EngineError:
+                continue  # named at the start by `warnings`
+        return found
+
+    def _problem(self, model: str) -> str | None:
+        try:
+            reason = self._table.naming.find(model).target.provider.unavailable
+        except EngineError as error:
+            return error.message
+        return None if reason is None else f"{model!r} cannot be used: {reason}"
+
+
+def _names(target: Target) -> tuple[str, ...]:
+    """The names under which the operator may have given a target's fallbacks."""
+    info = target.info
+    return (f"{target.provider.name}/{target.model}", *((info.id, *info.aliases) if info else ()))
+
+
+def _distinct(found: Sequence[Named]) -> tuple[Target, ...]:
+    """Each target once, in order."""
+    return tuple({(named.target.provider.name, named.target.model): named.target for named in found}.values())

@@ -1,0 +1,120 @@
+"""The deadlines of one call, held by a single timer of the event loop."""
+
+import asyncio
+import math
+
+_TICK = 0.001
+"""A timer may ring as much too early: the clock of uvloop counts milliseconds."""
+
+
+class Watchdog:
+    """Ends a wait for a provider that outlasts its deadline, by cancelling the task that waits.
+
+    `until` is the deadline of the wait that goes on; the caller sets it to None with the provider's next sign of life.
+    Only a wait is ended: a consumer that takes its time between two batches is never cancelled. The timer is set anew
+    only when it rings, so that a batch costs a few attributes and a look at the clock. A cancellation from elsewhere is
+    told apart and stays one.
+    """
+
+    __slots__ = (
+        "_armed",
+        "_baseline",
+        "_ends",
+        "_left",
+        "_loop",
+        "_patience",
+        "_task",
+        "_time",
+        "_timer",
+        "_total",
+        "fired",
+        "until",
+    )
+
+    def __init__(self, patience: float, total: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._time = self._loop.time
+        self._patience = patience
+        self._total = total
+        self._ends = self._time() + total
+        self._left: float | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._baseline = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed = math.inf
+        self.until: float | None = None
+        self.fired = False
+
+    def wait(self) -> None:
+        """A wait for the provider begins."""
+        if self.fired:
+            self.expired()  # the provider answered in the very moment, so the cancellation is taken back
+        until = self._time() + self._patience
+        if until > self._ends:
+            until = self._ends
+        self.until = until
+        task = asyncio.current_task(self._loop)
+        if task is not self._task:
+            self._task = task
+            self._baseline = task.cancelling() if task else 0
+        if until < self._armed:
+            self._arm(until)
+
+    def allow(self, patience: float) -> None:
+        """Bound the waits that follow by another time."""
+        self._patience = patience
+
+    def hold(self) -> None:
+        """What the provider does now does not count; every call of this gives it the whole time once more."""
+        now = self._time()
+        if self._left is None:
+            self._left = self._ends - now
+        self._patience = self._total
+        self._ends = now + self._total
+
+    def release(self, patience: float) -> None:
+        """Time counts again, from where it was held."""
+        if self._left is not None:
+            self._ends = self._time() + self._left
+            self._left = None
+        self._patience = patience
+
+    def stop(self) -> None:
+        """Let go of the timer; nothing is cancelled from here on."""
+        self.until = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._armed = math.inf
+
+    def expired(self) -> bool:
+        """True when the deadline ended the wait; takes back the cancellation, unless somebody else cancelled too."""
+        if not self.fired or self._task is None:
+            return False
+        self.fired = False
+        return self._task.uncancel() <= self._baseline
+
+    @property
+    def verdict(self) -> str:
+        """Which bound was passed, for the error's sentence."""
+        if self._time() >= self._ends - _TICK:
+            return f"did not finish within {self._total:g} s"
+        return f"gave no sign of life for {self._patience:g} s"
+
+    def _arm(self, until: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = until
+        self._timer = self._loop.call_at(until, self._ring)
+
+    def _ring(self) -> None:
+        self._timer = None
+        self._armed = math.inf
+        until, task = self.until, self._task
+        if until is None or task is None:
+            return  # armed again by the next wait
+        if self._time() < until - _TICK:
+            self._arm(until)
+        elif task.cancelling() <= self._baseline:
+            self.fired = True
+            task.cancel()

@@ -1,0 +1,191 @@
+"""Chat Completions streams of OpenAI and its imitators, decoded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.api import Answered, Citation, Extra, Finish, FinishReason, ReasoningPart, TextDelta, Usage
+from engine.wire.sse import SseEvent
+from plugins.vendors.chat_chunks import (
+    Choice,
+    Chunk,
+    ChunkUsage,
+    ContentPart,
+    Delta,
+    SearchResult,
+    decode_chunk,
+    decode_opening,
+)
+from plugins.vendors.decoding import Decoder
+from plugins.vendors.failures import Vendor
+from plugins.vendors.tool_pieces import ToolPieces
+
+# A vendor's own word that is not here ended the answer in a way that it thinks is fine.
+FINISH_REASONS: dict[str, FinishReason] = {
+    "stop": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "model_length": "length",
+    "tool_calls": "tool_calls",
+    "function_call": "tool_calls",
+    "content_filter": "content_filter",
+    "safety": "content_filter",
+    "sensitive": "content_filter",
+}
+# DeepSeek and OpenRouter end an answer that broke off as if it were done.
+BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error"})
+
+
+class ChatDecoder(Decoder):
+    """One answer of Chat Completions; `reasoning_of` names the provider that wants its thinking back, if it does."""
+
+    def __init__(self, vendor: Vendor, *, choices: int = 1, reasoning_of: str | None = None) -> None:
+        super().__init__(vendor)
+        self._choices = choices
+        self._reasoning_of = reasoning_of
+        self._thoughts: list[str] = []
+        self._opened = False
+        self._model: str | None = None
+        self._usage: ChunkUsage | None = None
+        self._urls: list[str] = []
+        self._results: list[SearchResult] = []
+        self._tools: dict[int, ToolPieces] = {}
+        self._finished: set[int] = set()
+
+    def event(self, event: SseEvent) -> None:
+        data = event.data
+        if data == b"[DONE]":
+            self._conclude()
+            return
+        chunk = decode_chunk(data)
+        if chunk.error is not None:
+            raise self.vendor.failure(data)
+        if not self._opened:
+            self._open(data, chunk)
+        if chunk.choices:
+            for choice in chunk.choices:
+                self._take(choice)
+        if chunk.usage is not None:
+            # Some vendors send a running count with every chunk.
+            self._usage = chunk.usage
+        if chunk.citations or chunk.search_results:
+            self._urls, self._results = chunk.citations or [], chunk.search_results or []
+
+    def body_ended(self) -> None:
+        if len(self._finished) < self._choices:
+            raise self.vendor.cut_off()
+        self._conclude()
+
+    def _open(self, data: bytes, chunk: Chunk) -> None:
+        opening = decode_opening(data)
+        # The first chunk may tell of the input alone and name no model.
+        self._opened = bool(chunk.choices)
+        if opening.model and self._model is None:
+            self._model = opening.model
+            self.out.add(Answered(opening.model))
+        if not self._opened:
+            return
+        told = {
+            "id": opening.id,
+            "system_fingerprint": opening.system_fingerprint,
+            "service_tier": opening.service_tier,
+        }
+        fields: dict[str, Any] = {name: value for name, value in told.items() if value is not None}
+        if fields:
+            self.out.add(Extra(fields))
+
+    def _take(self, choice: Choice) -> None:
+        if (delta := choice.delta) is not None:
+            content = delta.content
+            if isinstance(content, str):
+                if choice.logprobs is not None and choice.logprobs.content:
+                    self.out.add(TextDelta(content, choice.index, choice.logprobs.content))
+                elif content:
+                    self.out.text(content, choice.index)
+            elif content:
+                self._parts(content, choice.index)
+            if thought := delta.reasoning_content or delta.reasoning:
+                self._think(thought)
+            if delta.tool_calls or delta.refusal or delta.annotations:
+                self._rare(delta, choice.index)
+        if choice.finish_reason:
+            self._finish(choice.index, choice.finish_reason)
+
+    def _parts(self, parts: list[ContentPart], choice: int) -> None:
+        for part in parts:
+            if thought := thinking_text(part):
+                self._think(thought)
+            if part.text:
+                self.out.text(part.text, choice)
+
+    def _think(self, thought: str) -> None:
+        self.out.reasoning(thought)
+        if self._reasoning_of is not None:
+            self._thoughts.append(thought)
+
+    def _rare(self, delta: Delta, choice: int) -> None:
+        if delta.refusal:
+            self.out.text(delta.refusal, choice)
+        for annotation in delta.annotations or ():
+            if (source := annotation.url_citation) is not None and source.url:
+                self.out.add(
+                    Citation(
+                        url=source.url,
+                        title=source.title,
+                        text=source.content,
+                        start=source.start_index,
+                        end=source.end_index,
+                    )
+                )
+        for piece in delta.tool_calls or ():
+            tools = self._tools.get(choice) or self._tools.setdefault(choice, ToolPieces(choice))
+            if call := tools.take(piece):
+                self.out.add(call)
+
+    def _finish(self, choice: int, reason: str) -> None:
+        if choice in self._finished:
+            return
+        if reason in BROKEN_OFF:
+            raise self.vendor.cut_off()
+        self._finished.add(choice)
+        tools = self._tools.get(choice)
+        if tools is not None and (call := tools.close()):
+            self.out.add(call)
+        called = tools is not None and tools.given > 0
+        if called and self._reasoning_of is not None and self._thoughts:
+            self.out.add(ReasoningPart(provider=self._reasoning_of, text="".join(self._thoughts)))
+        known = FINISH_REASONS.get(reason, "stop")
+        # Several servers say "stop" where the model has called tools.
+        self.out.add(Finish("tool_calls" if called and known == "stop" else known, choice))
+
+    def _conclude(self) -> None:
+        for choice in range(self._choices):
+            self._finish(choice, "stop")
+        for result in self._results:
+            self.out.add(Citation(url=result.url, title=result.title, text=result.snippet))
+        listed = {result.url for result in self._results}
+        for url in self._urls:
+            if url not in listed:
+                self.out.add(Citation(url=url))
+        if self._usage is not None:
+            self.out.add(usage_of(self._usage))
+        self.over = True
+
+
+def thinking_text(part: ContentPart) -> str:
+    """The thinking in a part of Mistral's, however it is nested."""
+    if isinstance(part.thinking, str):
+        return part.thinking
+    return "".join(inner.text for inner in part.thinking)
+
+
+def usage_of(usage: ChunkUsage) -> Usage:
+    """The vendor's counts as ours."""
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
+    reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
+    return Usage(
+        input_tokens=usage.prompt_tokens or 0,
+        output_tokens=usage.completion_tokens or 0,
+        cached_tokens=cached or usage.prompt_cache_hit_tokens or 0,
+        reasoning_tokens=reasoning or 0,
+    )

@@ -1,0 +1,129 @@
+"""From a vendor's events to the engine's deltas, one read at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.api import ChatDelta, EngineError, InvalidRequest, ReasoningDelta, TextDelta
+from engine.wire.sse import SseEvent
+from plugins.vendors.failures import Vendor
+from plugins.vendors.transport import EventStream
+
+
+class Batch:
+    """The deltas of one read, in order; adjacent pieces of text, or of reasoning, become one delta."""
+
+    __slots__ = ("_choice", "_deltas", "_kind", "_pieces")
+
+    def __init__(self) -> None:
+        self._deltas: list[ChatDelta] = []
+        self._pieces: list[str] = []
+        self._kind: type[TextDelta | ReasoningDelta] = TextDelta
+        self._choice = 0
+
+    def text(self, text: str, choice: int = 0) -> None:
+        """Add a piece of the answer."""
+        if self._kind is not TextDelta or choice != self._choice:
+            self._join()
+            self._kind, self._choice = TextDelta, choice
+        self._pieces.append(text)
+
+    def reasoning(self, text: str) -> None:
+        """Add a piece of the model's thinking."""
+        if self._kind is not ReasoningDelta:
+            self._join()
+            self._kind = ReasoningDelta
+        self._pieces.append(text)
+
+    def add(self, delta: ChatDelta) -> None:
+        """Add a delta that is not joined with others."""
+        self._join()
+        self._deltas.append(delta)
+
+    def take(self) -> list[ChatDelta]:
+        """Everything since the last call."""
+        self._join()
+        deltas, self._deltas = self._deltas, []
+        return deltas
+
+    def _join(self) -> None:
+        if not self._pieces:
+            return
+        text = "".join(self._pieces)
+        self._deltas.append(TextDelta(text, self._choice) if self._kind is TextDelta else ReasoningDelta(text))
+        self._pieces.clear()
+
+
+class Decoder(ABC):
+    """Folds the events of one answer into deltas.
+
+    `over` is set with the vendor's terminal event. What stands in a read before a failure is still given out:
+    `feed` returns it and leaves the failure in `failure`.
+    """
+
+    def __init__(self, vendor: Vendor) -> None:
+        self.vendor = vendor
+        self.out = Batch()
+        self.over = False
+        self.failure: EngineError | None = None
+
+    @abstractmethod
+    def event(self, event: SseEvent) -> None:
+        """Put the deltas of one event into `out`, or set `over`, or raise the vendor's failure."""
+
+    @abstractmethod
+    def body_ended(self) -> None:
+        """The body is over without a terminal event: put what is missing into `out`, or raise that it was cut off."""
+
+    def feed(self, events: Sequence[SseEvent]) -> list[ChatDelta]:
+        """The deltas of one read."""
+        try:
+            for event in events:
+                self.event(event)
+                if self.over:
+                    break
+        except EngineError as error:
+            self.failure = error
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            self.failure = self.vendor.broke_protocol(_complaint(error))
+        return self.out.take()
+
+    def end(self) -> list[ChatDelta]:
+        """The deltas that stand out when the body is over; raises `ProviderUnavailable` when it was cut off."""
+        self.body_ended()
+        return self.out.take()
+
+
+async def converse(stream: EventStream, decoder: Decoder) -> AsyncGenerator[list[ChatDelta], None]:
+    """Send the request and yield the deltas of each read, up to the end of the answer.
+
+    Close it with `contextlib.aclosing`: that closes the connection, where the answer is not over.
+    """
+    async with stream:
+        async for events in stream:
+            if deltas := decoder.feed(events):
+                yield deltas
+            if decoder.failure is not None:
+                raise decoder.failure
+            if decoder.over:
+                return
+        if deltas := decoder.end():
+            yield deltas
+
+
+def encode_body(body: Any) -> bytes:
+    """A request body as JSON; `InvalidRequest` for text that no JSON in UTF-8 can hold."""
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        raise InvalidRequest("The text holds half of a surrogate pair, which is no character.", field="input") from None
+
+
+def _complaint(error: Exception) -> str:
+    if isinstance(error, msgspec.ValidationError):
+        return f"an event is not of the known form ({error})"
+    return "an event is not valid JSON"

@@ -1,0 +1,103 @@
+"""Chat with any server that speaks OpenAI's Chat Completions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeAlias
+
+import aiohttp
+
+from engine.api import ChatDeltas, ChatRequest, ModelUnavailable, ProviderRole, Shared, StatusChanged
+from plugins.vendors.chat_body import chat_body
+from plugins.vendors.chat_decoding import ChatDecoder
+from plugins.vendors.decoding import converse, encode_body
+from plugins.vendors.dialect import COMMON, Dialect
+from plugins.vendors.failures import Vendor
+from plugins.vendors.transport import open_stream
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a vendor answers: `base_url` up to the version and without a slash at its end, and the key, if any."""
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+
+
+Connect: TypeAlias = Callable[[], AsyncIterator[StatusChanged | Endpoint]]
+"""Finds the endpoint for one call: any number of `status` deltas while it waits, then the endpoint, last.
+
+It may raise `ModelUnavailable`.
+"""
+
+
+class OpenAICompatible:
+    """A chat provider behind one address.
+
+    `endpoint` is fixed, or found anew for each call where it may move or must be waited for. `unavailable` says what the
+    operator has to set before it can serve. `own_address` is false where the address is not that of the vendor whose
+    models the catalogue describes. `title` is the vendor's name for people, `credential` where its key is set.
+    """
+
+    role: ClassVar[ProviderRole] = "chat"
+
+    def __init__(
+        self,
+        name: str,
+        http: Shared[aiohttp.ClientSession],
+        endpoint: Endpoint | Connect,
+        *,
+        dialect: Dialect = COMMON,
+        unavailable: Callable[[], str | None] = lambda: None,
+        own_address: bool = True,
+        title: str | None = None,
+        credential: str = "its API key",
+    ) -> None:
+        self.name = name
+        self.own_address = own_address
+        self.dialect = dialect
+        self._http = http
+        self._endpoint = endpoint
+        self._unavailable = unavailable
+        self._title = title or name
+        self._credential = credential
+
+    @property
+    def unavailable(self) -> str | None:
+        """What is missing before this provider can serve, or None."""
+        return self._unavailable()
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+        """Ask the model; the deltas of each read come as one list."""
+        body = chat_body(request, self.dialect, self.name)
+        encoded = encode_body(body)
+        endpoint = self._endpoint if isinstance(self._endpoint, Endpoint) else None
+        if not isinstance(self._endpoint, Endpoint):
+            async for step in self._endpoint():
+                if isinstance(step, StatusChanged):
+                    yield step
+                else:
+                    endpoint = step
+        if endpoint is None:
+            raise ModelUnavailable(f"{self._title} has no address.", retryable=True)
+        vendor = Vendor(self._title, credential=self._credential, secret=endpoint.api_key)
+        decoder = ChatDecoder(
+            vendor,
+            choices=body.get("n") or 1,
+            reasoning_of=self.name if self.dialect.reasoning_back else None,
+        )
+        url = f"{endpoint.base_url}/chat/completions"
+        answer = open_stream(await self._http.get(), url, self._headers(endpoint), encoded, vendor)
+        async with aclosing(converse(answer, decoder)) as batches:
+            async for deltas in batches:
+                yield deltas
+
+    def _headers(self, endpoint: Endpoint) -> dict[str, str]:
+        return {**self.dialect.headers, **bearer(endpoint.api_key)}
+
+
+def bearer(api_key: str | None) -> dict[str, str]:
+    """The header that carries a key, or none without a key."""
+    return {"Authorization": f"Bearer {api_key}"} if api_key else {}

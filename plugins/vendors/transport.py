@@ -1,0 +1,157 @@
+"""HTTP to the vendors: one pool of connections, and answers read as batches of server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+from yarl import URL
+
+from engine.wire.sse import SseDecoder, SseEvent
+from plugins.vendors.failures import Vendor
+from plugins.vendors.faults import retry_after
+
+CONNECT_TIMEOUT = 10.0
+KEEP_ALIVE = 30.0
+LONGEST_ERROR_BODY = 64 << 10
+# Between an answer's last event and the end of its body there is at most a network delay.
+TRAILER_TIMEOUT = 0.25
+
+_STREAMING = {
+    "Accept": "text/event-stream",
+    # Compression would hold pieces back until a block is full.
+    "Accept-Encoding": "identity",
+    "Content-Type": "application/json",
+}
+_NO_EVENTS = frozenset({"application/json", "text/html"})
+
+
+@asynccontextmanager
+async def vendor_http() -> AsyncIterator[aiohttp.ClientSession]:
+    """The pool that all vendors share: `context.shared(vendor_http)`.
+
+    It has no bound on connections (turns are bounded elsewhere), keeps no cookies, and sets no deadline but the one to
+    connect: deadlines of a call belong to its caller.
+    """
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, ttl_dns_cache=60)
+    async with aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT),
+        headers={"User-Agent": "betterai-engine"},
+    ) as session:
+        yield session
+
+
+class EventStream:
+    """A POST whose answer is server-sent events: `async with` sends it, `async for` gives what each read brought.
+
+    Leaving the block after the end of the answer keeps the connection for the next request; leaving it earlier, by an
+    error, a cancel or a close, closes the connection, which is how the vendor learns to stop.
+    """
+
+    __slots__ = ("_body", "_headers", "_response", "_session", "_sse", "_url", "_vendor")
+
+    def __init__(
+        self, session: aiohttp.ClientSession, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor
+    ) -> None:
+        self._session = session
+        self._url = url
+        self._headers = headers
+        self._body = body
+        self._vendor = vendor
+        self._sse = SseDecoder()
+        self._response: aiohttp.ClientResponse | None = None
+
+    async def __aenter__(self) -> Self:
+        """Send the request and wait for the status line; any other than 2xx is raised as the vendor's failure."""
+        response = await self._send()
+        try:
+            if response.status >= 300 or response.content_type in _NO_EVENTS:
+                raise await self._failure(response)
+        except BaseException:
+            response.close()
+            raise
+        self._response = response
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if (response := self._response) is None:
+            return
+        if kind is None:
+            await self._read_trailer(response)
+        if not response.content.is_eof():
+            response.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> list[SseEvent]:
+        """All whole events of one read, at least one. A body that breaks off is `ProviderUnavailable`."""
+        assert self._response is not None
+        content, sse = self._response.content, self._sse
+        while True:
+            try:
+                chunk = await content.readany()
+                if not chunk:
+                    raise StopAsyncIteration
+                if events := sse.feed(chunk):
+                    return events
+            except (aiohttp.ClientError, OSError, RuntimeError):
+                raise self._vendor.cut_off() from None
+            except ValueError:
+                raise self._vendor.broke_protocol("an event of its stream does not end") from None
+
+    async def _send(self) -> aiohttp.ClientResponse:
+        # Nothing is chained: aiohttp's errors hold the request's headers, and with them the key.
+        vendor = self._vendor
+        headers = {**_STREAMING, **self._headers}
+        try:
+            return await self._session.post(self._url, data=self._body, headers=headers, allow_redirects=False)
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+            raise vendor.broke_protocol("its base_url is no HTTP address") from None
+        except aiohttp.ClientConnectorDNSError:
+            raise vendor.unreachable("its host name is not known") from None
+        except (aiohttp.ClientSSLError, ssl.SSLError):
+            raise vendor.unreachable("no secure connection, its certificate or TLS version is not accepted") from None
+        except TimeoutError:
+            raise vendor.unreachable("it does not accept connections in time") from None
+        except aiohttp.ClientConnectorError as error:
+            raise vendor.unreachable(error.strerror or "the connection failed") from None
+        except aiohttp.ClientResponseError:
+            raise vendor.broke_protocol("its answer is not HTTP") from None
+        except (aiohttp.ClientError, OSError):
+            raise vendor.unreachable("it closed the connection without an answer") from None
+
+    async def _failure(self, response: aiohttp.ClientResponse) -> Exception:
+        try:
+            body = await response.content.read(LONGEST_ERROR_BODY)
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            body = b""
+        if response.status < 300 and not self._vendor.read_fault(body).message:
+            return self._vendor.broke_protocol(f"it answered {response.content_type} where an event stream was due")
+        status = response.status if response.status >= 300 else None
+        return self._vendor.failure(body, status=status, retry_after=retry_after(response.headers))
+
+    async def _read_trailer(self, response: aiohttp.ClientResponse) -> None:
+        try:
+            async with asyncio.timeout(TRAILER_TIMEOUT):
+                while not response.content.is_eof() and await response.content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError):
+            # The answer is whole; only the connection is not worth keeping.
+            return
+
+
+def open_stream(
+    session: aiohttp.ClientSession, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor
+) -> EventStream:
+    """A POST to be sent on entering; the vendor's failures are raised as errors of the engine that hold no header."""
+    return EventStream(session, url, headers, body, vendor)

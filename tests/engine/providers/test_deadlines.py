@@ -1,0 +1,148 @@
+"""Bounds in time of one call, on virtual time."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+
+import pytest
+
+from engine.api import Answered, ChatDelta, ChatRequest, ProviderTimeout, StatusChanged, TextDelta
+from engine.providers import Chain, ResiliencePolicy
+from engine.testing import RecordingWriter, ScriptedProvider, SlowProvider, answer, ask
+from tests.engine.providers.conftest import registry
+
+POLICY = ResiliencePolicy(connect=5, first_event=20, total=100, retries=2)
+
+
+async def play(chain: Chain, writer: RecordingWriter) -> None:
+    async for batch in chain.stream(ask(), writer):
+        writer.extend(batch)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def test_silence_before_the_first_event_is_ended_and_not_waited_for_twice(writer: RecordingWriter) -> None:
+    silent = ScriptedProvider(asyncio.Event(), name="silent")
+    with pytest.raises(ProviderTimeout, match="silent/m gave no sign of life for 20 s"):
+        await play(registry(silent, policy=POLICY).chat("silent/m"), writer)
+    assert now() == pytest.approx(20, abs=0.01)
+    assert (len(silent.requests), silent.running) == (1, 0)
+
+
+async def test_silence_falls_back(writer: RecordingWriter) -> None:
+    silent = ScriptedProvider(asyncio.Event(), name="silent")
+    spare = ScriptedProvider(*answer("spare"), name="spare")
+    providers = registry(silent, spare, policy=POLICY, fallbacks={"silent/m": ("spare/b",)})
+    await play(providers.chat("silent/m"), writer)
+    assert writer.said == "spare"
+
+
+async def test_silence_in_the_middle_is_ended_too(writer: RecordingWriter) -> None:
+    stuck = ScriptedProvider("one", asyncio.Event(), name="stuck")
+    with pytest.raises(ProviderTimeout):
+        await play(registry(stuck, policy=POLICY).chat("stuck/m"), writer)
+    assert (writer.said, stuck.running) == ("one", 0)
+
+
+async def test_every_delta_and_every_empty_batch_is_a_sign_of_life(writer: RecordingWriter) -> None:
+    slow = SlowProvider(15, Answered("m"), [], "a", "b", *answer())
+    await play(registry(slow, policy=POLICY).chat("slow/m"), writer)
+    assert writer.said == "ab"
+    assert now() == pytest.approx(75, abs=0.01)
+
+
+async def test_the_whole_call_is_bounded(writer: RecordingWriter) -> None:
+    slow = SlowProvider(15, *"abcdefghij")
+    with pytest.raises(ProviderTimeout, match="did not finish within 100 s"):
+        await play(registry(slow, policy=POLICY).chat("slow/m"), writer)
+    assert now() == pytest.approx(100, abs=0.01)
+    assert writer.said == "abcdef"
+
+
+async def test_loading_does_not_count(writer: RecordingWriter) -> None:
+    loaded = asyncio.Event()
+    local = ScriptedProvider(StatusChanged(stage="loading"), loaded, *answer("ready"), name="local")
+    asyncio.get_running_loop().call_later(90, loaded.set)
+    await play(registry(local, policy=POLICY).chat("local/m"), writer)
+    assert writer.said == "ready"
+    assert writer.statuses == [("loading", None)]
+
+
+async def test_after_loading_the_deadlines_hold_again(writer: RecordingWriter) -> None:
+    loaded = asyncio.Event()
+    local = ScriptedProvider(
+        StatusChanged(stage="loading"), loaded, StatusChanged(stage="loaded"), asyncio.Event(), name="local"
+    )
+    asyncio.get_running_loop().call_later(90, loaded.set)
+    with pytest.raises(ProviderTimeout, match="20 s"):
+        await play(registry(local, policy=POLICY).chat("local/m"), writer)
+    assert now() == pytest.approx(110, abs=0.01)
+
+
+async def test_connecting_has_a_bound_of_its_own_and_is_not_shown(writer: RecordingWriter) -> None:
+    unreachable = ScriptedProvider(StatusChanged(stage="connecting"), asyncio.Event(), name="far")
+    with pytest.raises(ProviderTimeout, match="5 s"):
+        await play(registry(unreachable, policy=POLICY).chat("far/m"), writer)
+    assert writer.statuses == []
+
+
+async def test_once_connected_the_first_event_has_its_own_time(writer: RecordingWriter) -> None:
+    thinking = asyncio.Event()
+    provider = ScriptedProvider(StatusChanged(stage="connecting"), [], thinking, *answer("hi"), name="far")
+    asyncio.get_running_loop().call_later(15, thinking.set)
+    await play(registry(provider, policy=POLICY).chat("far/m"), writer)
+    assert writer.said == "hi"
+
+
+async def test_a_consumer_that_takes_its_time_is_not_cancelled(writer: RecordingWriter) -> None:
+    chain = registry(ScriptedProvider("a", "b", *answer("c")), policy=POLICY).chat("scripted/m")
+    async for batch in chain.stream(ask(), writer):
+        writer.extend(batch)
+        await asyncio.sleep(70)
+    assert writer.said == "abc"
+
+
+async def test_each_batch_may_be_awaited_by_another_task(writer: RecordingWriter) -> None:
+    chain = registry(ScriptedProvider("a", asyncio.Event()), policy=POLICY).chat("scripted/m")
+    stream = chain.stream(ask(), writer)
+    assert await asyncio.create_task(anext(stream)) == (TextDelta("a"),)
+    with pytest.raises(ProviderTimeout):
+        await asyncio.create_task(anext(stream))
+
+
+async def test_a_cancellation_at_the_deadline_is_not_mistaken_for_it(writer: RecordingWriter) -> None:
+    task = asyncio.create_task(
+        play(registry(ScriptedProvider(asyncio.Event()), policy=POLICY).chat("scripted/m"), writer)
+    )
+    asyncio.get_running_loop().call_later(20, task.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert task.cancelled()
+
+
+async def test_a_deadline_leaves_the_task_uncancelled(writer: RecordingWriter) -> None:
+    with pytest.raises(ProviderTimeout):
+        await play(registry(ScriptedProvider(asyncio.Event()), policy=POLICY).chat("scripted/m"), writer)
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+class Deaf(ScriptedProvider):
+    """Answers a cancellation with its next piece."""
+
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[ChatDelta, None]:
+        for text in "ab":
+            yield TextDelta(text)
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+
+
+async def test_an_answer_in_the_moment_of_the_deadline_is_taken(writer: RecordingWriter) -> None:
+    await play(registry(Deaf(), policy=POLICY).chat("scripted/m"), writer)
+    task = asyncio.current_task()
+    assert task is not None
+    assert (writer.said, task.cancelling()) == ("ab", 0)
+    assert now() == pytest.approx(40, abs=0.01)

@@ -1,0 +1,110 @@
+"""What a turn used, and what that costs."""
+
+import asyncio
+from contextlib import aclosing
+from decimal import Decimal
+
+import pytest
+
+from engine.api import Cost, FunctionTool, Message, ModelInfo, Price, ProviderRefused, ProviderUnavailable, Usage
+from engine.api.chat import ChatRequest, TextPart
+from engine.providers import Chain, ResiliencePolicy, cost_of, tokens_of
+from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
+from tests.engine.providers.conftest import registry
+
+USAGE = Usage(input_tokens=1000, output_tokens=200, cached_tokens=600, reasoning_tokens=50)
+PRICE = Price(input=Decimal("0.3"), output=Decimal("2.5"), cached_input=Decimal("0.03"))
+PRICED = ModelInfo(id="priced", provider="scripted", price=PRICE)
+
+
+async def play(chain: Chain, writer: RecordingWriter, request: ChatRequest | None = None) -> None:
+    async for _ in chain.stream(request or ask(), writer):
+        pass
+
+
+def test_cost_is_exact_and_prices_cached_input_and_reasoning_apart() -> None:
+    assert cost_of(USAGE, PRICE) == Decimal("0.000638")
+    apart = Price(input=Decimal("0.3"), output=Decimal("2.5"), cached_input=Decimal("0.03"), reasoning=Decimal(5))
+    assert cost_of(USAGE, apart) == Decimal("0.000763")
+    assert cost_of(USAGE, Price(input=Decimal(1))) == Decimal("0.001")
+
+
+async def test_the_vendors_usage_is_metered_with_its_cost(writer: RecordingWriter) -> None:
+    provider = ScriptedProvider(*answer("hi", usage=USAGE))
+    await play(registry(provider, entries=(PRICED,)).chat("priced"), writer)
+    assert (writer.usage, writer.cost) == (USAGE, Cost(amount="0.000638"))
+
+
+async def test_the_calls_of_one_turn_add_up(writer: RecordingWriter) -> None:
+    chain = registry(ScriptedProvider(*answer("hi", usage=USAGE)), entries=(PRICED,)).chat("priced")
+    for _ in range(2):
+        await play(chain, writer)
+    assert writer.usage == USAGE + USAGE
+    assert writer.cost == Cost(amount="0.001276")
+
+
+async def test_usage_that_counts_up_within_a_call_is_counted_once(writer: RecordingWriter) -> None:
+    first = Usage(input_tokens=10, output_tokens=1)
+    last = Usage(input_tokens=10, output_tokens=2)
+    await play(registry(ScriptedProvider("a", first, "b", last, *answer())).chat("scripted/m"), writer)
+    assert writer.usage == last
+
+
+async def test_without_a_price_there_is_no_cost(writer: RecordingWriter) -> None:
+    await play(registry(ScriptedProvider(*answer("hi", usage=USAGE))).chat("scripted/m"), writer)
+    assert (writer.usage, writer.cost) == (USAGE, None)
+
+
+async def test_a_silent_vendor_is_estimated_by_four_characters_a_token(writer: RecordingWriter) -> None:
+    provider = ScriptedProvider(*answer("12345678", "9"))
+    await play(registry(provider, entries=(PRICED,)).chat("priced"), writer, ask("12345"))
+    assert writer.usage == Usage(input_tokens=2, output_tokens=3, estimated=True)
+    assert writer.cost == Cost(amount="0.0000081")
+
+
+async def test_closing_in_the_middle_meters_an_estimate(writer: RecordingWriter) -> None:
+    chain = registry(ScriptedProvider("12345678", asyncio.Event())).chat("scripted/m")
+    async with aclosing(chain.stream(ask("1234"), writer)) as stream:
+        await anext(stream)
+    assert writer.usage == Usage(input_tokens=1, output_tokens=2, estimated=True)
+    assert writer.model == "scripted/m"
+
+
+async def test_cancelling_before_the_first_delta_meters_the_input(writer: RecordingWriter) -> None:
+    provider = ScriptedProvider(asyncio.Event())
+    task = asyncio.create_task(play(registry(provider).chat("scripted/m"), writer, ask("1234")))
+    await provider.reached.wait()
+    task.cancel()
+    await asyncio.wait({task})
+    assert writer.usage == Usage(input_tokens=1, estimated=True)
+    assert writer.model == "scripted/m"
+
+
+async def test_a_cut_meters_what_was_said(writer: RecordingWriter) -> None:
+    provider = ScriptedProvider("12345678", ProviderUnavailable("cut off"))
+    with pytest.raises(ProviderUnavailable):
+        await play(registry(provider).chat("scripted/m"), writer, ask("1234"))
+    assert writer.usage == Usage(input_tokens=1, output_tokens=2, estimated=True)
+
+
+async def test_a_call_that_was_refused_costs_nothing(writer: RecordingWriter) -> None:
+    provider = FailingProvider(ProviderRefused("bad key"))
+    with pytest.raises(ProviderRefused):
+        await play(registry(provider, policy=ResiliencePolicy(retries=0)).chat("failing/m"), writer)
+    assert (writer.usage, writer.model) == (None, None)
+
+
+async def test_two_streams_on_one_chain_are_metered_apart() -> None:
+    chain = registry(ScriptedProvider(*answer("hi", usage=USAGE))).chat("scripted/m")
+    one, two = RecordingWriter("s_1"), RecordingWriter("s_2")
+    await play(chain, one)
+    await play(chain, two)
+    assert one.usage == two.usage == USAGE
+
+
+def test_tools_and_instructions_count_as_input() -> None:
+    bare = ChatRequest(model="m", messages=(Message(role="user", parts=(TextPart("12345678"),)),))
+    tool = FunctionTool(name="weather", description="Tells the weather", parameters={"type": "object"})
+    assert tokens_of(bare) == 2
+    full = ChatRequest(model="m", messages=bare.messages, instructions="1234", tools=(tool,))
+    assert tokens_of(full) > 15

@@ -1,0 +1,1 @@
+"""Tests of what features share to speak with vendors."""

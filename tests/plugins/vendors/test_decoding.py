@@ -1,0 +1,76 @@
+"""Events become deltas, one read at a time; what was said before a failure is kept."""
+
+import pytest
+
+from engine.api import Finish, InvalidRequest, ReasoningDelta, TextDelta
+from engine.wire.sse import SseEvent
+from plugins.vendors.decoding import Batch, Decoder, encode_body
+from plugins.vendors.failures import Vendor
+
+
+class Digits(Decoder):
+    """Each event is a piece of text; `!` fails, `.` is the end."""
+
+    def event(self, event: SseEvent) -> None:
+        if event.data == b"!":
+            raise self.vendor.cut_off()
+        self.over = event.data == b"."
+        self.out.text(event.data.decode())
+
+    def body_ended(self) -> None:
+        raise self.vendor.cut_off()
+
+
+def events(*pieces: bytes) -> list[SseEvent]:
+    return [SseEvent(piece) for piece in pieces]
+
+
+def test_adjacent_pieces_of_one_kind_and_choice_are_one_delta() -> None:
+    batch = Batch()
+    batch.reasoning("a")
+    batch.reasoning("b")
+    for piece, choice in (("c", 0), ("d", 0), ("e", 1), ("f", 0)):
+        batch.text(piece, choice)
+    batch.add(Finish("stop"))
+    batch.text("g")
+
+    assert batch.take() == [
+        ReasoningDelta("ab"),
+        TextDelta("cd"),
+        TextDelta("e", 1),
+        TextDelta("f"),
+        Finish("stop"),
+        TextDelta("g"),
+    ]
+
+
+def test_a_batch_is_empty_after_it_was_taken() -> None:
+    batch = Batch()
+    batch.text("a")
+    batch.take()
+    assert batch.take() == []
+
+
+def test_what_stands_in_one_read_before_a_failure_is_given_out() -> None:
+    decoder = Digits(Vendor("Acme"))
+    assert decoder.feed(events(b"1", b"2", b"!", b"3")) == [TextDelta("12")]
+    assert decoder.failure is not None
+
+
+def test_bytes_that_are_no_text_are_a_broken_protocol() -> None:
+    decoder = Digits(Vendor("Acme"))
+    assert decoder.feed(events(b"1", b"\xff")) == [TextDelta("1")]
+    assert decoder.failure is not None
+    assert decoder.failure.message == "Acme broke its protocol: an event is not valid JSON."
+
+
+def test_nothing_is_read_after_the_terminal_event() -> None:
+    decoder = Digits(Vendor("Acme"))
+    assert decoder.feed(events(b"1", b".", b"!")) == [TextDelta("1.")]
+    assert decoder.over
+    assert decoder.failure is None
+
+
+def test_half_a_character_in_a_request_is_a_clear_error() -> None:
+    with pytest.raises(InvalidRequest, match="surrogate"):
+        encode_body({"text": "\ud800"})

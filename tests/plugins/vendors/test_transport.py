@@ -1,0 +1,221 @@
+"""Requests to vendors: what becomes of the connection, and of everything that can go wrong with it."""
+
+import asyncio
+import ssl
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import trustme
+from aiohttp import web
+
+from engine.api import EngineError, InvalidRequest, ProviderError, ProviderUnavailable
+from engine.wire.sse import SseEvent
+from plugins.vendors.failures import Vendor
+from plugins.vendors.transport import open_stream, vendor_http
+
+KEY = "very-secret-key-1"
+ACME = Vendor("Acme", secret=KEY)
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def server(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIterator[str]:
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
+    await site.start()
+    try:
+        yield f"{'https' if tls else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+async def read(url: str) -> list[SseEvent]:
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with vendor_http() as session, open_stream(session, url, headers, b"{}", ACME) as batches:
+        return [event async for batch in batches for event in batch]
+
+
+async def failure_of(url: str) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        await read(url)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert KEY not in shown
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return caught.value
+
+
+async def test_all_events_of_one_read_are_one_batch() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"data: 1\n\ndata: 2\n\nevent: x\ndata: 3\n\n", content_type="text/event-stream")
+
+    async with server(handler) as url, vendor_http() as session, open_stream(session, url, {}, b"{}", ACME) as batches:
+        assert [batch async for batch in batches] == [[SseEvent(b"1"), SseEvent(b"2"), SseEvent(b"3", b"x")]]
+
+
+async def test_the_request_asks_for_an_uncompressed_event_stream_and_keeps_no_cookie() -> None:
+    seen: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        seen.append({name.lower(): value for name, value in request.headers.items()})
+        response = web.Response(body=b"data: 1\n\n", content_type="text/event-stream")
+        response.set_cookie("track", "me")
+        return response
+
+    async with server(handler) as url, vendor_http() as session:
+        for _ in range(2):
+            async with open_stream(session, url, {"X-Own": "1"}, b"{}", ACME) as batches:
+                assert [batch async for batch in batches]
+    assert seen[1]["accept"] == "text/event-stream"
+    assert seen[1]["accept-encoding"] == "identity"
+    assert seen[1]["content-type"] == "application/json"
+    assert seen[1]["x-own"] == "1"
+    assert "cookie" not in seen[1]
+
+
+async def test_a_connection_is_used_again_after_a_whole_answer_even_if_its_end_was_not_read() -> None:
+    ports: set[int] = set()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await response.write_eof()
+        return response
+
+    async with server(handler) as url, vendor_http() as session:
+        for _ in range(3):
+            async with open_stream(session, url, {}, b"{}", ACME) as batches:
+                await anext(batches)
+    assert len(ports) == 1
+
+
+async def test_a_vendor_that_never_ends_its_body_does_not_hold_up_an_answer_that_is_whole() -> None:
+    left = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        return response
+
+    async with server(handler) as url, vendor_http() as session:
+        async with asyncio.timeout(5):
+            async with open_stream(session, url, {}, b"{}", ACME) as batches:
+                await anext(batches)
+            await left.wait()
+
+
+async def test_leaving_by_an_error_closes_the_connection_at_once() -> None:
+    left = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.set()
+        return response
+
+    async with server(handler) as url, vendor_http() as session:
+        async with asyncio.timeout(5):
+            with pytest.raises(KeyError):
+                async with open_stream(session, url, {}, b"{}", ACME) as batches:
+                    await anext(batches)
+                    raise KeyError
+            await left.wait()
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        raise web.HTTPTemporaryRedirect("http://127.0.0.1:1/elsewhere")
+
+    async with server(handler) as url:
+        error = await failure_of(url)
+    assert type(error) is ProviderError
+    assert "redirect" in error.message
+
+
+async def test_a_page_in_place_of_events_is_a_broken_protocol() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(text="<html>Welcome</html>", content_type="text/html")
+
+    async with server(handler) as url:
+        error = await failure_of(url)
+    assert error.message == "Acme broke its protocol: it answered text/html where an event stream was due."
+
+
+async def test_an_error_sent_with_status_200_is_still_the_vendors_error() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"error": {"message": f"No, {KEY}", "type": "invalid_request_error"}})
+
+    async with server(handler) as url:
+        error = await failure_of(url)
+    assert type(error) is InvalidRequest
+    assert "No, ***" in error.message
+
+
+async def test_an_endless_event_is_a_broken_protocol() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for _ in range(10):
+            await response.write(b"data: " + b"x" * (1 << 20))
+        return response
+
+    async with server(handler) as url:
+        assert "does not end" in (await failure_of(url)).message
+
+
+async def test_an_answer_that_is_no_http_is_a_broken_protocol() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"SSH-2.0-nonsense\r\n\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with listener:
+        port = listener.sockets[0].getsockname()[1]
+        assert "not HTTP" in (await failure_of(f"http://127.0.0.1:{port}/")).message
+
+
+async def test_a_closed_port_is_unreachable_and_worth_another_try() -> None:
+    error = await failure_of("http://127.0.0.1:1/v1")
+    assert type(error) is ProviderUnavailable
+    assert error.retryable
+    assert error.message.startswith("Acme could not be reached: ")
+
+
+async def test_an_unknown_host_is_unreachable() -> None:
+    error = await failure_of("http://no-such-host.invalid/v1")
+    assert error.message == "Acme could not be reached: its host name is not known."
+
+
+async def test_a_certificate_of_nobody_we_trust_is_unreachable() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response()
+
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(tls)
+    async with server(handler, tls) as url:
+        error = await failure_of(url)
+    assert type(error) is ProviderUnavailable
+    assert "certificate" in error.message
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/v1", "http://", "nonsense"])
+async def test_an_address_that_is_none_is_named(url: str) -> None:
+    assert "base_url" in (await failure_of(url)).message
