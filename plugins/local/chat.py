@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import ClassVar
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import ClassVar, cast
 
 import aiohttp
 import msgspec
@@ -24,6 +25,10 @@ NAME = "local"
 ANSWER_TOKENS = 1024
 """Bound of an answer whose request names none: without one a small model may go on to the end of its context."""
 
+TEMPERATURE = 0.2
+REPEAT_PENALTY = 1.1
+"""What keeps a model of this size on its subject; a request may say otherwise."""
+
 STILL_LOADING = 5.0
 """Seconds after which whoever waits for the model is told again that it loads."""
 
@@ -41,7 +46,7 @@ class LocalChat:
         self.server = LlamaServer(settings)
         self._settings = settings
         self._started = False
-        self._adapter = OpenAICompatible(NAME, http, self._connect, dialect=_DIALECT, title="the local model")
+        self._adapter = OpenAICompatible(NAME, http, self._connect, dialect=_DIALECT, title="The local model")
 
     @property
     def unavailable(self) -> str | None:
@@ -62,10 +67,15 @@ class LocalChat:
         self.server.start()
 
     async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
-        if request.max_output_tokens is None:
-            request = msgspec.structs.replace(request, max_output_tokens=ANSWER_TOKENS)
-        async for deltas in self._adapter.stream(request):
-            yield deltas
+        bounded = msgspec.structs.replace(
+            request,
+            max_output_tokens=request.max_output_tokens or ANSWER_TOKENS,
+            temperature=TEMPERATURE if request.temperature is None else request.temperature,
+            provider_options={"repeat_penalty": REPEAT_PENALTY, **request.provider_options},
+        )
+        async with aclosing(cast("AsyncGenerator[ChatDeltas, None]", self._adapter.stream(bounded))) as batches:
+            async for deltas in batches:
+                yield deltas
 
     async def _connect(self) -> AsyncIterator[StatusChanged | Endpoint]:
         while (state := self.server.state).stage in ("loading", "restarting"):

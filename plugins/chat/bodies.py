@@ -1,0 +1,195 @@
+"""What clients send: the fields of `chat.send` and of `POST /api/v1/chat`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+
+from engine.api.commands import Body
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "max"]
+
+
+class TextInput(Body):
+    """Words."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageInput(Body):
+    """A picture by address (https, or a data URL), or by its content in base64."""
+
+    type: Literal["image"]
+    url: str | None = None
+    data: str | None = None
+    media_type: str | None = Field(
+        default=None, description="Of `data`: image/png, image/jpeg, image/webp or image/gif."
+    )
+    detail: Literal["auto", "low", "high"] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ImageInput:
+        if (self.url is None) == (self.data is None):
+            raise ValueError("an image has either url or data")
+        return self
+
+
+class AudioInput(Body):
+    """A recording in base64, for models that hear."""
+
+    type: Literal["audio"]
+    data: str
+    format: str = Field(description="wav, mp3, …")
+
+
+class FileInput(Body):
+    """A document by address or by its content in base64, for models that read files."""
+
+    type: Literal["file"]
+    url: str | None = None
+    data: str | None = None
+    media_type: str | None = None
+    name: str | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> FileInput:
+        if (self.url is None) == (self.data is None):
+            raise ValueError("a file has either url or data")
+        return self
+
+
+InputPart = Annotated[TextInput | ImageInput | AudioInput | FileInput, Field(discriminator="type")]
+
+
+class InputToolCall(Body):
+    """A call that an assistant made earlier."""
+
+    call_id: str
+    name: str
+    arguments: str = Field(description="A JSON text.")
+    signature: str | None = None
+
+
+class InputMessage(Body):
+    """One message with its role."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[InputPart] = ""
+    name: str | None = None
+    tool_calls: list[InputToolCall] = Field(default=[], description="Of an assistant: the calls that it made.")
+    tool_call_id: str | None = Field(default=None, description="Of a tool: the call that it answers.")
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> InputMessage:
+        if self.role == "tool" and self.tool_call_id is None:
+            raise ValueError("a tool's message names its tool_call_id")
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("only an assistant's message has tool_calls")
+        return self
+
+
+class FunctionToolInput(Body):
+    """A function of the client that the model may call."""
+
+    type: Literal["function"] = "function"
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str = ""
+    parameters: dict[str, Any] = Field(default={}, description="A JSON Schema of its arguments.")
+    strict: bool | None = None
+
+
+class WebSearchInput(Body):
+    """The vendor's own web search."""
+
+    type: Literal["web_search"]
+    options: dict[str, Any] = Field(default={}, description="Passed to the vendor as they are.")
+
+
+class NamedToolChoice(Body):
+    """The one tool that the model must call."""
+
+    name: str
+
+
+class ReasoningInput(Body):
+    """How hard to think: a name or a budget in tokens."""
+
+    effort: Effort | None = None
+    budget: int | None = Field(default=None, ge=0)
+    summary: bool = True
+
+
+class ResponseFormatInput(Body):
+    """The form of the answer."""
+
+    type: Literal["text", "json", "json_schema"]
+    name: str = Field(default="answer", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+    @model_validator(mode="after")
+    def _has_its_schema(self) -> ResponseFormatInput:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("type json_schema comes with a schema, and no other type does")
+        return self
+
+
+class ChatSend(Body):
+    """One turn of a conversation. `input` is what the user says now: a text, parts, or messages with roles."""
+
+    input: str | list[InputPart] | list[InputMessage]
+    conversation: str | None = Field(default=None, description="Id of a conversation to go on with; absent begins one.")
+    parent: str | None = Field(
+        default=None, description="Message after which to go on, to branch off; absent: the newest one shown."
+    )
+    model: str | None = Field(
+        default=None, max_length=200, description="Catalogue id, alias, vendor/model, or local; absent: the default."
+    )
+    instructions: str | None = Field(default=None, description="What the model is to be and do.")
+    tools: list[Annotated[WebSearchInput | FunctionToolInput, Field()]] = Field(
+        default=[], description="Functions of the client, and the vendor's web search."
+    )
+    server_tools: list[str] | None = Field(
+        default=None, description="Names of the server's tools to offer; absent: all, empty: none."
+    )
+    tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    client_tools: Literal["wait", "return"] | None = Field(
+        default=None,
+        description="wait: the turn waits for tool.result. return: it ends with its calls. Absent: wait, and return for "
+        "a plain JSON answer.",
+    )
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    n: int = Field(default=1, ge=1, le=16, description="Answers to give; more than one is not kept in the history.")
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    reasoning: Effort | ReasoningInput | None = None
+    response_format: ResponseFormatInput | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=20, description="Alternatives to report for each token.")
+    store: bool = Field(default=True, description="False keeps no content, in the history or anywhere else.")
+    metadata: dict[str, str] = Field(default={}, description="The client's own notes, kept with the message.")
+    user: str | None = Field(default=None, max_length=200, description="Passed to the vendor as its end user's id.")
+    provider_options: dict[str, Any] = Field(
+        default={}, description="Added to the vendor's request as they are; they win over what the engine made."
+    )
+
+
+class ChatPost(ChatSend):
+    """`chat.send` over HTTP: with the fields that stand around a command on the socket."""
+
+    id: str | None = Field(default=None, max_length=200, description="Ignored; the answer belongs to its request.")
+    key: str | None = Field(default=None, max_length=200, description="As the Idempotency-Key header, which wins.")
+    on_disconnect: Any = "continue"
+
+
+class ToolResultSend(Body):
+    """What a tool of the client answered. A second answer to the same call changes nothing."""
+
+    stream: str = Field(max_length=64)
+    call_id: str = Field(max_length=200)
+    output: Any = Field(description="A text, or plain data that the model gets as JSON.")
+    error: bool = Field(default=False, description="True when the tool failed; `output` says how.")

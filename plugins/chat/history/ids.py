@@ -1,0 +1,11 @@
+"""Ids of what the history keeps: they sort by the time they were made and cannot be guessed."""
+
+from __future__ import annotations
+
+import secrets
+from datetime import datetime
+
+
+def new_id(prefix: str, at: datetime) -> str:
+    """`prefix`, 12 hexadecimal digits of milliseconds since 1970, and 16 random ones."""
+    return f"{prefix}{int(at.timestamp() * 1000):012x}{secrets.token_hex(8)}"

@@ -1,0 +1,119 @@
+"""The messages of a conversation's tree: read, edit into a new branch, delete, fork."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from engine.api.chat import Message, ReasoningPart, TextPart
+from engine.api.data import Database, Write
+from engine.api.errors import InvalidRequest
+from engine.api.identity import Principal
+from plugins.chat.history.ids import new_id
+from plugins.chat.history.reading import Whole, read_conversation, read_whole
+from plugins.chat.history.records import Conversation, StoredMessage, message_of
+from plugins.chat.history.tables import conversations, messages, texts
+from plugins.chat.history.tree import leaf_without, path, subtree
+from plugins.chat.history.turns import message_rows, new_conversation
+
+_COPIED = ("model", "status", "finish_reason", "error", "thinking", "citations", "metadata", "created_at")
+"""What a copy of a message keeps; what it cost was paid once, by the original."""
+
+
+class Messages:
+    """Reads and changes messages. Raises `ConversationNotFound` and `MessageNotFound`, for foreign ids too."""
+
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._database = database
+        self._now = now
+
+    async def branch(self, principal: Principal, conversation: str) -> list[StoredMessage]:
+        """The branch that is shown, first message first."""
+        whole = await read_whole(self._database, principal, conversation)
+        return whole.stored(path(whole.parents, whole.leaf))
+
+    async def tree(self, principal: Principal, conversation: str) -> list[StoredMessage]:
+        """All messages, each after its parent and each branch whole."""
+        whole = await read_whole(self._database, principal, conversation)
+        return whole.stored(subtree(whole.parents, None))
+
+    async def get(self, principal: Principal, conversation: str, id: str) -> StoredMessage:
+        whole = await read_whole(self._database, principal, conversation)
+        whole.row(id)
+        return whole.stored([id])[0]
+
+    async def edit(self, principal: Principal, conversation: str, id: str, text: str) -> StoredMessage:
+        """Write other words beside a message: a new branch from its parent, which is shown from now on.
+
+        What was attached to the message comes along, its tool calls do not. The message itself and what followed it stay.
+        """
+        whole = await read_whole(self._database, principal, conversation)
+        row = whole.row(id)
+        message = message_of(row)
+        if message.role == "tool":
+            raise InvalidRequest("what a tool answered cannot be edited; edit a message before it", field="message")
+        attached = [part for part in message.parts if not isinstance(part, TextPart | ReasoningPart)]
+        edited = Message(role=message.role, parts=(TextPart(text), *attached), name=message.name)
+        now = self._now()
+        new = new_id("m_", now)
+        rows = message_rows(
+            new, conversation, principal.id, row["parent"], edited, now, model=row["model"], metadata=row["metadata"]
+        )
+        await self._database.submit([*rows, _shows(principal, conversation, new, updated_at=now)])
+        return await self.get(principal, conversation, new)
+
+    async def delete(self, principal: Principal, conversation: str, id: str) -> Conversation:
+        """Remove a message and all that follows it; where the shown branch ran through it, another one is shown."""
+        whole = await read_whole(self._database, principal, conversation)
+        whole.row(id)
+        removed = subtree(whole.parents, id)
+        rows = [Write(texts, "delete", {}, {"message": each}) for each in removed]
+        rows += [Write(messages, "delete", {}, {"id": each}) for each in removed]
+        leaf = leaf_without(whole.parents, removed, whole.leaf)
+        await self._database.submit([*rows, _shows(principal, conversation, leaf)])
+        return msgspec.structs.replace(whole.conversation, leaf=leaf)
+
+    async def fork(
+        self, principal: Principal, conversation: str, message: str | None, title: str | None
+    ) -> Conversation:
+        """Copy the branch that ends with `message`, or the one that is shown, into a conversation of its own."""
+        whole = await read_whole(self._database, principal, conversation)
+        if message is not None:
+            whole.row(message, field="message")
+        now = self._now()
+        fork = new_id("c_", now)
+        rows, leaf = _copies(whole, message or whole.leaf, fork, principal, now)
+        old = whole.conversation
+        head = new_conversation(
+            fork,
+            principal.id,
+            title or old.title,
+            "user" if title else old.titled_by,
+            now,
+            tags=old.tags,
+            model=old.model,
+            leaf=leaf,
+        )
+        await self._database.submit([head, *rows])
+        async with self._database.read() as connection:
+            return await read_conversation(connection, principal, fork)
+
+
+def _copies(
+    whole: Whole, leaf: str | None, fork: str, principal: Principal, now: datetime
+) -> tuple[list[Write], str | None]:
+    rows: list[Write] = []
+    parent: str | None = None
+    for row in whole.branch(leaf):
+        id = new_id("m_", now)
+        kept: dict[str, Any] = {name: row[name] for name in _COPIED}
+        rows += message_rows(id, fork, principal.id, parent, message_of(row), now, **kept)
+        parent = id
+    return rows, parent
+
+
+def _shows(principal: Principal, conversation: str, leaf: str | None, **more: Any) -> Write:
+    return Write(conversations, "update", {"leaf": leaf, **more}, {"id": conversation, "principal": principal.id})

@@ -1,0 +1,1 @@
+"""The history of the chat plugin's tables."""

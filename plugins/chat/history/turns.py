@@ -1,0 +1,207 @@
+"""What a turn writes into the history: its question at accept, its answer at the end. Builds rows, reads nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from engine.api.chat import Message, ReasoningPart, TextPart
+from engine.api.commands import Lost
+from engine.api.data import Write
+from engine.api.streams import Ending
+from plugins.chat.history.ids import new_id
+from plugins.chat.history.tables import conversations, messages, texts
+from plugins.chat.history.thread import Thread
+
+TITLE_LENGTH = 60
+NO_TITLE = "New chat"
+
+# Names of models come from clients and vendors and may be any length; the column is not.
+MODEL_LENGTH = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A turn whose question stands in `rows`.
+
+    `leaf` is the last message of the question, `answer` the id that is kept for the assistant's. `new` is true of the first
+    turn of a conversation.
+    """
+
+    conversation: str
+    principal: str
+    leaf: str | None
+    answer: str
+    new: bool = False
+    rows: Sequence[Write] = ()
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """What `recovered_turn` needs, as plain data for the turn's row."""
+        return {"conversation": self.conversation, "leaf": self.leaf, "answer": self.answer, "new": self.new}
+
+
+def open_turn(
+    thread: Thread,
+    principal: str,
+    asked: Sequence[Message],
+    *,
+    model: str | None,
+    stream: str,
+    metadata: Mapping[str, str],
+    now: datetime,
+) -> Opened:
+    """The question's rows: a new conversation where there is none yet, and what is asked after the thread's parent."""
+    ids = [new_id("m_", now) for _ in asked]
+    leaf = ids[-1] if ids else thread.parent
+    title = first_words(asked)
+    changes: dict[str, Any] = {"leaf": leaf, "model": model[:MODEL_LENGTH] if model else None, "updated_at": now}
+    if thread.new:
+        head = new_conversation(thread.conversation, principal, title, "first_words", now, **changes)
+    else:
+        if thread.untitled:
+            changes["title"] = title
+        head = Write(conversations, "update", changes, {"id": thread.conversation, "principal": principal})
+    rows = [head]
+    parent = thread.parent
+    for id, message in zip(ids, asked, strict=True):
+        rows += message_rows(
+            id, thread.conversation, principal, parent, message, now, stream=stream, metadata=dict(metadata) or None
+        )
+        parent = id
+    return Opened(
+        conversation=thread.conversation,
+        principal=principal,
+        leaf=leaf,
+        answer=new_id("m_", now),
+        new=thread.new or thread.untitled,
+        rows=rows,
+    )
+
+
+def close_turn(
+    opened: Opened, ending: Ending, steps: Sequence[Message], reasoning: Sequence[ReasoningPart], now: datetime
+) -> list[Write]:
+    """The answer's rows: `steps` of the tool loop, then what was said after them, however the turn ended."""
+    said = _answer(ending, steps, reasoning)
+    chain = list(steps)
+    if said.parts or said.tool_calls or ending.status != "completed" or not chain:
+        chain.append(said)
+    last = max((i for i, message in enumerate(chain) if message.role == "assistant"), default=len(chain) - 1)
+    rows: list[Write] = []
+    parent = opened.leaf
+    model = ending.model[:MODEL_LENGTH] if ending.model else None
+    for i, message in enumerate(chain):
+        id = opened.answer if i == last else new_id("m_", now)
+        more = _outcome(ending) if i == last else {}
+        rows += message_rows(
+            id, opened.conversation, opened.principal, parent, message, now, stream=ending.stream, model=model, **more
+        )
+        parent = id
+    mine = {"id": opened.conversation, "principal": opened.principal}
+    return [*rows, Write(conversations, "update", {"leaf": parent, "updated_at": now}, mine)]
+
+
+def recovered_turn(lost: Lost, now: datetime) -> list[Write]:
+    """The answer's rows of a turn whose process died: what its row knows, as one message."""
+    detail = lost.detail
+    opened = Opened(
+        conversation=detail["conversation"], principal=lost.principal, leaf=detail["leaf"], answer=detail["answer"]
+    )
+    return close_turn(opened, lost.ending, (), (), now)
+
+
+def first_words(asked: Sequence[Message]) -> str:
+    """A title: the first words of the first user's text that has some, at most 60 characters."""
+    for message in asked:
+        if message.role == "user" and (words := " ".join(message.text.split())):
+            return words if len(words) <= TITLE_LENGTH else _cut(words)
+    return NO_TITLE
+
+
+def _cut(words: str) -> str:
+    return words[: TITLE_LENGTH + 1].rpartition(" ")[0] or words[:TITLE_LENGTH]
+
+
+def _answer(ending: Ending, steps: Sequence[Message], reasoning: Sequence[ReasoningPart]) -> Message:
+    """What was said after the steps: the stream tells the turn as a whole."""
+    earlier = "".join(step.text for step in steps if step.role == "assistant")
+    calls = {call.call_id for step in steps for call in step.tool_calls}
+    kept = [part for step in steps for part in step.parts if isinstance(part, ReasoningPart)]
+    text = ending.said.text.removeprefix(earlier)
+    return Message(
+        role="assistant",
+        parts=(*(part for part in reasoning if part not in kept), *((TextPart(text),) if text else ())),
+        tool_calls=tuple(call for call in ending.said.tool_calls if call.call_id not in calls),
+    )
+
+
+def _outcome(ending: Ending) -> dict[str, Any]:
+    return {
+        "status": ending.status,
+        "finish_reason": ending.finish_reason,
+        "error": ending.error,
+        "usage": ending.usage,
+        "cost": ending.cost,
+        "thinking": ending.said.reasoning or None,
+        "citations": ending.said.citations or None,
+    }
+
+
+def new_conversation(id: str, principal: str, title: str, titled_by: str, now: datetime, **given: Any) -> Write:
+    """The row of a conversation; `given` are its further columns."""
+    row: dict[str, Any] = {
+        "id": id,
+        "principal": principal,
+        "title": title,
+        "titled_by": titled_by,
+        "model": None,
+        "tags": [],
+        "favourite": False,
+        "leaf": None,
+        "created_at": now,
+        "updated_at": now,
+    }
+    return Write(conversations, "insert", row | given)
+
+
+def message_rows(
+    id: str,
+    conversation: str,
+    principal: str,
+    parent: str | None,
+    message: Message,
+    now: datetime,
+    **given: Any,
+) -> list[Write]:
+    """The row of a message, and the words of a person or a model to search for; `given` are its further columns."""
+    row: dict[str, Any] = {
+        "id": id,
+        "conversation": conversation,
+        "parent": parent,
+        "principal": principal,
+        "role": message.role,
+        "content": [part for part in message.parts if not isinstance(part, ReasoningPart)],
+        "tool_calls": message.tool_calls or None,
+        "tool_call_id": message.tool_call_id,
+        "name": message.name,
+        "model": None,
+        "status": "completed",
+        "finish_reason": None,
+        "error": None,
+        "usage": None,
+        "cost": None,
+        "stream": None,
+        "thinking": None,
+        "reasoning": [part for part in message.parts if isinstance(part, ReasoningPart)] or None,
+        "citations": None,
+        "metadata": None,
+        "created_at": now,
+    }
+    rows = [Write(messages, "insert", row | given)]
+    if message.role in ("user", "assistant") and (words := message.text).strip():
+        told = {"message": id, "conversation": conversation, "principal": principal, "text": words}
+        rows.append(Write(texts, "insert", told))
+    return rows

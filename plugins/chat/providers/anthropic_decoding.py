@@ -1,0 +1,249 @@
+"""The event stream of Anthropic's Messages, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from engine.api import (
+    Answered,
+    Citation,
+    Extra,
+    Finish,
+    FinishReason,
+    ReasoningPart,
+    StatusChanged,
+    ToolCall,
+    Usage,
+)
+from engine.wire.sse import SseEvent
+from plugins.chat.providers.anthropic_body import REDACTED
+from plugins.chat.providers.anthropic_events import (
+    NOTHING,
+    Block,
+    CitationSource,
+    Delta,
+    MessageUsage,
+    SearchError,
+    SearchHit,
+    decode_block_delta,
+    decode_block_start,
+    decode_block_stop,
+    decode_message_delta,
+    decode_search,
+    decode_start,
+    decode_type,
+)
+from plugins.vendors.decoding import Decoder
+from plugins.vendors.failures import Vendor
+
+# A reason that is not here ended the answer in a way that Anthropic thinks is fine.
+STOP_REASONS: Mapping[str | None, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    # The vendor's own tools took too long; the answer is not whole.
+    "pause_turn": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+
+class OpenBlock:
+    """A content block that still grows."""
+
+    __slots__ = ("at", "opening", "pieces", "signature", "sources")
+
+    def __init__(self, opening: Block, at: int) -> None:
+        self.opening = opening
+        self.at = at
+        self.pieces: list[str] = []
+        self.signature = opening.signature or ""
+        self.sources: list[CitationSource] = []
+
+    @property
+    def grown(self) -> str:
+        """All pieces so far: thinking, or the arguments of a call."""
+        return "".join(self.pieces)
+
+
+class AnthropicDecoder(Decoder):
+    """One message. `provider` marks the thinking that Anthropic wants back in the next step."""
+
+    def __init__(self, vendor: Vendor, provider: str) -> None:
+        super().__init__(vendor)
+        self._provider = provider
+        self._blocks: dict[int, OpenBlock] = {}
+        self._said = 0
+        self._cited = False
+        self._hits: list[SearchHit] = []
+        self._usage: MessageUsage | None = None
+        self._extra: dict[str, Any] = {}
+        self._reason: FinishReason = "stop"
+
+    def event(self, event: SseEvent) -> None:
+        name = event.name or decode_type(event.data).type.encode()
+        if (handle := _HANDLERS.get(name)) is not None:
+            handle(self, event.data)
+
+    def body_ended(self) -> None:
+        raise self.vendor.cut_off()
+
+    def _message_start(self, data: bytes) -> None:
+        message = decode_start(data).message
+        self._usage = message.usage
+        if message.id:
+            self._extra["id"] = message.id
+        if message.model:
+            self.out.add(Answered(message.model))
+
+    def _block_start(self, data: bytes) -> None:
+        started = decode_block_start(data)
+        block = started.content_block
+        self._blocks[started.index] = OpenBlock(block, self._said)
+        match block.type:
+            case "text":
+                self._text(block.text)
+            case "thinking":
+                self._think(self._blocks[started.index], block.thinking)
+            case "server_tool_use" if block.name == "web_search":
+                self.out.add(StatusChanged(stage="web_search", detail="Searching the web."))
+            case "web_search_tool_result":
+                self._found(bytes(block.content))
+
+    def _block_delta(self, data: bytes) -> None:
+        grows = decode_block_delta(data)
+        delta = grows.delta
+        if delta.type == "text_delta":
+            self._text(delta.text)
+        elif (block := self._blocks.get(grows.index)) is None:
+            raise self.vendor.broke_protocol("a content block grows that was not started")
+        else:
+            self._grow(block, delta)
+
+    def _grow(self, block: OpenBlock, delta: Delta) -> None:
+        match delta.type:
+            case "thinking_delta":
+                self._think(block, delta.thinking)
+            case "input_json_delta":
+                block.pieces.append(delta.partial_json)
+            case "signature_delta":
+                block.signature += delta.signature
+            case "citations_delta" if delta.citation is not None:
+                block.sources.append(delta.citation)
+
+    def _text(self, text: str) -> None:
+        if text:
+            self._said += len(text)
+            self.out.text(text)
+
+    def _think(self, block: OpenBlock, text: str) -> None:
+        if text:
+            block.pieces.append(text)
+            self.out.reasoning(text)
+
+    def _block_stop(self, data: bytes) -> None:
+        block = self._blocks.pop(decode_block_stop(data).index, None)
+        if block is None:
+            return
+        match block.opening.type:
+            case "text":
+                self._cite(block)
+            case "tool_use":
+                self._call(block)
+            case "thinking" if block.signature:
+                self._keep(block.grown, block.signature)
+            case "redacted_thinking":
+                self._keep("", block.opening.data, REDACTED)
+
+    def _cite(self, block: OpenBlock) -> None:
+        """A text block is cited as a whole, so its place is known only at its end."""
+        for source in block.sources:
+            # A place in a document that the caller sent has no address.
+            if url := source.url or source.source:
+                self._cited = True
+                self.out.add(
+                    Citation(url=url, title=source.title, text=source.cited_text, start=block.at, end=self._said)
+                )
+
+    def _call(self, block: OpenBlock) -> None:
+        # Imitators of the API send short arguments whole, as the block opens.
+        whole = b"{}" if block.opening.input == NOTHING else bytes(block.opening.input)
+        arguments = block.grown or whole.decode()
+        self.out.add(ToolCall(call_id=block.opening.id, name=block.opening.name, arguments=arguments))
+
+    def _keep(self, text: str, signature: str, identity: str | None = None) -> None:
+        self.out.add(ReasoningPart(provider=self._provider, text=text, signature=signature, id=identity))
+
+    def _found(self, content: bytes) -> None:
+        found = decode_search(content)
+        if isinstance(found, SearchError):
+            self.out.add(StatusChanged(stage="web_search", detail=f"The search failed: {found.error_code}."))
+        elif found:
+            self._hits += found
+
+    def _message_delta(self, data: bytes) -> None:
+        grows = decode_message_delta(data)
+        if grows.usage is not None:
+            self._usage = merged(self._usage, grows.usage)
+        stop = grows.delta
+        self._reason = STOP_REASONS.get(stop.stop_reason, "stop")
+        told = {"stop_sequence": stop.stop_sequence, "stop_details": stop.stop_details}
+        self._extra |= {name: value for name, value in told.items() if value is not None}
+
+    def _message_stop(self, data: bytes) -> None:
+        if not self._cited:
+            # An answer that cites nothing may lean on anything that was found.
+            for hit in self._hits:
+                self.out.add(Citation(url=hit.url, title=hit.title))
+        self.out.add(Finish(self._reason))
+        if self._extra:
+            self.out.add(Extra(self._extra))
+        if self._usage is not None:
+            self.out.add(usage_of(self._usage))
+        self.over = True
+
+    def _failed(self, data: bytes) -> None:
+        raise self.vendor.failure(data)
+
+
+_HANDLERS: Mapping[bytes, Callable[[AnthropicDecoder, bytes], None]] = {
+    b"content_block_delta": AnthropicDecoder._block_delta,
+    b"content_block_start": AnthropicDecoder._block_start,
+    b"content_block_stop": AnthropicDecoder._block_stop,
+    b"message_start": AnthropicDecoder._message_start,
+    b"message_delta": AnthropicDecoder._message_delta,
+    b"message_stop": AnthropicDecoder._message_stop,
+    b"error": AnthropicDecoder._failed,
+}
+
+
+def merged(before: MessageUsage | None, after: MessageUsage) -> MessageUsage:
+    """The newest of each count: they are cumulative, and `message_delta` may tell only some."""
+    if before is None:
+        return after
+    return MessageUsage(
+        input_tokens=_newest(before.input_tokens, after.input_tokens),
+        cache_creation_input_tokens=_newest(before.cache_creation_input_tokens, after.cache_creation_input_tokens),
+        cache_read_input_tokens=_newest(before.cache_read_input_tokens, after.cache_read_input_tokens),
+        output_tokens=_newest(before.output_tokens, after.output_tokens),
+        output_tokens_details=after.output_tokens_details or before.output_tokens_details,
+    )
+
+
+def _newest(before: int | None, after: int | None) -> int | None:
+    return before if after is None else after
+
+
+def usage_of(usage: MessageUsage) -> Usage:
+    """The vendor's counts as ours, whose input contains what was read from and written to the cache."""
+    cached = usage.cache_read_input_tokens or 0
+    written = usage.cache_creation_input_tokens or 0
+    thought = usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else None
+    return Usage(
+        input_tokens=(usage.input_tokens or 0) + cached + written,
+        output_tokens=usage.output_tokens or 0,
+        cached_tokens=cached,
+        reasoning_tokens=thought or 0,
+    )

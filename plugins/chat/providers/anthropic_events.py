@@ -1,0 +1,138 @@
+"""The events of Anthropic's Messages: only the fields that are used (types: `anthropic.types.Raw…Event`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+NOTHING = msgspec.Raw(b"null")
+"""A raw field that is missing, or null."""
+
+
+class Typed(msgspec.Struct):
+    """Says which event it is."""
+
+    type: str = ""
+
+
+class CitationSource(msgspec.Struct):
+    """Where a sentence comes from: `url` of a page, `source` of a search result that the caller gave."""
+
+    type: str = ""
+    url: str | None = None
+    source: str | None = None
+    title: str | None = None
+    cited_text: str | None = None
+
+
+class Delta(msgspec.Struct):
+    """A piece of a block; which field is set depends on `type`."""
+
+    type: str = ""
+    text: str = ""
+    thinking: str = ""
+    partial_json: str = ""
+    signature: str = ""
+    citation: CitationSource | None = None
+
+
+class BlockGrows(msgspec.Struct):
+    """`content_block_delta`."""
+
+    delta: Delta
+    index: int = 0
+
+
+class Block(msgspec.Struct):
+    """A content block as it opens. `input` and `content` are read only where they are needed."""
+
+    type: str = ""
+    id: str = ""
+    name: str = ""
+    text: str = ""
+    thinking: str = ""
+    signature: str | None = None
+    data: str = ""
+    input: msgspec.Raw = NOTHING
+    content: msgspec.Raw = NOTHING
+
+
+class BlockStarts(msgspec.Struct):
+    """`content_block_start`."""
+
+    content_block: Block
+    index: int = 0
+
+
+class BlockStops(msgspec.Struct):
+    """`content_block_stop`."""
+
+    index: int = 0
+
+
+class OutputDetails(msgspec.Struct):
+    """Parts of the output's tokens."""
+
+    thinking_tokens: int | None = None
+
+
+class MessageUsage(msgspec.Struct):
+    """Cumulative token counts; `input_tokens` leaves out what was read from or written to the cache."""
+
+    input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    output_tokens: int | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class Message(msgspec.Struct):
+    """The message as it begins."""
+
+    id: str | None = None
+    model: str | None = None
+    usage: MessageUsage | None = None
+
+
+class MessageStarts(msgspec.Struct):
+    """`message_start`."""
+
+    message: Message
+
+
+class Stop(msgspec.Struct):
+    """Why the message ends."""
+
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    stop_details: dict[str, Any] | None = None
+
+
+class MessageGrows(msgspec.Struct):
+    """`message_delta`."""
+
+    delta: Stop
+    usage: MessageUsage | None = None
+
+
+class SearchHit(msgspec.Struct):
+    """One page that a search found."""
+
+    url: str = ""
+    title: str | None = None
+
+
+class SearchError(msgspec.Struct):
+    """A search that failed."""
+
+    error_code: str = "unavailable"
+
+
+decode_type = msgspec.json.Decoder(Typed).decode
+decode_start = msgspec.json.Decoder(MessageStarts).decode
+decode_block_start = msgspec.json.Decoder(BlockStarts).decode
+decode_block_delta = msgspec.json.Decoder(BlockGrows).decode
+decode_block_stop = msgspec.json.Decoder(BlockStops).decode
+decode_message_delta = msgspec.json.Decoder(MessageGrows).decode
+decode_search = msgspec.json.Decoder(list[SearchHit] | SearchError | None).decode

@@ -1,0 +1,75 @@
+"""Google: Gemini's generateContent, streamed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from engine.api import ChatDeltas, ChatRequest, ProviderRole, Shared
+from plugins.chat.providers.google_body import google_body
+from plugins.chat.providers.google_decoding import GoogleDecoder
+from plugins.chat.providers.google_faults import GoogleVendor, read_google_fault
+from plugins.vendors.decoding import converse, encode_body
+from plugins.vendors.settings import GoogleSettings
+from plugins.vendors.transport import open_stream
+
+NAME = "google"
+API_VERSION = "v1beta"
+_COLLECTIONS = ("models", "tunedModels")
+
+
+class Google:
+    """Chat with Gemini over the Gemini API."""
+
+    role: ClassVar[ProviderRole] = "chat"
+    name = NAME
+
+    def __init__(self, settings: GoogleSettings, http: Shared[aiohttp.ClientSession]) -> None:
+        self._settings = settings
+        self._http = http
+        self._headers = {"x-goog-api-key": settings.key} if settings.key else {}
+        self._vendor = GoogleVendor(
+            settings.title, read_google_fault, credential=settings.credential, secret=settings.key
+        )
+
+    @property
+    def own_address(self) -> bool:
+        """Whether Google itself answers; elsewhere the catalogue says nothing about the models."""
+        return self._settings.own_address
+
+    @property
+    def unavailable(self) -> str | None:
+        """What is missing before this provider can serve, or None."""
+        return self._settings.unavailable
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+        """Ask the model; the deltas of each read come as one list."""
+        body = google_body(request, self.name)
+        answer = open_stream(
+            await self._http.get(), self._url(request.model), self._headers, encode_body(body), self._vendor
+        )
+        decoder = GoogleDecoder(self._vendor, self.name, choices=request.n, grounded=_may_be_grounded(body))
+        async with aclosing(converse(answer, decoder)) as batches:
+            async for deltas in batches:
+                yield deltas
+
+    def _url(self, model: str) -> URL:
+        # The name comes from the caller and stays one step of the path.
+        collection, _, name = model.partition("/")
+        if collection not in _COLLECTIONS:
+            collection, name = "models", model
+        path = f"{API_VERSION}/{collection}/{quote(name, safe='', errors='replace')}:streamGenerateContent"
+        return URL(f"{self._settings.base_url}/{path}?alt=sse", encoded=True)
+
+
+def _may_be_grounded(body: dict[str, Any]) -> bool:
+    """Only tools of Google's bring sources."""
+    tools = body.get("tools")
+    return isinstance(tools, list) and any(
+        isinstance(tool, dict) and tool.keys() - {"functionDeclarations"} for tool in tools
+    )

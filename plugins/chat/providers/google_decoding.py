@@ -1,0 +1,224 @@
+"""The stream of Gemini's generateContent, decoded."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from engine.api import (
+    Answered,
+    Citation,
+    Extra,
+    Finish,
+    FinishReason,
+    ProviderError,
+    ReasoningPart,
+    StatusChanged,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
+from engine.wire.sse import SseEvent
+from plugins.chat.providers.google_chunks import (
+    NOTHING,
+    Candidate,
+    Chunk,
+    FunctionCall,
+    Grounding,
+    Logprobs,
+    Part,
+    PromptFeedback,
+    UsageMetadata,
+    decode_chunk,
+    decode_grounding,
+    decode_usage,
+)
+from plugins.vendors.decoding import Decoder
+from plugins.vendors.failures import Vendor
+from plugins.vendors.faults import clean
+
+# A reason that is not here ended the answer in a way that Google thinks is fine.
+FINISH_REASONS: Mapping[str, FinishReason] = {
+    "STOP": "stop",
+    "MAX_TOKENS": "length",
+    "SAFETY": "content_filter",
+    "RECITATION": "content_filter",
+    "LANGUAGE": "content_filter",
+    "BLOCKLIST": "content_filter",
+    "PROHIBITED_CONTENT": "content_filter",
+    "SPII": "content_filter",
+    "MODEL_ARMOR": "content_filter",
+    "IMAGE_SAFETY": "content_filter",
+    "IMAGE_PROHIBITED_CONTENT": "content_filter",
+    "IMAGE_RECITATION": "content_filter",
+}
+# The model went wrong; asked again it mostly does not.
+SLIPS = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"})
+BROKEN_OFF = SLIPS | {"MISSING_THOUGHT_SIGNATURE"}
+
+
+class GoogleDecoder(Decoder):
+    """One answer, which has no terminal event: it is whole when the body is over and every choice has finished.
+
+    `provider` marks the thinking that Gemini wants back in the next step. `grounded` keeps the answer's text, to count
+    places of citations in characters where Google counts bytes.
+    """
+
+    def __init__(self, vendor: Vendor, provider: str, *, choices: int = 1, grounded: bool = False) -> None:
+        super().__init__(vendor)
+        self._provider = provider
+        self._choices = choices
+        self._kept: list[str] | None = [] if grounded else None
+        self._opened = False
+        self._usage = NOTHING
+        self._grounding: Grounding | None = None
+        self._called: set[int] = set()
+        self._started: set[int] = set()
+        self._finished: set[int] = set()
+
+    def event(self, event: SseEvent) -> None:
+        chunk = decode_chunk(event.data)
+        if chunk.error != NOTHING:
+            raise self.vendor.failure(event.data)
+        if not self._opened:
+            self._open(chunk)
+        if chunk.candidates:
+            for candidate in chunk.candidates:
+                self._take(candidate)
+        elif chunk.prompt_feedback is not None and chunk.prompt_feedback.block_reason:
+            self._blocked(chunk.prompt_feedback)
+        if chunk.usage_metadata != NOTHING:
+            self._usage = chunk.usage_metadata
+
+    def body_ended(self) -> None:
+        if not self._finished or self._started - self._finished:
+            raise self.vendor.cut_off()
+        if self._grounding is not None:
+            for citation in citations(self._grounding, "".join(self._kept or ())):
+                self.out.add(citation)
+        if self._usage != NOTHING:
+            self.out.add(usage_of(decode_usage(bytes(self._usage))))
+        self.over = True
+
+    def _open(self, chunk: Chunk) -> None:
+        self._opened = True
+        if chunk.model_version:
+            self.out.add(Answered(chunk.model_version))
+        if chunk.response_id:
+            self.out.add(Extra({"id": chunk.response_id}))
+
+    def _take(self, candidate: Candidate) -> None:
+        choice = candidate.index
+        self._started.add(choice)
+        parts = candidate.content.parts if candidate.content is not None else None
+        if parts:
+            if candidate.logprobs_result is not None:
+                self._text_with_logprobs(parts, choice, candidate.logprobs_result)
+            for part in parts:
+                self._part(part, choice, told=candidate.logprobs_result is not None)
+        if candidate.grounding_metadata != NOTHING and choice == 0:
+            self._grounding = decode_grounding(bytes(candidate.grounding_metadata))
+        if candidate.finish_reason:
+            self._finish(choice, candidate.finish_reason, candidate.finish_message)
+
+    def _part(self, part: Part, choice: int, *, told: bool) -> None:
+        if part.function_call is not None:
+            self._call(part.function_call, choice, part.thought_signature)
+            return
+        if part.text and part.thought:
+            self.out.reasoning(part.text)
+        elif part.text:
+            if not told:
+                self.out.text(part.text, choice)
+            if self._kept is not None and choice == 0:
+                self._kept.append(part.text)
+        if part.thought_signature:
+            thought = (part.text or "") if part.thought else ""
+            self.out.add(ReasoningPart(provider=self._provider, text=thought, signature=part.thought_signature))
+
+    def _text_with_logprobs(self, parts: list[Part], choice: int, logprobs: Logprobs) -> None:
+        text = "".join(part.text for part in parts if part.text and not part.thought)
+        self.out.add(TextDelta(text, choice, list(tokens_of(logprobs))))
+
+    def _call(self, call: FunctionCall, choice: int, signature: str | None) -> None:
+        self._called.add(choice)
+        self.out.add(
+            ToolCall(
+                # Answers to calls are matched by the id, which older models leave out.
+                call_id=call.id or f"call_{secrets.token_hex(12)}",
+                name=call.name,
+                arguments="{}" if call.args == NOTHING else bytes(call.args).decode(),
+                choice=choice,
+                signature=signature,
+            )
+        )
+
+    def _finish(self, choice: int, reason: str, message: str | None) -> None:
+        if choice in self._finished:
+            return
+        if reason in BROKEN_OFF:
+            told = clean(message or reason).rstrip(".")
+            raise ProviderError(f"{self.vendor.title} broke off its answer: {told}.", retryable=reason in SLIPS)
+        self._finished.add(choice)
+        known = FINISH_REASONS.get(reason, "stop")
+        # Gemini says STOP where the model has called functions.
+        self.out.add(Finish("tool_calls" if known == "stop" and choice in self._called else known, choice))
+
+    def _blocked(self, feedback: PromptFeedback) -> None:
+        reason = clean(feedback.block_reason_message or feedback.block_reason or "").rstrip(".")
+        self.out.add(StatusChanged(stage="content_filter", detail=f"{self.vendor.title} blocked the prompt: {reason}."))
+        for choice in range(self._choices):
+            self._finished.add(choice)
+            self.out.add(Finish("content_filter", choice))
+
+
+def usage_of(usage: UsageMetadata) -> Usage:
+    """The vendor's counts as ours, whose output contains the thoughts."""
+    thoughts = usage.thoughts_token_count or 0
+    return Usage(
+        input_tokens=(usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
+        output_tokens=(usage.candidates_token_count or 0) + thoughts,
+        cached_tokens=usage.cached_content_token_count or 0,
+        reasoning_tokens=thoughts,
+    )
+
+
+def citations(grounding: Grounding, text: str) -> Iterator[Citation]:
+    """A citation for each source of each segment; without segments, one for each source."""
+    pages = [chunk.web for chunk in grounding.grounding_chunks or ()]
+    encoded = text.encode()
+    placed = False
+    for support in grounding.grounding_supports or ():
+        segment = support.segment
+        for index in support.grounding_chunk_indices:
+            page = pages[index] if 0 <= index < len(pages) else None
+            if page is None or segment is None or not page.uri:
+                continue
+            placed = True
+            yield Citation(
+                url=page.uri,
+                title=page.title,
+                start=_characters(encoded, segment.start_index),
+                end=None if segment.end_index is None else _characters(encoded, segment.end_index),
+            )
+    if not placed:
+        yield from (Citation(url=page.uri, title=page.title) for page in pages if page is not None and page.uri)
+
+
+def _characters(encoded: bytes, count: int) -> int:
+    return len(encoded[:count].decode(errors="ignore"))
+
+
+def tokens_of(logprobs: Logprobs) -> Iterator[dict[str, Any]]:
+    """Each token in the form in which OpenAI reports it."""
+    for number, chosen in enumerate(logprobs.chosen_candidates):
+        top = logprobs.top_candidates[number].candidates if number < len(logprobs.top_candidates) else []
+        yield {
+            **_token(chosen.token, chosen.log_probability),
+            "top_logprobs": [_token(other.token, other.log_probability) for other in top],
+        }
+
+
+def _token(token: str, logprob: float) -> dict[str, Any]:
+    return {"token": token, "logprob": logprob, "bytes": list(token.encode())}

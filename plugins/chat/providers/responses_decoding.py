@@ -1,0 +1,150 @@
+"""The event stream of OpenAI's Responses, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from engine.api import (
+    Answered,
+    Citation,
+    Extra,
+    Finish,
+    FinishReason,
+    ReasoningPart,
+    StatusChanged,
+    ToolCall,
+    Usage,
+)
+from engine.wire.sse import SseEvent
+from plugins.chat.providers.responses_events import (
+    Response,
+    ResponseUsage,
+    decode_annotation,
+    decode_call,
+    decode_item,
+    decode_piece,
+    decode_reasoning,
+    decode_response,
+    decode_summary_part,
+    decode_type,
+)
+from plugins.vendors.decoding import Decoder
+from plugins.vendors.failures import Vendor
+
+INCOMPLETE: Mapping[str | None, FinishReason] = {"content_filter": "content_filter", "steered": "stop"}
+
+
+class ResponsesDecoder(Decoder):
+    """One answer of Responses. `provider` marks the thinking that OpenAI wants back in the next step."""
+
+    def __init__(self, vendor: Vendor, provider: str) -> None:
+        super().__init__(vendor)
+        self._provider = provider
+        self._called = False
+
+    def event(self, event: SseEvent) -> None:
+        handle = _HANDLERS.get(event.name)
+        if handle is None:
+            # One that is of no use, or that lost its name on the way: each event repeats it inside.
+            handle = self._by_type(event.data)
+        if handle is not None:
+            handle(self, event.data)
+
+    def body_ended(self) -> None:
+        raise self.vendor.cut_off()
+
+    def _by_type(self, data: bytes) -> Callable[[ResponsesDecoder, bytes], None] | None:
+        if data == b"[DONE]":
+            return None
+        inside = decode_type(data)
+        return _HANDLERS.get(inside.type.encode() or (b"error" if inside.error is not None else b""))
+
+    def _text(self, data: bytes) -> None:
+        self.out.text(decode_piece(data).delta)
+
+    def _thinking(self, data: bytes) -> None:
+        self.out.reasoning(decode_piece(data).delta)
+
+    def _summary_part(self, data: bytes) -> None:
+        if decode_summary_part(data).summary_index > 0:
+            self.out.reasoning("\n\n")
+
+    def _created(self, data: bytes) -> None:
+        if model := decode_response(data).response.model:
+            self.out.add(Answered(model))
+
+    def _annotation(self, data: bytes) -> None:
+        source = decode_annotation(data).annotation
+        if source is not None and source.type == "url_citation":
+            self.out.add(Citation(url=source.url, title=source.title, start=source.start_index, end=source.end_index))
+
+    def _searching(self, data: bytes) -> None:
+        self.out.add(StatusChanged(stage="web_search", detail="Searching the web."))
+
+    def _item_done(self, data: bytes) -> None:
+        item = bytes(decode_item(data).item)
+        match decode_type(item).type:
+            case "function_call":
+                call = decode_call(item)
+                self._called = True
+                self.out.add(ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments or "{}"))
+            case "reasoning":
+                self._keep_reasoning(item)
+
+    def _keep_reasoning(self, item: bytes) -> None:
+        thinking = decode_reasoning(item)
+        # Without its encrypted content a response that is not stored cannot be referred to.
+        if thinking.encrypted_content:
+            text = "\n\n".join(part.text for part in thinking.summary)
+            self.out.add(
+                ReasoningPart(provider=self._provider, text=text, signature=thinking.encrypted_content, id=thinking.id)
+            )
+
+    def _completed(self, data: bytes) -> None:
+        self._conclude(decode_response(data).response, "tool_calls" if self._called else "stop")
+
+    def _incomplete(self, data: bytes) -> None:
+        response = decode_response(data).response
+        reason = response.incomplete_details.reason if response.incomplete_details else None
+        self._conclude(response, INCOMPLETE.get(reason, "length"))
+
+    def _failed(self, data: bytes) -> None:
+        raise self.vendor.failure(data)
+
+    def _conclude(self, response: Response, reason: FinishReason) -> None:
+        self.out.add(Finish(reason))
+        told = {"id": response.id, "service_tier": response.service_tier}
+        if fields := {name: value for name, value in told.items() if value is not None}:
+            self.out.add(Extra(fields))
+        if response.usage is not None:
+            self.out.add(usage_of(response.usage))
+        self.over = True
+
+
+_HANDLERS: Mapping[bytes, Callable[[ResponsesDecoder, bytes], None]] = {
+    b"response.output_text.delta": ResponsesDecoder._text,
+    b"response.refusal.delta": ResponsesDecoder._text,
+    b"response.reasoning_summary_text.delta": ResponsesDecoder._thinking,
+    b"response.reasoning_text.delta": ResponsesDecoder._thinking,
+    b"response.reasoning_summary_part.added": ResponsesDecoder._summary_part,
+    b"response.output_text.annotation.added": ResponsesDecoder._annotation,
+    b"response.output_item.done": ResponsesDecoder._item_done,
+    b"response.web_search_call.searching": ResponsesDecoder._searching,
+    b"response.created": ResponsesDecoder._created,
+    b"response.completed": ResponsesDecoder._completed,
+    b"response.incomplete": ResponsesDecoder._incomplete,
+    b"response.failed": ResponsesDecoder._failed,
+    b"error": ResponsesDecoder._failed,
+}
+
+
+def usage_of(usage: ResponseUsage) -> Usage:
+    """The vendor's counts as ours."""
+    cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
+    reasoning = usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else None
+    return Usage(
+        input_tokens=usage.input_tokens or 0,
+        output_tokens=usage.output_tokens or 0,
+        cached_tokens=cached or 0,
+        reasoning_tokens=reasoning or 0,
+    )

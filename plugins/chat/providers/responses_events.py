@@ -1,0 +1,123 @@
+"""The events of OpenAI's Responses: only the fields that are used (types: `openai.types.responses`)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Typed(msgspec.Struct):
+    """Says which event or item it is; `error` stands where a proxy puts an error of its own into the stream."""
+
+    type: str = ""
+    error: Any = None
+
+
+class Piece(msgspec.Struct, gc=False):
+    """A piece of text, thinking or refusal."""
+
+    delta: str = ""
+
+
+class SummaryPart(msgspec.Struct):
+    """A new part of the summary of the thinking begins."""
+
+    summary_index: int = 0
+
+
+class Annotation(msgspec.Struct):
+    """A source of the text, where `type` is `url_citation`."""
+
+    type: str = ""
+    url: str = ""
+    title: str | None = None
+    start_index: int | None = None
+    end_index: int | None = None
+
+
+class AnnotationAdded(msgspec.Struct):
+    """A remark on the text."""
+
+    annotation: Annotation | None = None
+
+
+class ItemDone(msgspec.Struct):
+    """An item is whole. It is read in a second step: fields of one name differ in type between items."""
+
+    item: msgspec.Raw
+
+
+class FunctionCall(msgspec.Struct):
+    """The model calls a function."""
+
+    call_id: str
+    name: str
+    arguments: str = ""
+
+
+class SummaryText(msgspec.Struct):
+    """A part of a summary."""
+
+    text: str = ""
+
+
+class ReasoningItem(msgspec.Struct):
+    """Thinking, readable in summary, whole only to OpenAI."""
+
+    id: str | None = None
+    summary: list[SummaryText] = []
+    encrypted_content: str | None = None
+
+
+class InputDetails(msgspec.Struct):
+    """Parts of the input's tokens."""
+
+    cached_tokens: int | None = None
+
+
+class OutputDetails(msgspec.Struct):
+    """Parts of the output's tokens."""
+
+    reasoning_tokens: int | None = None
+
+
+class ResponseUsage(msgspec.Struct):
+    """Token counts."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    input_tokens_details: InputDetails | None = None
+    output_tokens_details: OutputDetails | None = None
+
+
+class Incomplete(msgspec.Struct):
+    """Why the answer stops before its end."""
+
+    reason: str | None = None
+
+
+class Response(msgspec.Struct):
+    """The whole, as its first and its last event tell it."""
+
+    id: str | None = None
+    model: str | None = None
+    service_tier: str | None = None
+    incomplete_details: Incomplete | None = None
+    usage: ResponseUsage | None = None
+
+
+class ResponseChanged(msgspec.Struct):
+    """The response has come to be, or has ended."""
+
+    response: Response
+
+
+decode_type = msgspec.json.Decoder(Typed).decode
+decode_piece = msgspec.json.Decoder(Piece).decode
+decode_summary_part = msgspec.json.Decoder(SummaryPart).decode
+decode_annotation = msgspec.json.Decoder(AnnotationAdded).decode
+decode_item = msgspec.json.Decoder(ItemDone).decode
+decode_call = msgspec.json.Decoder(FunctionCall).decode
+decode_reasoning = msgspec.json.Decoder(ReasoningItem).decode
+decode_response = msgspec.json.Decoder(ResponseChanged).decode

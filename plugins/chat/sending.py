@@ -1,0 +1,182 @@
+"""`chat.send`: checks what was sent, takes the conversation, and makes a turn of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from engine.api.chat import ChatRequest, FunctionTool, WebSearch
+from engine.api.commands import Closing, Lost, Request, Serve
+from engine.api.data import Write
+from engine.api.errors import Conflict, InvalidRequest
+from engine.api.events import MessageSaved
+from engine.api.identity import Principal
+from engine.api.plugin import PluginContext
+from engine.api.streams import Ending, Writer
+from engine.api.tools import Tool
+from plugins.chat.bodies import ChatSend, ToolResultSend
+from plugins.chat.history.store import History
+from plugins.chat.history.turns import Opened
+from plugins.chat.inputs import chat_request, read_input
+from plugins.chat.settings import ChatSettings
+from plugins.chat.tools import ToolRun, offer
+from plugins.chat.turn import ChatTurn
+from plugins.chat.waiting import ToolCallNotFound, WaitingCalls
+
+
+class Sending:
+    """Prepares turns, and knows which conversation is taken by which stream."""
+
+    def __init__(self, context: PluginContext, settings: ChatSettings, history: History) -> None:
+        self._context = context
+        self._settings = settings
+        self._history = history
+        self._taken: dict[str, str] = {}
+        self._waiting: dict[str, _Waits] = {}
+
+    def running_stream(self, conversation: str) -> str | None:
+        """The stream of the turn that runs in a conversation."""
+        return self._taken.get(conversation)
+
+    async def prepare(self, request: Request[ChatSend]) -> Serve:
+        """A turn that is ready to run, or the reason why there is none."""
+        body, principal = request.body, request.principal
+        messages = read_input(body)
+        chain = self._context.providers.chat(body.model)
+        tools = self._tools(body, principal) if body.server_tools or chain.targets[0].can("tools") else {}
+        plan = chat_request(body, messages, offer(list(tools.values())))
+        _check_names(plan.tools)
+        chain.check(plan)
+        waiting = WaitingCalls()
+        make = partial(
+            ChatTurn,
+            chain,
+            tools=ToolRun(tools, waiting, self._settings.tool_timeout),
+            asked=len(messages),
+            wait_for_client=body.client_tools != "return",
+            max_steps=self._settings.max_steps,
+            trim=self._settings.context == "trim",
+        )
+        model = body.model or chain.targets[0].name
+        waits = self._expect(request, waiting)
+        if body.store and body.n == 1:
+            return await self._stored(request, plan, model, waits, make)
+        for field in ("conversation", "parent"):
+            if getattr(body, field) is not None:
+                raise InvalidRequest(
+                    f"a turn that is not kept (store: false, or n above 1) belongs to no conversation; leave {field} out",
+                    field=field,
+                )
+        return Serve(serve=waits.serving(make(plan)), model=model, keep=body.store)
+
+    async def _stored(
+        self,
+        request: Request[ChatSend],
+        plan: ChatRequest,
+        model: str,
+        waits: _Waits,
+        make: Callable[[ChatRequest], ChatTurn],
+    ) -> Serve:
+        body, principal = request.body, request.principal
+        release = self._take(body.conversation, request.stream) if body.conversation else None
+        try:
+            thread = await self._history.thread(principal, body.conversation, body.parent)
+            opened = self._history.opening(
+                thread, principal, plan.messages, model=model, stream=request.stream, metadata=body.metadata
+            )
+        except BaseException:
+            if release is not None:
+                release()
+            raise
+        turn = make(msgspec.structs.replace(plan, messages=(*thread.messages, *plan.messages)))
+        return Serve(
+            serve=waits.serving(turn),
+            rows=opened.rows,
+            closing=lambda ending: self._closing(opened, ending, turn),
+            released=release or self._take(opened.conversation, request.stream),
+            model=model,
+            detail=opened.detail,
+        )
+
+    def _closing(self, opened: Opened, ending: Ending, turn: ChatTurn) -> Closing:
+        steps = [message for step in turn.steps[:-1] for message in step.messages()]
+        last = turn.steps[-1] if turn.steps else None
+        if last is not None and last.results:
+            steps += last.messages()
+        rows = self._history.closing(opened, ending, steps=steps, reasoning=tuple(last.reasoning) if last else ())
+        return Closing(rows=rows, event=MessageSaved(conversation=opened.conversation, message=opened.answer))
+
+    def recover(self, lost: Lost) -> Sequence[Write]:
+        """The rows that close a turn whose process died."""
+        return self._history.recovered(lost) if lost.detail.get("conversation") else ()
+
+    async def tool_result(self, request: Request[ToolResultSend]) -> Mapping[str, Any]:
+        """Take the client's answer to a call of a running turn."""
+        body = request.body
+        waits = self._waiting.get(body.stream)
+        if waits is None or waits.principal != request.principal.id:
+            raise ToolCallNotFound("no turn that waits for tool results runs on this stream", field="stream")
+        waits.calls.answer(body.call_id, body.output, body.error)
+        return {"stream": body.stream}
+
+    def _expect(self, request: Request[ChatSend], calls: WaitingCalls) -> _Waits:
+        return _Waits(request.principal.id, request.stream, calls, self._waiting)
+
+    def _take(self, conversation: str, stream: str) -> Callable[[], None]:
+        """Take the conversation for a turn; raises `Conflict` while another one runs there."""
+        running = self._taken.get(conversation)
+        if running is not None:
+            raise Conflict(
+                f"a turn of this conversation runs as stream {running}; wait for its end, or cancel it",
+                field="conversation",
+            )
+        self._taken[conversation] = stream
+        return lambda: self._free(conversation, stream)
+
+    def _free(self, conversation: str, stream: str) -> None:
+        if self._taken.get(conversation) == stream:
+            del self._taken[conversation]
+
+    def _tools(self, body: ChatSend, principal: Principal) -> dict[str, Tool]:
+        """The server's tools that this turn may use, by name."""
+        if not self._settings.server_tools:
+            return {}
+        offered = {tool.name: tool for tool in self._context.tools.offered(principal)}
+        if body.server_tools is None:
+            return offered
+        for name in body.server_tools:
+            if name not in offered:
+                known = ", ".join(sorted(offered)) or "none"
+                raise InvalidRequest(f"this server has no tool {name[:80]!r}; it has: {known}", field="server_tools")
+        return {name: offered[name] for name in body.server_tools}
+
+
+@dataclass(frozen=True, slots=True)
+class _Waits:
+    """A turn that can be sent tool results for as long as it runs."""
+
+    principal: str
+    stream: str
+    calls: WaitingCalls
+    running: dict[str, _Waits]
+
+    def serving(self, turn: ChatTurn) -> Callable[[Writer], Awaitable[None]]:
+        async def serve(stream: Writer) -> None:
+            self.running[self.stream] = self
+            try:
+                await turn.serve(stream)
+            finally:
+                del self.running[self.stream]
+
+        return serve
+
+
+def _check_names(tools: Sequence[FunctionTool | WebSearch]) -> None:
+    names = [tool.name for tool in tools if isinstance(tool, FunctionTool)]
+    for name in names:
+        if names.count(name) > 1:
+            raise InvalidRequest(f"two tools are called {name!r}; each needs a name of its own", field="tools")

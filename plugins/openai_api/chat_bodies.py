@@ -1,0 +1,251 @@
+"""What OpenAI's clients send to `/v1/chat/completions` (types: `openai.types.chat.completion_create_params`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from engine.api import Body
+
+FUNCTION_NAME = r"^[A-Za-z0-9_-]{1,64}$"
+
+
+class TextContent(Body):
+    """Words."""
+
+    type: Literal["text"]
+    text: str
+
+
+class RefusalContent(Body):
+    """Words with which the model refused to answer, earlier."""
+
+    type: Literal["refusal"]
+    refusal: str
+
+
+class ImageUrl(Body):
+    """A picture by address, or in a data URL."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImageContent(Body):
+    """A picture."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+class InputAudio(Body):
+    """A recording in base64."""
+
+    data: str
+    format: str = Field(description="wav, mp3, …")
+
+
+class AudioContent(Body):
+    """A recording, for models that hear."""
+
+    type: Literal["input_audio"]
+    input_audio: InputAudio
+
+
+class FileSource(Body):
+    """A document in base64 or in a data URL."""
+
+    file_data: str | None = None
+    file_id: str | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
+    filename: str | None = None
+
+
+class FileContent(Body):
+    """A document, for models that read files."""
+
+    type: Literal["file"]
+    file: FileSource
+
+
+UserContent = Annotated[TextContent | ImageContent | AudioContent | FileContent, Field(discriminator="type")]
+AssistantContent = Annotated[TextContent | RefusalContent, Field(discriminator="type")]
+
+
+class CalledFunction(Body):
+    """Which function was called, with which arguments as a JSON text."""
+
+    name: str
+    arguments: str
+
+
+class GoogleCallExtra(Body):
+    """Google's signature of the thought behind a call, which its models want back."""
+
+    thought_signature: str | None = None
+
+
+class CallExtra(Body):
+    """What a vendor added to a call, as Google's OpenAI-compatible API spells it."""
+
+    google: GoogleCallExtra | None = None
+
+
+class MessageToolCall(Body):
+    """A call that the assistant made earlier."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+    index: int | None = Field(default=None, description="Left from the chunks of a stream; not used.")
+    extra_content: CallExtra | None = None
+
+
+class SystemMessage(Body):
+    """What the model is to be and do."""
+
+    role: Literal["system", "developer"]
+    content: str | list[TextContent]
+    name: str | None = None
+
+
+class UserMessage(Body):
+    """What a user said."""
+
+    role: Literal["user"]
+    content: str | list[UserContent]
+    name: str | None = None
+
+
+class AssistantMessage(Body):
+    """What the model said earlier, as it stood in an answer.
+
+    An answer's `annotations` and `reasoning_content` may be sent back with it; models are not told them.
+    """
+
+    role: Literal["assistant"]
+    content: str | list[AssistantContent] | None = None
+    refusal: str | None = None
+    name: str | None = None
+    tool_calls: list[MessageToolCall] | None = None
+    audio: None = None
+    function_call: None = None
+    annotations: list[dict[str, Any]] | None = None
+    reasoning_content: str | None = None
+
+
+class ToolMessage(Body):
+    """What a tool answered."""
+
+    role: Literal["tool"]
+    content: str | list[TextContent]
+    tool_call_id: str
+    name: str | None = None
+
+
+ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
+
+
+class FunctionDefinition(Body):
+    """A function of the client; `parameters` is a JSON Schema of its arguments."""
+
+    name: str = Field(pattern=FUNCTION_NAME)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class FunctionTool(Body):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class ChosenFunction(Body):
+    """A function by name."""
+
+    name: str
+
+
+class NamedToolChoice(Body):
+    """The one function that the model must call."""
+
+    type: Literal["function"]
+    function: ChosenFunction
+
+
+class JsonSchema(Body):
+    """The form of a JSON answer."""
+
+    name: str = Field(pattern=FUNCTION_NAME)
+    description: str | None = None
+    json_schema: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class TextFormat(Body):
+    """An answer in words."""
+
+    type: Literal["text"]
+
+
+class JsonObjectFormat(Body):
+    """An answer in JSON, of any form."""
+
+    type: Literal["json_object"]
+
+
+class JsonSchemaFormat(Body):
+    """An answer in JSON that fits a schema."""
+
+    type: Literal["json_schema"]
+    json_schema: JsonSchema
+
+
+class StreamOptions(Body):
+    """What a stream tells beside the answer."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = Field(default=None, description="Chunks are never padded; true is refused.")
+
+
+class ChatCompletionsBody(Body):
+    """A chat as OpenAI's clients ask for it. Fields that are not listed here go to the vendor as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    model: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Catalogue id, alias, vendor/model, or local. A bare name that the catalogue does not know goes to "
+        "the default vendor. Absent: the server's default.",
+    )
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    tools: list[FunctionTool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    web_search_options: dict[str, Any] | None = Field(
+        default=None, description="Switches on the vendor's own web search; its fields go to the vendor as they are."
+    )
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    n: int | None = Field(default=None, ge=1, le=16)
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    max_tokens: int | None = Field(default=None, ge=1, description="The older name of max_completion_tokens.")
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    response_format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = (
+        None
+    )
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=20)
+    modalities: list[str] | None = None
+    store: bool | None = Field(
+        default=None, description="True keeps the turn as a conversation of this server; no content is kept otherwise."
+    )
+    metadata: dict[str, str] | None = None
+    user: str | None = Field(default=None, max_length=200)

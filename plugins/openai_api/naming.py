@@ -1,0 +1,48 @@
+"""From the model that an OpenAI client names to the one that the engine knows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.api import EngineError, ModelNotFound, Providers, Target
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A model under the engine's name for it, and the target that answers for it first."""
+
+    name: str | None
+    target: Target
+
+
+class ModelNames:
+    """Finds models by the names of the engine; a bare name that it does not know goes to `default_vendor`."""
+
+    def __init__(self, providers: Providers, default_vendor: str) -> None:
+        self._providers = providers
+        self._default_vendor = default_vendor
+
+    def find(self, name: str | None) -> Named:
+        """The model of this name; None is the configured default.
+
+        Raises what `Providers.chat` raises for the name as it was given.
+        """
+        try:
+            return self._named(name)
+        except ModelNotFound as unknown:
+            found = self._of_default_vendor(name)
+            if found is None:
+                raise unknown from None
+            return found
+
+    def _of_default_vendor(self, name: str | None) -> Named | None:
+        """The default vendor's model of this name, where that vendor is on and has its key."""
+        if not name or "/" in name:
+            return None
+        try:
+            return self._named(f"{self._default_vendor}/{name}")
+        except EngineError:
+            return None
+
+    def _named(self, name: str | None) -> Named:
+        return Named(name, self._providers.chat(name).targets[0])

@@ -1,0 +1,23 @@
+"""What plugin `openai_api` adds: the addresses that OpenAI's clients ask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from engine.api import Plugin, PluginContext, Route, hookimpl
+from plugins.openai_api.chat_completions import ChatCompletions
+from plugins.openai_api.models import Models
+from plugins.openai_api.naming import ModelNames
+from plugins.openai_api.settings import OpenAIApiSettings
+
+
+class OpenAIApi(Plugin):
+    """A translation: OpenAI's requests into the engine's commands, and its streams into OpenAI's answers."""
+
+    name = "openai_api"
+    Settings = OpenAIApiSettings
+
+    @hookimpl
+    def register_routes(self, context: PluginContext) -> Iterable[Route]:
+        names = ModelNames(context.providers, context.settings(OpenAIApiSettings).default_vendor)
+        return [*Models(context.providers, names).routes(), *ChatCompletions(context.commands, names).routes()]

@@ -1,0 +1,17 @@
+"""The operator's `[plugins.openai_api]` table."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engine.api import Settings
+
+
+class OpenAIApiSettings(Settings):
+    """How OpenAI's dialect is understood."""
+
+    default_vendor: str = Field(
+        default="openai",
+        pattern=r"^[A-Za-z0-9_.-]+$",
+        description="Vendor that gets a bare model name which the catalogue does not know, if it can serve.",
+    )
