@@ -118,7 +118,7 @@ from engine.api.plugin import (
     Listener,
     Plugin,
     PluginContext,
-    Settings,
+    SettingsTable,
     Shared,
     TurnEnded,
 )
@@ -131,14 +131,6 @@ from engine.api.providers import (
     ProviderRole,
     Providers,
     Target,
-)
-from engine.api.revisions import (
-    add_column_if_missing,
-    create_index_if_missing,
-    create_table_if_missing,
-    drop_column_if_there,
-    drop_index_if_there,
-    drop_table_if_there,
 )
 from engine.api.routes import (
     Answer,
@@ -260,7 +252,7 @@ __all__ = (
     "Route",
     "Said",
     "Serve",
-    "Settings",
+    "SettingsTable",
     "Shared",
     "ShuttingDown",
     "SlowConsumer",
@@ -294,12 +286,6 @@ __all__ = (
     "WholeAnswer",
     "Write",
     "Writer",
-    "add_column_if_missing",
-    "create_index_if_missing",
-    "create_table_if_missing",
-    "drop_column_if_there",
-    "drop_index_if_there",
-    "drop_table_if_there",
     "hookimpl",
     "parse_on_disconnect",
 )

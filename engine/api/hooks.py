@@ -10,7 +10,7 @@ import pluggy
 
 from engine.api.commands import Call, Command
 from engine.api.data import Tables
-from engine.api.plugin import HealthCheck, Listener, PluginContext, Settings
+from engine.api.plugin import HealthCheck, Listener, PluginContext, SettingsTable
 from engine.api.providers import ModelInfo, Provider
 from engine.api.routes import Route
 from engine.api.tools import Tool
@@ -25,7 +25,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
-def register_settings() -> Iterable[type[Settings]]:  # type: ignore[empty-body]
+def register_settings() -> Iterable[type[SettingsTable]]:  # type: ignore[empty-body]
     """Return settings tables beside the plugin's own, as those that several plugins share.
 
     Called once, for every installed plugin, before any other hook and before the file is checked. Several plugins may

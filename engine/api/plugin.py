@@ -21,7 +21,7 @@ SharedT = TypeVar("SharedT")
 SharedT_co = TypeVar("SharedT_co", covariant=True)
 
 
-class Settings(BaseModel):
+class SettingsTable(BaseModel):
     """Root of a settings table: unknown keys are refused, values never change.
 
     `table` names it in the config file; a plugin's own table is `plugins.<name>` and needs none.
@@ -72,7 +72,7 @@ class Plugin:
     """
 
     name: ClassVar[str]
-    Settings: ClassVar[type[BaseModel]] = Settings
+    Settings: ClassVar[type[BaseModel]] = SettingsTable
     requires: ClassVar[Sequence[str]] = ()
 
 

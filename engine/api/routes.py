@@ -52,6 +52,10 @@ class Encoder(Protocol):
         """The bytes to send for one event, or None for nothing. Called in order, once for each event."""
         ...
 
+    def failed(self, error: EngineError) -> bytes:
+        """The bytes that tell a reader that it gets no more events, though the stream goes on."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EventStream:

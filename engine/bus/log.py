@@ -63,33 +63,42 @@ class MemoryLog:
     """A log in this process's memory: committed at once, bounded in bytes, and for audio in seconds per lane.
 
     What is over the bound leaves from the front. Old audio leaves first and on its own, as a `gap` that keeps its number, so
-    that it never pushes out a word.
+    that it never pushes out a word. `audio_bytes` bounds a lane whose media time does not go on.
     """
 
-    __slots__ = ("_audio", "_audio_ms", "_entries", "_limit", "_start", "committed", "size", "tail")
+    __slots__ = (
+        "_audio",
+        "_audio_bytes",
+        "_audio_held",
+        "_audio_ms",
+        "_entries",
+        "_limit",
+        "_start",
+        "committed",
+        "size",
+        "tail",
+    )
 
-    def __init__(self, limit: int, audio_seconds: float = 30.0) -> None:
+    def __init__(self, limit: int, audio_seconds: float = 30.0, audio_bytes: int = 8 << 20) -> None:
         self.tail = 0
         self.committed = 0
         self.size = 0
         self._limit = limit
         self._audio_ms = audio_seconds * 1000
+        self._audio_bytes = audio_bytes
+        self._audio_held = 0
         self._entries: list[Entry] = []
         self._start = 0
-        self._audio: dict[str, deque[tuple[int, int]]] | None = None
+        self._audio: dict[str, _HeldAudio] | None = None
 
     def append(self, entry: Entry) -> None:
+        event = entry.event
+        self.size += _size(event)
         self._entries.append(entry)
         self.committed = entry.n
-        event = entry.event
-        if type(event) is TextDelta and event.logprobs is None:
-            self.size += OVERHEAD + len(event.text)
-        elif type(event) is Audio:
-            self.size += OVERHEAD
+        if type(event) is Audio:
             self._age_audio(entry.n, event)
-        else:
-            self.size += OVERHEAD + len(encode_json(event))
-        if self.size > self._limit:
+        if self.size - self._audio_held > self._limit:
             self._evict()
 
     def read(self, after: int, limit: int) -> Sequence[Entry]:
@@ -103,28 +112,64 @@ class MemoryLog:
 
     def _evict(self) -> None:
         # One entry always stays: a reader that keeps up must see the newest event, however large.
-        while self.size > self._limit and self._start < len(self._entries) - 1:
+        while self.size - self._audio_held > self._limit and self._start < len(self._entries) - 1:
             event = self._entries[self._start].event
-            if type(event) is TextDelta and event.logprobs is None:
-                self.size -= OVERHEAD + len(event.text)
-            elif type(event) is Audio:
-                self.size -= OVERHEAD
-            else:
-                self.size -= OVERHEAD + len(encode_json(event))
+            self.size -= _size(event)
             self._start += 1
             self.tail += 1
-        if self._start > 256:
+            if type(event) is Audio and self._audio is not None:
+                self._audio_held -= self._audio[event.lane].forget()
+        # A quarter is enough to make the deletion cheap, and little enough for what was evicted not to linger.
+        if self._start * 4 > len(self._entries):
             del self._entries[: self._start]
             self._start = 0
 
     def _age_audio(self, n: int, event: Audio) -> None:
         if self._audio is None:
             self._audio = {}
-        held = self._audio.setdefault(event.lane, deque())
-        held.append((n, event.at))
-        while event.at - held[0][1] > self._audio_ms:
-            old, _ = held.popleft()
-            if old > self.tail:
-                entry = self._entries[self._start + old - self.tail - 1]
-                entry.event = Gap(lane=event.lane, first=old, last=old)
-                entry.json = None
+        held = self._audio.setdefault(event.lane, _HeldAudio())
+        held.add(n, event)
+        self._audio_held += len(event.data)
+        while event.at - held.oldest_at > self._audio_ms or (held.bytes > self._audio_bytes and len(held.frames) > 1):
+            old = held.frames[0][0]
+            size = held.forget()
+            self._audio_held -= size
+            gap = Gap(lane=event.lane, first=old, last=old)
+            self.size += _size(gap) - OVERHEAD - size
+            entry = self._entries[self._start + old - self.tail - 1]
+            entry.event = gap
+            entry.json = None
+
+
+class _HeldAudio:
+    """The audio of one lane that a log still holds: number, media time and bytes of each frame, the oldest first."""
+
+    __slots__ = ("bytes", "frames")
+
+    def __init__(self) -> None:
+        self.frames: deque[tuple[int, int, int]] = deque()
+        self.bytes = 0
+
+    @property
+    def oldest_at(self) -> int:
+        return self.frames[0][1]
+
+    def add(self, n: int, event: Audio) -> None:
+        self.frames.append((n, event.at, len(event.data)))
+        self.bytes += len(event.data)
+
+    def forget(self) -> int:
+        """Drop the oldest frame; gives its bytes."""
+        size = self.frames.popleft()[2]
+        self.bytes -= size
+        return size
+
+
+def _size(event: Event) -> int:
+    """Bytes that an event costs; raises what encoding it would, so that nothing is logged that no reader could be sent."""
+    if type(event) is TextDelta and event.logprobs is None:
+        text = event.text
+        return OVERHEAD + (len(text) if text.isascii() else len(text.encode()))
+    if type(event) is Audio:
+        return OVERHEAD + len(event.data)
+    return OVERHEAD + len(encode_json(event))

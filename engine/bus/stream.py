@@ -24,6 +24,9 @@ from engine.api.streams import Said
 from engine.bus.log import Entry, Log
 from engine.wire.frames import stream_prefix
 
+MOST_LANES = 255
+"""Names of lanes in one stream: a binary frame has one byte for the lane."""
+
 
 class Token:
     """The right to write one stream. Compared by identity; there is at most one live token for a stream."""
@@ -77,7 +80,7 @@ class Stream:
         self.on_unwatched: Callable[[], None] | None = None
         self._token: Token | None = None
         self._cursors: list[Cursor] = []
-        self._lanes: list[Lane] | None = None
+        self._lanes: dict[str, Lane] | None = None
         self._choices: list[list[str]] = [[]]
         self._reasoning: list[str] = []
         self._logprobs: list[dict[str, Any]] | None = None
@@ -103,47 +106,61 @@ class Stream:
             self.owned(token)
         if self.ended is not None:
             raise StreamOver(f"stream {self.id} ended at number {self.n}")
-        if type(event) is TextDelta:
-            self._fold_text(event)
-        elif isinstance(event, StreamEnded):
+        text = type(event) is TextDelta
+        if not text and isinstance(event, StreamEnded):
             raise TypeError("a stream is ended with end()")
+        # What the log does not take was not said.
+        self.log.append(Entry(self.n + 1, event))
+        self.n += 1
+        if text:
+            self._fold_text(event)  # type: ignore[arg-type]
         else:
             self._fold(event)
-        return self._append(event)
+        return self._wake()
 
     def end(self, token: Token, event: StreamEnded) -> int:
         """Write the terminal event. Raises `LanesOpen` while a lent lane is, `StreamOver` at a second call."""
         self.owned(token)
         if self.ended is not None:
             raise StreamOver(f"stream {self.id} ended at number {self.n}")
-        if self._lanes and any(lane.open for lane in self._lanes):
+        if self._lanes and any(lane.open for lane in self._lanes.values()):
             raise LanesOpen(f"stream {self.id} cannot end before its lanes have")
+        self.log.append(Entry(self.n + 1, event))
+        self.n += 1
         self.ended = event
-        return self._append(event)
+        return self._wake()
 
     def lend(self, token: Token, name: str, *, format: str | None = None, rate: int | None = None) -> Lane:
-        """Open a lane: its holder may write it and may not end the stream."""
+        """Open a lane: its holder may write it and may not end the stream.
+
+        A name keeps its number for the stream's life, so that old audio can be told apart at a replay, too.
+        """
         self.owned(token)
         if self._lanes is None:
-            self._lanes = []
-        if any(lane.open and lane.name == name for lane in self._lanes):
+            self._lanes = {}
+        former = self._lanes.get(name)
+        if former is not None and former.open:
             raise ValueError(f"lane {name} of stream {self.id} is open already")
-        lane = Lane(self, token, name, len(self._lanes) + 1)
-        self.publish(token, LaneStarted(lane=name, number=lane.number, format=format, rate=rate))
-        self._lanes.append(lane)
+        number = former.number if former is not None else len(self._lanes) + 1
+        if number > MOST_LANES:
+            raise ValueError(f"stream {self.id} has {MOST_LANES} lanes already; lend one of them again")
+        lane = Lane(self, token, name, number)
+        self.publish(token, LaneStarted(lane=name, number=number, format=format, rate=rate))
+        self._lanes[name] = lane
         return lane
 
     def end_lanes(self, token: Token, status: Status = "cancelled") -> None:
         """End every lane that is still open."""
         self.owned(token)
-        for lane in self._lanes or ():
+        for lane in (self._lanes or {}).values():
             if lane.open:
                 lane.open = False
                 self.publish(token, LaneEnded(lane=lane.name, status=status))
 
     def lane_number(self, name: str) -> int:
         """The number that a lane's binary frames carry; 0 where there is no such lane."""
-        return next((lane.number for lane in reversed(self._lanes or ()) if lane.name == name), 0)
+        lane = (self._lanes or {}).get(name)
+        return lane.number if lane is not None else 0
 
     # What it has said
 
@@ -182,9 +199,7 @@ class Stream:
         elif isinstance(event, MessageSaved):
             self._saved = event
 
-    def _append(self, event: Event) -> int:
-        self.n += 1
-        self.log.append(Entry(self.n, event))
+    def _wake(self) -> int:
         for cursor in self._cursors:
             cursor.wake(cursor)
         return self.n
@@ -223,7 +238,9 @@ class Lane:
         self._token = token
 
     def audio(self, data: bytes, *, at: int = 0) -> None:
-        """Publish audio of this lane; `at` is media time in milliseconds."""
+        """Publish audio of this lane; `at` is media time in milliseconds, which fits 32 bits."""
+        if not 0 <= at < 1 << 32:
+            raise ValueError(f"media time is 0 to {(1 << 32) - 1} ms, not {at}")
         self._write(Audio(lane=self.name, data=data, at=at))
 
     def end(self, status: Status = "completed", error: EngineError | None = None) -> None:

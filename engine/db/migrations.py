@@ -36,7 +36,7 @@ async def upgrade(database: Database, histories: Sequence[Migrations]) -> list[P
 
     One process at a time: others wait up to a minute and then find nothing left to do. On SQLite a revision takes
     effect whole or not at all. MySQL commits each DDL statement by itself, so a revision there may stop half-way and
-    is run again by the next upgrade; the operations of `engine.db.revisions` make that safe. Raises
+    is run again by the next upgrade; the operations of `engine.api.revisions` make that safe. Raises
     MigrationHistoryInvalid before anything has run, MigrationFailed with owner and revision when one raises.
     """
     if not await pending(database, histories):

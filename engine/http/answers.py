@@ -10,7 +10,7 @@ import msgspec
 from aiohttp import web
 from pydantic import BaseModel
 
-from engine.api.errors import StreamNotFound
+from engine.api.errors import StreamExpired, StreamNotFound
 from engine.api.events import StreamEnded
 from engine.api.routes import Answer, EventStream, Result, WholeAnswer
 from engine.http.sse import (
@@ -20,6 +20,7 @@ from engine.http.sse import (
     event_stream,
     first_word,
     snapshot_event,
+    takes_chunks,
 )
 from engine.sessions.ledger import TurnRecord, lost_end
 from engine.sessions.reader import Reader
@@ -83,19 +84,25 @@ async def _wait(result: WholeAnswer) -> Answer:
 async def _events(request: web.Request, result: EventStream, headers: Mapping[str, str]) -> web.StreamResponse:
     reader = result.reader
     if isinstance(reader, RecordReader):
+        if result.encoder is not None:
+            raise StreamExpired(
+                "the answer under this key is whole and its events are no longer held; ask for it without streaming"
+            )
         return await _recalled(request, reader.record, headers)
     assert isinstance(reader, Reader)
     cursor = reader.cursor
+    if result.encoder is not None and cursor.after < reader.source.log.tail:
+        raise StreamExpired(f"the first events of stream {reader.stream} are no longer held")
     if result.hold and (error := await first_word(cursor)) is not None:
         raise error
-    response = event_stream(headers)
+    response = event_stream(request, headers)
     await response.prepare(request)
     if result.encoder is None and cursor.after < reader.source.log.tail:
         # What is gone cannot be replayed, so it is told as a whole.
         cursor.after = reader.source.n if reader.source.ended is None else reader.source.n - 1
         await response.write(snapshot_event(reader.source, cursor.after))
     encoder = result.encoder or NativeEncoder(reader.source, cursor.after)
-    await EventWriter(cursor, _transport(request), encoder).run()
+    await EventWriter(cursor, _transport(request), encoder, chunked=takes_chunks(request)).run()
     await response.write_eof()
     return response
 
@@ -108,7 +115,7 @@ async def _recalled(request: web.Request, record: TurnRecord, headers: Mapping[s
         stream=record.stream, n=n - 1, text=said.text, tool_calls=list(said.tool_calls), reasoning=said.reasoning
     )
     end = encode_event(stream_prefix(record.stream), n, record.ended or lost_end(record))
-    response = event_stream(headers)
+    response = event_stream(request, headers)
     await response.prepare(request)
     await response.write(encode_sse(encode_json(snapshot), number=n - 1) + encode_sse(end, number=n))
     await response.write_eof()

@@ -174,5 +174,4 @@ async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRun
     except BaseException:
         await runner.cleanup()
         raise
-    sockets = site._server.sockets if isinstance(site._server, asyncio.Server) else ()
-    return runner, sockets[0].getsockname()[1] if sockets else port
+    return runner, runner.addresses[0][1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 
 from engine.api.errors import EngineError, SlowConsumer
 from engine.api.events import Audio, Event, StatusChanged, StreamEnded, StreamStarted
@@ -40,6 +40,10 @@ class NativeEncoder:
             frame = encode_event(self._stream.prefix, n, entry.event, before)
         return b"id: %d\ndata: %b\n\n" % (n, frame)
 
+    def failed(self, error: EngineError) -> bytes:
+        """What a reader is told that fell off the tail; it may resume."""
+        return encode_sse(encode_json(StreamDetached(stream=self._stream.id, last=self._sent, error=error.body())))
+
 
 class EventWriter:
     """Writes one stream to one connection until its end, or until the caller leaves.
@@ -47,8 +51,11 @@ class EventWriter:
     Takes entries synchronously when the stream wakes it; a full socket stops the taking, never the publishing.
     """
 
-    def __init__(self, cursor: Cursor, transport: asyncio.Transport, encoder: Encoder | NativeEncoder) -> None:
+    def __init__(
+        self, cursor: Cursor, transport: asyncio.Transport, encoder: Encoder | NativeEncoder, *, chunked: bool = True
+    ) -> None:
         self._cursor = cursor
+        self._chunked = chunked
         self._transport = transport
         self._encoder = encoder
         self._loop = asyncio.get_running_loop()
@@ -92,6 +99,8 @@ class EventWriter:
         except Exception as error:
             self.done.set_exception(error)
             return
+        if self.done.done():
+            return
         if self._cursor.over:
             self.done.set_result(None)
         elif self._cursor.behind:
@@ -103,10 +112,7 @@ class EventWriter:
             entries = self._cursor.take()
         except SlowConsumer as error:
             self.done.set_result(None)
-            if not isinstance(encoder, NativeEncoder):
-                return []
-            gone = StreamDetached(stream=self._cursor.stream.id, last=self._cursor.after, error=error.body())
-            return [encode_sse(encode_json(gone))]
+            return [encoder.failed(error)]
         if isinstance(encoder, NativeEncoder):
             pieces = [encoder.encode_entry(entry) for entry in entries]
         else:
@@ -116,13 +122,13 @@ class EventWriter:
     def _write(self, pieces: list[bytes]) -> None:
         if pieces:
             self._wrote = True
-            size = sum(map(len, pieces))
-            # The response was prepared with chunked framing: this is one chunk of it (RFC 9112, section 7.1).
-            self._transport.write(b"%x\r\n%b\r\n" % (size, b"".join(pieces)))
+            data = b"".join(pieces)
+            # A chunk of a chunked body (RFC 9112, section 7.1); HTTP/1.0 has none, there the end of the connection is the end.
+            self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def _keep_alive(self) -> None:
         if not self._wrote and not self._transport.is_closing() and not self.done.done():
-            self._transport.write(b"%x\r\n%b\r\n" % (len(COMMENT), COMMENT))
+            self._write([COMMENT])
         if self._transport.is_closing() and not self.done.done():
             self.done.set_result(None)
         self._wrote = False
@@ -133,13 +139,19 @@ def _ignore(_: Cursor) -> None:
     pass
 
 
-def event_stream(headers: Mapping[str, str]) -> web.StreamResponse:
+def event_stream(request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
     """A response that is ready for events."""
     response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
     response.content_type = "text/event-stream"
     response.charset = "utf-8"
-    response.enable_chunked_encoding()
+    if takes_chunks(request):
+        response.enable_chunked_encoding()
     return response
+
+
+def takes_chunks(request: web.Request) -> bool:
+    """False for HTTP/1.0, which some proxies still speak to what is behind them."""
+    return request.version >= HttpVersion11
 
 
 async def first_word(cursor: Cursor) -> EngineError | None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from engine.api import hooks
 from engine.api.data import Tables
-from engine.api.plugin import HealthCheck, Listener, Plugin, PluginContext, Settings
+from engine.api.plugin import HealthCheck, Listener, Plugin, PluginContext, SettingsTable
 from engine.api.providers import ModelInfo, Provider
 from engine.api.routes import Route
 from engine.api.tools import Tool
@@ -258,7 +258,9 @@ class Loader:
     def _read_settings(self, part: Part, config: RawConfig) -> None:
         assert part.plugin is not None
         own: list[tuple[str, type[BaseModel]]] = [(f"plugins.{part.name}", part.plugin.Settings)]
-        own += [(table.table, table) for table in self._call(part, "register_settings") if issubclass(table, Settings)]
+        own += [
+            (table.table, table) for table in self._call(part, "register_settings") if issubclass(table, SettingsTable)
+        ]
         for name, model in own:
             if model in self.tables:
                 continue

@@ -54,6 +54,7 @@ log = get_logger(__name__)
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
 UNAUTHENTICATED_CLOSE = 4401
+TRY_AGAIN_CLOSE = 1013
 _CORE = {command.name: command for command in CORE_COMMANDS}
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -182,6 +183,7 @@ class Session:
         )
 
     async def _wait_for_key(self) -> bool:
+        re: str | None = None
         try:
             async with asyncio.timeout(self._settings.authenticate_within):
                 mail = await self._mailbox.get()
@@ -190,6 +192,7 @@ class Session:
                 if not isinstance(mail, TextFrame) or self._authenticate is None:
                     raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
                 envelope = self._open(mail.data)
+                re = envelope.id
                 if envelope.type != "session.authenticate" or not isinstance(envelope.key, str):
                     raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
                 self._principal = await self._authenticate(envelope.key)
@@ -197,12 +200,13 @@ class Session:
                     self._outlet.send(Accepted(re=envelope.id))
                 return True
         except TimeoutError:
-            reason = "no session.authenticate came in time"
+            problem: EngineError = Unauthenticated("no session.authenticate came in time")
         except EngineError as error:
-            reason = error.message
-        self._outlet.send(Rejected(error=Unauthenticated(reason).body()))
+            # What may pass, as a database that is away, says nothing about the key.
+            problem = error if error.retryable else Unauthenticated(error.message)
+        self._outlet.send(Rejected(re=re, error=problem.body()))
         self._outlet.flush()
-        self._peer.close(UNAUTHENTICATED_CLOSE, reason[:100])
+        self._peer.close(TRY_AGAIN_CLOSE if problem.retryable else UNAUTHENTICATED_CLOSE, problem.message[:100])
         return False
 
     # Commands
@@ -227,8 +231,9 @@ class Session:
             )
 
     def _open(self, data: str) -> Envelope:
-        if len(data) > self._settings.max_frame:
-            raise FrameTooLarge(f"a frame has at most {self._settings.max_frame} bytes, this one has {len(data)}")
+        size = len(data) if data.isascii() else len(data.encode(errors="replace"))
+        if size > self._settings.max_frame:
+            raise FrameTooLarge(f"a frame has at most {self._settings.max_frame} bytes, this one has {size}")
         try:
             frame = _decode(data)
         except msgspec.ValidationError:

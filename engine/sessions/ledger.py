@@ -110,6 +110,10 @@ class Ledger:
         if error is not None:
             log.warning("turn_accept_not_written", stream=stream, error=str(error))
 
+    def forget(self, stream: str) -> None:
+        """Drop the rows of an accept commit that did not go through: the turn was refused and has no end."""
+        self._accepting.pop(stream, None)
+
     def checkpoint(self, running: Sequence[tuple[Stream, bool]]) -> asyncio.Future[None] | None:
         """Keep what the running turns have said, in one transaction; those that said nothing more only renew their lease."""
         until = _now() + LEASE
@@ -192,7 +196,6 @@ class Ledger:
         for row in rows:
             record = _record(row)
             ended = lost_end(record)
-            find = recover(record.command)
             ending = Ending(
                 stream=record.stream,
                 status=ended.status,
@@ -202,10 +205,21 @@ class Ledger:
                 model=ended.model,
                 usage=ended.usage,
             )
-            rest = find(Lost(record.stream, record.principal, record.detail, ending)) if find and row["keep"] else ()
             values = _end_values(ended, record.said) | {"n": record.n + 1}
             where = {"stream": record.stream, "owner": record.owner, "status": "running"}
-            await self._database.submit([Write(turns, "update", values, where), *rest])
+            close = Write(turns, "update", values, where)
+            try:
+                find = recover(record.command)
+                rest = (
+                    find(Lost(record.stream, record.principal, record.detail, ending)) if find and row["keep"] else ()
+                )
+                await self._database.submit([close, *rest])
+            except Exception as error:
+                if getattr(error, "retryable", False):
+                    raise
+                # What its command would have written is lost; the turn itself is over all the same.
+                log.exception("turn_recovery_crashed", stream=record.stream, command=record.command)
+                await self._database.submit([close])
             log.warning("turn_recovered", stream=record.stream, words=len(record.said.text))
         return len(rows)
 

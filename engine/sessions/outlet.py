@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Sequence
 from typing import Protocol
 
-from engine.api.errors import SlowConsumer
+from engine.api.errors import EngineError, Internal, SlowConsumer
 from engine.api.events import Audio, Event, Gap, LaneEnded, LaneStarted
 from engine.bus.log import Entry
 from engine.bus.stream import Cursor, Stream
+from engine.log import get_logger
 from engine.wire.control import Frame, StreamDetached
 from engine.wire.frames import BINARY, TEXT, encode_audio, encode_event, encode_json, join_deltas, websocket_header
+
+log = get_logger(__name__)
 
 HIGH_WATER = 256 << 10
 """Bytes that may wait in the socket's buffer before the session takes no more from its streams."""
@@ -110,19 +113,29 @@ class Outlet:
 
     def watch(self, stream: Stream, after: int) -> None:
         """Send the stream's events behind number `after`, replayed and live; a second call moves the place."""
-        self.unwatch(stream.id)
-        self._subscriptions[stream.id] = Subscription(self, stream, after)
+        former = self._subscriptions.pop(stream.id, None)
+        subscription = Subscription(self, stream, after)
+        # The former place is left after the new one is taken: in between nobody would watch, and the turn might stop.
+        if former is not None:
+            self._leave(former)
+        if subscription.cursor.over:
+            self._leave(subscription)
+        else:
+            self._subscriptions[stream.id] = subscription
 
     def unwatch(self, stream: str) -> int | None:
         """Stop sending a stream; gives the last number sent, or None where it was not watched."""
         subscription = self._subscriptions.pop(stream, None)
         if subscription is None:
             return None
+        self._leave(subscription)
+        return subscription.cursor.after
+
+    def _leave(self, subscription: Subscription) -> None:
         if subscription.dirty:
             self._dirty.remove(subscription)
-        last = subscription.cursor.after
+            subscription.dirty = False
         subscription.cursor.close()
-        return last
 
     @property
     def watching(self) -> int:
@@ -172,7 +185,14 @@ class Outlet:
         dirty, self._dirty = self._dirty, []
         for subscription in dirty:
             subscription.dirty = False
-            self._take(subscription, out)
+            taken = len(out)
+            try:
+                self._take(subscription, out)
+            except Exception:
+                # One stream that cannot be sent must not silence the others.
+                log.exception("stream_not_sendable", stream=subscription.cursor.stream.id)
+                del out[taken:]
+                self._give_up(subscription, Internal("an event of this stream could not be sent"), out)
         if out:
             self._peer.write(b"".join(out))
         self._wake_writable()
@@ -188,11 +208,9 @@ class Outlet:
         try:
             entries = cursor.take(BATCH)
         except SlowConsumer as error:
-            self.unwatch(stream.id)
-            data = encode_json(StreamDetached(stream=stream.id, last=before, error=error.body()))
-            out += (websocket_header(TEXT, len(data)), data)
+            self._give_up(subscription, error, out)
             return
-        if self.join or self.lanes is not None:
+        if self.join or self.lanes is not None or subscription.sent != before:
             self._select(stream, subscription, entries, out)
         else:
             prefix = stream.prefix
@@ -209,6 +227,13 @@ class Outlet:
         elif cursor.behind and not subscription.dirty:
             subscription.dirty = True
             self.note(subscription)
+
+    def _give_up(self, subscription: Subscription, error: EngineError, out: list[bytes]) -> None:
+        """Stop sending a stream, and say so; its client may come back."""
+        stream = subscription.cursor.stream.id
+        self.unwatch(stream)
+        data = encode_json(StreamDetached(stream=stream, last=subscription.sent, error=error.body()))
+        out += (websocket_header(TEXT, len(data)), data)
 
     def _select(self, stream: Stream, subscription: Subscription, entries: Sequence[Entry], out: list[bytes]) -> None:
         """Send what this reader asked for: `prev` tells of numbers that a frame covers or that were left out."""

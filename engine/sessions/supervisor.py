@@ -65,6 +65,7 @@ class Supervisor:
         self._turns: dict[str, Turn] = {}
         self._keys: dict[tuple[str, str], tuple[str, asyncio.Future[str]]] = {}
         self._key_of: dict[str, tuple[str, str]] = {}
+        self._starts: set[asyncio.Task[Stream | TurnRecord]] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._idle.set()
@@ -93,7 +94,11 @@ class Supervisor:
             return await self._begin(principal, command, model, None, None, on_disconnect)
         if not 0 < len(key) <= KEY_LENGTH:
             raise InvalidRequest(f"a key has 1 to {KEY_LENGTH} characters, this one has {len(key)}", field="key")
-        return await self._start_once(principal, command, model, key, on_disconnect)
+        # The start waits for its commit. A caller who leaves in between has its turn all the same.
+        start = asyncio.create_task(self._start_once(principal, command, model, key, on_disconnect))
+        self._starts.add(start)
+        start.add_done_callback(self._starts.discard)
+        return await asyncio.shield(start)
 
     async def call(self, principal: Principal, name: str, body: Mapping[str, Any] | BaseModel) -> Mapping[str, Any]:
         """Run a command that is answered at once."""
@@ -112,12 +117,18 @@ class Supervisor:
         while (known := self._keys.get(slot)) is not None:
             self._same(known[0], hashed)
             try:
-                return await self.find(principal, await asyncio.shield(known[1]))
+                id = await asyncio.shield(known[1])
             except asyncio.CancelledError:
                 raise
             except Exception:
                 # The first try was rejected, so its key is free again.
                 continue
+            try:
+                return await self.find(principal, id)
+            except StreamNotFound:
+                # Nothing knows the turn of then any more, so the key is free, too.
+                if self._keys.get(slot) is known:
+                    del self._keys[slot]
         started: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         started.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._keys[slot] = hashed, started
@@ -158,12 +169,15 @@ class Supervisor:
         serve = await command.prepare(Request(principal, body, id))
         accepted: asyncio.Future[None] | None = None
         try:
+            self._admit(principal)  # asked again: time has passed
             if self.ledger is not None:
                 accepted = self.ledger.accept(id, principal, command.name, serve, key=key, hashed=hashed)
                 if key is not None:
                     await asyncio.shield(accepted)
             token = self.bus.open(principal, command.name, id)
         except BaseException:
+            if self.ledger is not None:
+                self.ledger.forget(id)
             if serve.released is not None:
                 serve.released()
             raise
@@ -335,9 +349,7 @@ class InProcessCommands:
         key: str | None = None,
         on_disconnect: OnDisconnect = "continue",
     ) -> StreamReader:
-        start = self._supervisor.start(principal, command, body, key=key, on_disconnect=on_disconnect)
-        # With a key the start waits for its commit. A caller who leaves in between has its turn all the same.
-        found = await (start if key is None else asyncio.shield(asyncio.ensure_future(start)))
+        found = await self._supervisor.start(principal, command, body, key=key, on_disconnect=on_disconnect)
         return self._supervisor.reader(found) if isinstance(found, Stream) else RecordReader(found)
 
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -11,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from engine.api.commands import Call, Command
 from engine.api.errors import FeatureDisabled, Forbidden, UnknownCommand
 from engine.api.identity import Principal
-from engine.wire.validation import explain
+from engine.sessions.core import CORE_COMMANDS
+from engine.wire.validation import explain, nearest
 
 AnyCommand = Command[Any] | Call[Any]
 
@@ -52,10 +52,10 @@ class CommandTable:
         plugin = self._reserved.get(name.partition(".")[0])
         if plugin is not None:
             return FeatureDisabled(
-                f"{name!r} is answered by the plugin {plugin!r}, which is off; [plugins] enabled switches it on"
+                f"{name[:80]!r} is answered by the plugin {plugin!r}, which is off; [plugins] enabled switches it on"
             )
-        near = difflib.get_close_matches(name, self._commands, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        near = nearest(name, [*self._commands, *(core.name for core in CORE_COMMANDS)])
+        hint = f"; did you mean {near!r}?" if near else ""
         return UnknownCommand(f"there is no command {name[:80]!r}{hint}", field="type")
 
 

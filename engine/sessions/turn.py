@@ -26,6 +26,7 @@ from engine.bus.stream import Stream, Token
 from engine.log import get_logger
 from engine.sessions.ledger import Ledger
 from engine.sessions.writer import StreamWriter
+from engine.wire.frames import encode_json
 
 log = get_logger(__name__)
 
@@ -34,6 +35,9 @@ SAVED_WITHIN = 5.0
 
 STOPPED_WITHIN = 5.0
 """Seconds that a cancelled task has to come to its end before the stream ends without it."""
+
+WATCHED_WITHIN = 1.0
+"""Seconds in which a turn that stops without a watcher must get its first: its caller may have left while it was prepared."""
 
 _STOPPED: dict[Reason, type[EngineError]] = {"shutdown": ShuttingDown}
 
@@ -78,8 +82,15 @@ class Turn:
         """Publish the first event and start the work."""
         self.stream.on_unwatched = self._unwatched
         self.stream.publish(self._token, StreamStarted(model=self.serve.model))
-        self._task = self._loop.create_task(self.serve.serve(self.writer), name=f"turn {self.stream.id}")  # type: ignore[arg-type]
+        self._task = self._loop.create_task(self._work(), name=f"turn {self.stream.id}")
         self._task.add_done_callback(self._served)
+        policy = self._on_disconnect
+        if policy != "continue":
+            within = policy.cancel_after if isinstance(policy, CancelAfter) else WATCHED_WITHIN
+            self._arm(within, self._nobody_came_back)
+
+    async def _work(self) -> None:
+        await self.serve.serve(self.writer)
 
     @property
     def running(self) -> bool:
@@ -87,8 +98,8 @@ class Turn:
         return not self._ending
 
     def cancel(self, reason: Reason) -> None:
-        """Stop the work; its end follows. A second cancel changes nothing."""
-        if self._ending or self._stop is not None or self._task is None:
+        """Stop the work; its end follows. A second cancel changes nothing, nor one that comes when the work is done."""
+        if self._ending or self._stop is not None or self._task is None or self._task.done():
             return
         self._stop = reason
         self._task.cancel()
@@ -120,7 +131,10 @@ class Turn:
         error = None if task.cancelled() else task.exception()
         if self._ending:
             return
-        if task.cancelled() and self._stop is not None:
+        if self._stop is not None:
+            # However the work took the cancel: what it left unsaid makes it no completed one.
+            if error is not None and not isinstance(error, EngineError):
+                log.warning("turn_crashed_when_cancelled", stream=self.stream.id, command=self.command, exc_info=error)
             self._end(*self._stopped())
         elif task.cancelled():
             self._end("failed", "internal", Internal("the turn was stopped from within the server"))
@@ -169,11 +183,29 @@ class Turn:
             cost=writer.cost or (None if writer.usage else Cost(amount="0")),
             extra=writer.extras,
         )
+        ended = self._sendable(ended)
         closing = self._closing(ended)
         if self._ledger is None:
             self._tell(ended, closing, None)
         else:
             _Commit(self, self._ledger, self._accepted, ended, closing).begin()
+
+    def _sendable(self, ended: StreamEnded) -> StreamEnded:
+        """The same end, without what the work put into it that has no JSON."""
+        try:
+            encode_json(ended)
+        except Exception:
+            log.exception("turn_end_not_encodable", stream=self.stream.id, command=self.command)
+            problem = Internal("the turn failed, and what it said of its failure could not be sent")
+            return StreamEnded(
+                status=ended.status,
+                reason=ended.reason,
+                finish_reason=ended.finish_reason,
+                error=problem.body() if ended.error is not None else None,
+                usage=ended.usage,
+                cost=ended.cost,
+            )
+        return ended
 
     def _closing(self, ended: StreamEnded) -> Closing:
         if self.serve.closing is None:
@@ -198,7 +230,10 @@ class Turn:
     def _tell(self, ended: StreamEnded, closing: Closing, saved: bool | None) -> None:
         """Publish what the commit brought, free what the turn held, publish the terminal event."""
         if closing.event is not None and saved is not False:
-            self.stream.publish(self._token, closing.event)
+            try:
+                self.stream.publish(self._token, closing.event)
+            except Exception:
+                log.exception("turn_closing_event_refused", stream=self.stream.id, command=self.command)
         self.release()
         self.ended = msgspec.structs.replace(ended, saved=saved)
         self._bus.end(self._token, self.ended)

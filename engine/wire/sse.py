@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+_BOM = b"\xef\xbb\xbf"
+
 
 class SseEvent(NamedTuple):
     """One event as a vendor sent it. `name` is empty where the vendor names none."""
@@ -18,22 +20,23 @@ class SseDecoder:
     `limit` bounds the bytes of one unfinished event; past it `feed` raises `ValueError`.
     """
 
-    __slots__ = ("_limit", "_rest")
+    __slots__ = ("_after_cr", "_limit", "_rest")
 
     def __init__(self, limit: int = 8 << 20) -> None:
         self._rest = b""
+        self._after_cr = False
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that are whole now, in order. Comments and fields other than `data` and `event` are left out."""
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")  # the other half of a CRLF that was cut
+            self._after_cr = False
+        if b"\r" in chunk:
+            self._after_cr = chunk.endswith(b"\r")
+            chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         if self._rest:
             chunk = self._rest + chunk
-        if b"\r" in chunk:
-            # A lone CR at the end may be half of a CRLF: it waits for its other half.
-            held = chunk.endswith(b"\r")
-            chunk = (chunk[:-1] if held else chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n") + (
-                b"\r" if held else b""
-            )
         *blocks, self._rest = chunk.split(b"\n\n")
         if len(self._rest) > self._limit:
             raise ValueError("an event does not end")
@@ -54,7 +57,8 @@ class SseDecoder:
 def _parse(block: bytes) -> SseEvent | None:
     data: list[bytes] = []
     name = b""
-    for line in block.split(b"\n"):
+    # A stream may begin with a byte order mark; elsewhere it would stand in no field that is read.
+    for line in block.removeprefix(_BOM).split(b"\n"):
         field, _, value = line.partition(b":")
         value = value.removeprefix(b" ")
         if field == b"data":

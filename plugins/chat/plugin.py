@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from engine.api.commands import Call, Command
 from engine.api.data import Tables
 from engine.api.hooks import hookimpl
-from engine.api.plugin import Listener, Plugin, PluginContext
-from engine.api.plugin import Settings as SettingsTable
+from engine.api.plugin import Listener, Plugin, PluginContext, SettingsTable
 from engine.api.providers import Provider
 from engine.api.routes import Route
 from plugins.chat.bodies import ChatSend, ToolResultSend

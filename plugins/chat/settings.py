@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.api.plugin import Settings
+from engine.api.plugin import SettingsTable
 
 
-class ChatSettings(Settings):
+class ChatSettings(SettingsTable):
     """How turns are run."""
 
     context: Literal["trim", "error"] = Field(

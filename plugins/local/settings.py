@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from engine.api.plugin import SettingsTable
 
 
-class LocalSettings(BaseModel):
+class LocalSettings(SettingsTable):
     """Which model runs on this machine, and how much of the machine it may take."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     model_path: Path | None = Field(
         default=None,

@@ -77,6 +77,7 @@ class CalledFunction(Body):
 
     name: str
     arguments: str
+    parsed_arguments: Any = Field(default=None, description="Left by the client's parser; not used.")
 
 
 class GoogleCallExtra(Body):
@@ -120,7 +121,8 @@ class UserMessage(Body):
 class AssistantMessage(Body):
     """What the model said earlier, as it stood in an answer.
 
-    An answer's `annotations` and `reasoning_content` may be sent back with it; models are not told them.
+    An answer's `annotations` and `reasoning_content` may be sent back with it, and what the official client's parser
+    left in it; models are not told them.
     """
 
     role: Literal["assistant"]
@@ -132,6 +134,7 @@ class AssistantMessage(Body):
     function_call: None = None
     annotations: list[dict[str, Any]] | None = None
     reasoning_content: str | None = None
+    parsed: Any = None
 
 
 class ToolMessage(Body):

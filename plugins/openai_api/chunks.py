@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from engine.api import Citation, ErrorBody, Event, ReasoningDelta, StreamEnded, TextDelta, ToolCall
+from engine.api import Citation, EngineError, ErrorBody, Event, ReasoningDelta, StreamEnded, TextDelta, ToolCall
 from plugins.openai_api.completion import (
     Logprobs,
     annotation,
@@ -41,7 +41,6 @@ class ChunkEncoder:
         "_made",
         "_model",
         "_open",
-        "_started",
         "_texts",
     )
 
@@ -53,7 +52,6 @@ class ChunkEncoder:
         self._include_usage = include_usage
         self._open = b"data: %b," % self._head(model)
         self._after = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
-        self._started: set[int] = set()
         self._calls: dict[int, int] = {}
         # A piece of text, which is nearly every event, is written between two ends that are made once for each choice.
         self._texts: dict[int, bytes] = {}
@@ -64,6 +62,10 @@ class ChunkEncoder:
             if start is not None:
                 return b'%b%b},"logprobs":null,"finish_reason":null}%b' % (start, _encode(event.text), self._after)
         return self._rare(event)
+
+    def failed(self, error: EngineError) -> bytes:
+        """An error in place of what is missing, and no `[DONE]`."""
+        return b"data: %b\n\n" % _encode(openai_error(error.body()))
 
     def _rare(self, event: Event) -> bytes | None:
         match event:
@@ -83,11 +85,10 @@ class ChunkEncoder:
         return None
 
     def _delta(self, choice: int, delta: dict[str, Any], logprobs: Logprobs | None = None) -> bytes:
-        opening = b"" if choice in self._started else self._opening(choice)
+        opening = b"" if choice in self._texts else self._opening(choice)
         return opening + self._chunk(self._open, choice, delta, logprobs)
 
     def _opening(self, choice: int) -> bytes:
-        self._started.add(choice)
         self._texts[choice] = b'%b"choices":[{"index":%d,"delta":{"content":' % (self._open, choice)
         return self._chunk(self._open, choice, {"role": "assistant", "content": "", "refusal": None})
 
@@ -107,8 +108,8 @@ class ChunkEncoder:
             return b"data: %b\n\n" % _encode(openai_error(ended.error or STOPPED))
         start = b"data: %b," % self._head(ended.model or self._model, told_by_vendor(ended))
         pieces = []
-        for choice in range(self._told()):
-            if choice not in self._started:
+        for choice in range(self._count()):
+            if choice not in self._texts:
                 pieces.append(self._opening(choice))
             reason = finish_reason(choice, ended, called=choice in self._calls)
             pieces.append(self._chunk(start, choice, {}, finish=reason))
@@ -116,9 +117,9 @@ class ChunkEncoder:
             pieces.append(b'%b"choices":[],"usage":%b}\n\n' % (start, _encode(usage_of(ended.usage))))
         return b"".join((*pieces, DONE))
 
-    def _told(self) -> int:
+    def _count(self) -> int:
         """How many choices there are: those that were asked for, and any that came all the same."""
-        return max([self._choices, *(choice + 1 for choice in self._started)])
+        return max(self._choices, 1 + max(self._texts, default=0))
 
     def _head(self, model: str, told: dict[str, str] | None = None) -> bytes:
         """The fields that all chunks share, as JSON without its closing brace."""

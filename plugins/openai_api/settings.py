@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from engine.api import Settings
+from engine.api import SettingsTable
 
 
-class OpenAIApiSettings(Settings):
+class OpenAIApiSettings(SettingsTable):
     """How OpenAI's dialect is understood."""
 
     default_vendor: str = Field(

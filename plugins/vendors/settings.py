@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, create_model
 
-from engine.api import Settings
+from engine.api import SettingsTable
 from plugins.vendors.addresses import COMPATIBLE_VENDORS, CompatibleVendor
 
 OPENAI_ADDRESS = "https://api.openai.com/v1"
@@ -64,7 +64,7 @@ ApiKey = Annotated[SecretStr, AfterValidator(_key)]
 Address = Annotated[str, AfterValidator(_address)]
 
 
-class VendorSettings(Settings):
+class VendorSettings(SettingsTable):
     """Key and address of one vendor."""
 
     address: ClassVar[str] = ""
@@ -177,7 +177,7 @@ class GoogleSettings(VendorSettings):
     )
 
 
-class CompatibleServer(Settings):
+class CompatibleServer(SettingsTable):
     """One server under `[vendors.compatible.servers.<name>]`."""
 
     base_url: Address = Field(description="Address of the server's OpenAI-compatible API, with the version.")
@@ -189,7 +189,7 @@ class CompatibleServer(Settings):
         return (self.api_key.get_secret_value() or None) if self.api_key else None
 
 
-class CompatibleSettings(Settings):
+class CompatibleSettings(SettingsTable):
     """Operator's `[vendors.compatible]` table: further servers that speak Chat Completions."""
 
     table: ClassVar[str] = "vendors.compatible"

@@ -1,13 +1,13 @@
 """One row for every turn, and API keys as digests."""
 
-# ruff: noqa: N999 - revision files sort by their number.
+
 
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, UniqueConstraint
 
 from engine.api.columns import Json, Key, UtcDateTime
-from engine.db.revisions import create_table_if_missing
+from engine.api.revisions import create_table_if_missing
 
 revision = "engine_0001"
 down_revision: str | None = None

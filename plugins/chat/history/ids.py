@@ -9,3 +9,8 @@ from datetime import datetime
 def new_id(prefix: str, at: datetime) -> str:
     """`prefix`, 12 hexadecimal digits of milliseconds since 1970, and 16 random ones."""
     return f"{prefix}{int(at.timestamp() * 1000):012x}{secrets.token_hex(8)}"
+
+
+def new_ids(prefix: str, at: datetime, count: int) -> list[str]:
+    """Ids of one moment that sort in this order."""
+    return sorted(new_id(prefix, at) for _ in range(count))

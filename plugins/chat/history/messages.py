@@ -12,7 +12,7 @@ from engine.api.chat import Message, ReasoningPart, TextPart
 from engine.api.data import Database, Write
 from engine.api.errors import InvalidRequest
 from engine.api.identity import Principal
-from plugins.chat.history.ids import new_id
+from plugins.chat.history.ids import new_id, new_ids
 from plugins.chat.history.reading import Whole, read_conversation, read_whole
 from plugins.chat.history.records import Conversation, StoredMessage, message_of
 from plugins.chat.history.tables import conversations, messages, texts
@@ -107,8 +107,8 @@ def _copies(
 ) -> tuple[list[Write], str | None]:
     rows: list[Write] = []
     parent: str | None = None
-    for row in whole.branch(leaf):
-        id = new_id("m_", now)
+    branch = whole.branch(leaf)
+    for id, row in zip(new_ids("m_", now, len(branch)), branch, strict=True):
         kept: dict[str, Any] = {name: row[name] for name in _COPIED}
         rows += message_rows(id, fork, principal.id, parent, message_of(row), now, **kept)
         parent = id

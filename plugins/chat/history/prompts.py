@@ -14,6 +14,7 @@ from engine.api.identity import Principal
 from plugins.chat.history.errors import PromptNotFound
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.pages import mark, older_than
+from plugins.chat.history.records import plain
 from plugins.chat.history.tables import prompts
 
 
@@ -55,7 +56,7 @@ class Prompts:
         query = select(*_COLUMNS).where(*wanted).order_by(*newest).limit(limit + 1)
         async with self._database.read() as connection:
             rows = (await connection.execute(query)).mappings().all()
-        found = [msgspec.convert(dict(row), Prompt) for row in rows[:limit]]
+        found = [msgspec.convert(plain(row), Prompt) for row in rows[:limit]]
         return PromptPage(prompts=found, next=mark(found[-1].updated_at, found[-1].id) if len(rows) > limit else None)
 
     async def get(self, principal: Principal, id: str) -> Prompt:
@@ -65,7 +66,7 @@ class Prompts:
             row = (await connection.execute(query)).mappings().first()
         if row is None:
             raise PromptNotFound
-        return msgspec.convert(dict(row), Prompt)
+        return msgspec.convert(plain(row), Prompt)
 
     async def create(self, principal: Principal, *, title: str, text: str, tags: Sequence[str] = ()) -> Prompt:
         """Save a prompt."""

@@ -78,14 +78,19 @@ class _Kept(msgspec.Struct, kw_only=True):
     reasoning: list[ReasoningPart] | None = None
 
 
+def plain(row: RowMapping) -> dict[str, Any]:
+    """The row under names that are plain strings, as msgspec wants them."""
+    return {str(name): value for name, value in row.items()}
+
+
 def conversation_of(row: RowMapping) -> Conversation:
     """A row of `chat_conversations`."""
-    return msgspec.convert(dict(row), Conversation)
+    return msgspec.convert(plain(row), Conversation)
 
 
 def stored_message_of(row: RowMapping, siblings: Sequence[str]) -> StoredMessage:
     """A row of `chat_messages` for a client."""
-    told: dict[str, Any] = {name: value for name, value in row.items() if value is not None and name != "reasoning"}
+    told = {name: value for name, value in plain(row).items() if value is not None and name != "reasoning"}
     if (thinking := told.pop("thinking", None)) is not None:
         told["reasoning"] = thinking
     message = msgspec.convert({"parent": None, **told, "text": "", "siblings": siblings}, StoredMessage)

@@ -11,7 +11,7 @@ from engine.api.chat import Message, ReasoningPart, TextPart
 from engine.api.commands import Lost
 from engine.api.data import Write
 from engine.api.streams import Ending
-from plugins.chat.history.ids import new_id
+from plugins.chat.history.ids import new_ids
 from plugins.chat.history.tables import conversations, messages, texts
 from plugins.chat.history.thread import Thread
 
@@ -54,7 +54,7 @@ def open_turn(
     now: datetime,
 ) -> Opened:
     """The question's rows: a new conversation where there is none yet, and what is asked after the thread's parent."""
-    ids = [new_id("m_", now) for _ in asked]
+    *ids, answer = new_ids("m_", now, len(asked) + 1)
     leaf = ids[-1] if ids else thread.parent
     title = first_words(asked)
     changes: dict[str, Any] = {"leaf": leaf, "model": model[:MODEL_LENGTH] if model else None, "updated_at": now}
@@ -75,7 +75,7 @@ def open_turn(
         conversation=thread.conversation,
         principal=principal,
         leaf=leaf,
-        answer=new_id("m_", now),
+        answer=answer,
         new=thread.new or thread.untitled,
         rows=rows,
     )
@@ -93,8 +93,8 @@ def close_turn(
     rows: list[Write] = []
     parent = opened.leaf
     model = ending.model[:MODEL_LENGTH] if ending.model else None
-    for i, message in enumerate(chain):
-        id = opened.answer if i == last else new_id("m_", now)
+    for i, (message, own) in enumerate(zip(chain, new_ids("m_", now, len(chain)), strict=True)):
+        id = opened.answer if i == last else own
         more = _outcome(ending) if i == last else {}
         rows += message_rows(
             id, opened.conversation, opened.principal, parent, message, now, stream=ending.stream, model=model, **more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.api.plugin import PluginContext, Settings
+from engine.api.plugin import PluginContext, SettingsTable
 from engine.api.providers import Provider
 from plugins.chat.providers.anthropic import Anthropic
 from plugins.chat.providers.google import Google
@@ -19,7 +19,7 @@ from plugins.vendors.settings import (
 )
 from plugins.vendors.transport import vendor_http
 
-PROVIDER_SETTINGS: Sequence[type[Settings]] = (
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (
     OpenAISettings,
     AnthropicSettings,
     GoogleSettings,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -17,7 +18,7 @@ class BackgroundLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="event loop", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event loop", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -29,6 +30,13 @@ class BackgroundLoop:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    def _run(self) -> None:
+        # A signal may be given to any thread that does not block it, and then the main thread sleeps on. Threads that are
+        # started here block it, too. Windows has no such masks.
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        self._loop.run_forever()
 
     def start(self, work: Coroutine[Any, Any, T]) -> Future[T]:
         """Run a coroutine; the future has what comes of it."""

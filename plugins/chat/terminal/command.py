@@ -42,8 +42,9 @@ def chat(
 ) -> None:
     """Talk with a model.
 
-    With a PROMPT, or with text on standard input, one answer is given and the exit code says whether it was completed (0)
-    or not (1). Without, a conversation begins: Ctrl-C stops an answer, Ctrl-D leaves.
+    With a PROMPT, or text on standard input: one answer; the exit code is 0 when it was completed, else 1.
+
+    Without: a conversation. Ctrl-C stops an answer, Ctrl-D leaves.
     """
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")

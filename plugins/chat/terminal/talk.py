@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -50,13 +51,13 @@ class Talk:
         return self._interruptible(self._answer(text))
 
     def _interruptible(self, work: Coroutine[Any, Any, bool]) -> bool:
+        """Run work to its end; Ctrl-C then speaks to the work, and does not tear this thread out of its waiting."""
         self._asked_to_stop = False
-        done = self._loop.start(work)
-        while True:
-            try:
-                return done.result()
-            except KeyboardInterrupt:
-                self._loop.start(self._interrupt())
+        before = signal.signal(signal.SIGINT, lambda *_: self._loop.start(self._interrupt()))
+        try:
+            return self._loop.run(work)
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     async def _interrupt(self) -> None:
         if not self._asked_to_stop and await self._client.cancel():

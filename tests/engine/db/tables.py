@@ -3,7 +3,7 @@
 from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table
 
 from engine.db.databases import Database
-from engine.db.types import Json, Key, LongText, UtcDateTime
+from engine.api.columns import Json, Key, LongText, UtcDateTime
 
 metadata = MetaData()
 

@@ -15,15 +15,15 @@ from engine.db.databases import Database, Databases
 from engine.db.errors import MigrationFailed, MigrationHistoryInvalid
 from engine.db.history import Migrations
 from engine.db.migrations import Pending, pending, upgrade
-from engine.db.types import Json, Key, LongText, UtcDateTime
+from engine.api.columns import Json, Key, LongText, UtcDateTime
 from engine.testing.migrations import migration_differences
 from tests.databases import drop_all_tables
 
 FIRST = """
 from alembic import op
 from sqlalchemy import Column, Integer
-from engine.db.revisions import create_table_if_missing
-from engine.db.types import Json, Key, LongText, UtcDateTime
+from engine.api.revisions import create_table_if_missing
+from engine.api.columns import Json, Key, LongText, UtcDateTime
 
 revision = "{owner}_1"
 down_revision: str | None = None
@@ -41,8 +41,8 @@ def upgrade() -> None:
 
 SECOND = """
 from sqlalchemy import Column
-from engine.db.revisions import add_column_if_missing, create_index_if_missing, create_table_if_missing
-from engine.db.types import Key, LongText
+from engine.api.revisions import add_column_if_missing, create_index_if_missing, create_table_if_missing
+from engine.api.columns import Key, LongText
 
 revision = "{owner}_2"
 down_revision = "{owner}_1"

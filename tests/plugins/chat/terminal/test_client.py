@@ -202,6 +202,22 @@ async def test_a_draining_server_tells_the_running_turn_to_its_end_and_gets_no_o
             assert ConnectionLost() not in events
 
 
+async def test_a_detached_turn_of_a_draining_server_is_resumed_where_it_runs() -> None:
+    async def drains(peer: Peer) -> None:
+        await peer.accept(await peer.get("chat.send"))
+        await peer.text("Hel", n=1)
+        await peer.say(type="session.draining", seconds=10)
+        await peer.say(type="stream.detached", stream="s_1", last=1)
+        await peer.accept(await peer.get("stream.resume"), recovered=True)
+        await peer.text("lo", n=2)
+        await peer.end(3)
+
+    async with ScriptedServer(drains) as server:
+        events = await whole_turn(server.url)
+    assert said(events) == "Hello"
+    assert ConnectionLost() not in events
+
+
 async def test_a_turn_of_a_draining_server_that_closes_goes_on_at_the_next() -> None:
     async def drains(peer: Peer) -> None:
         await peer.accept(await peer.get("chat.send"))
