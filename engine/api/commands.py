@@ -80,7 +80,7 @@ class Command(Generic[BodyT]):
     name: str
     body: type[BodyT]
     prepare: Callable[[Request[BodyT]], Awaitable[Serve]]
-    recover: Callable[[Lost], Sequence[Write]] | None = None
+    recover: Callable[[Lost], Closing] | None = None
     scope: str = "chat"
     summary: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)

@@ -156,7 +156,8 @@ class MessageSaved(Event, frozen=True, gc=False, tag="message.saved", kw_only=Tr
 class StreamEnded(Event, frozen=True, gc=False, tag="stream.ended", kw_only=True):
     """Last event of every stream, exactly once, however it ended.
 
-    `model` is the model that answered. `saved` says whether the turn's record was committed.
+    `model` is the model that answered. `finish_reason` is that of the first choice, `finish_reasons` those of all where more
+    than one was asked for. `saved` says whether the turn's record was committed.
     `extra` carries fields of the vendor's answer that the engine does not use.
     """
 
@@ -168,6 +169,7 @@ class StreamEnded(Event, frozen=True, gc=False, tag="stream.ended", kw_only=True
     usage: Usage | None = None
     cost: Cost | None = None
     saved: bool | None = None
+    finish_reasons: list[FinishReason | None] | None = None
     extra: dict[str, Any] | None = None
 
 

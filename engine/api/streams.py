@@ -92,8 +92,8 @@ class Writer(Protocol):
         """Record which model answers and what it used; the terminal event tells it, however the turn ends."""
         ...
 
-    def finish(self, reason: FinishReason) -> None:
-        """Say why the model stopped, for the terminal event."""
+    def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
+        """Say why the model stopped with a choice, for the terminal event."""
         ...
 
     def extra(self, fields: dict[str, object]) -> None:

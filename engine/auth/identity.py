@@ -34,6 +34,10 @@ class Identity(Protocol):
         """Whom the key of a socket's first frame acts for; raises Unauthenticated."""
         ...
 
+    def presented(self, headers: Mapping[str, str]) -> str | None:
+        """The key that a request brings, where keys are looked at."""
+        ...
+
 
 class LocalIdentity:
     """Every caller is the one local user; a credential is taken and not looked at."""
@@ -46,6 +50,9 @@ class LocalIdentity:
 
     async def from_key(self, key: str) -> Principal:
         return LOCAL
+
+    def presented(self, headers: Mapping[str, str]) -> str | None:
+        return None
 
 
 class KeyIdentity:
@@ -66,6 +73,9 @@ class KeyIdentity:
 
     async def from_key(self, key: str) -> Principal:
         return await self._keys.verify(key)
+
+    def presented(self, headers: Mapping[str, str]) -> str | None:
+        return _presented(headers)
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:

@@ -22,10 +22,8 @@ from engine.http.sse import (
     snapshot_event,
     takes_chunks,
 )
-from engine.sessions.ledger import TurnRecord, lost_end
 from engine.sessions.reader import Reader
 from engine.sessions.record import RecordReader
-from engine.wire.control import StreamSnapshot
 from engine.wire.frames import encode_event, encode_json, stream_prefix
 from engine.wire.sse import encode_sse
 
@@ -88,7 +86,7 @@ async def _events(request: web.Request, result: EventStream, headers: Mapping[st
             raise StreamExpired(
                 "the answer under this key is whole and its events are no longer held; ask for it without streaming"
             )
-        return await _recalled(request, reader.record, headers)
+        return await _recalled(request, reader, headers)
     assert isinstance(reader, Reader)
     cursor = reader.cursor
     if result.encoder is not None and cursor.after < reader.source.log.tail:
@@ -107,17 +105,16 @@ async def _events(request: web.Request, result: EventStream, headers: Mapping[st
     return response
 
 
-async def _recalled(request: web.Request, record: TurnRecord, headers: Mapping[str, str]) -> web.StreamResponse:
+async def _recalled(request: web.Request, reader: RecordReader, headers: Mapping[str, str]) -> web.StreamResponse:
     """A turn whose stream is gone: what its row knows, as a snapshot and the end."""
-    n = record.last
-    said = record.said
-    snapshot = StreamSnapshot(
-        stream=record.stream, n=n - 1, text=said.text, tool_calls=list(said.tool_calls), reasoning=said.reasoning
-    )
-    end = encode_event(stream_prefix(record.stream), n, record.ended or lost_end(record))
+    recalled = reader.record.since(reader.after)
+    prefix = stream_prefix(reader.stream)
+    pieces = [encode_sse(encode_event(prefix, n, event), number=n) for n, event in recalled.events]
+    if recalled.snapshot is not None:
+        pieces.insert(0, encode_sse(encode_json(recalled.snapshot), number=recalled.snapshot.n))
     response = event_stream(request, headers)
     await response.prepare(request)
-    await response.write(encode_sse(encode_json(snapshot), number=n - 1) + encode_sse(end, number=n))
+    await response.write(b"".join(pieces))
     await response.write_eof()
     return response
 

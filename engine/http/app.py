@@ -136,16 +136,31 @@ class Http:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
         principal = await self._identity.from_headers(headers)
         leave = self._admit_socket(principal) if self._admit_socket and principal else None
+        key = self._identity.presented(headers)
 
-        async def authenticate(key: str) -> Principal:
-            nonlocal leave
-            found = await self._identity.from_key(key)
+        async def authenticate(presented: str) -> Principal:
+            nonlocal leave, key
+            found = await self._identity.from_key(presented)
             if self._admit_socket is not None:
                 leave = self._admit_socket(found)
+            key = presented
             return found
 
+        async def admit() -> None:
+            # A verdict is remembered for seconds, so this finds a revoked key soon and costs little.
+            caller = principal if key is None else await self._identity.from_key(key)
+            if self._admit_request is not None and caller is not None:
+                self._admit_request(caller)
+
         def open_session(peer: SocketPeer) -> Session:
-            return Session(peer, self._supervisor, self._session(), principal=principal, authenticate=authenticate)
+            return Session(
+                peer,
+                self._supervisor,
+                self._session(),
+                principal=principal,
+                authenticate=authenticate,
+                admit=admit,
+            )
 
         try:
             return await self.sockets.serve(

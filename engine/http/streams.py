@@ -124,15 +124,15 @@ class StreamRoutes:
     async def events(self, request: HttpRequest[Any, EventsQuery]) -> Result:
         found = await self._find(request)
         after = _after(request.headers, request.query.after)
-        last = found.n if isinstance(found, Stream) else found.last
-        if after > last:
-            raise InvalidRequest(
-                f"the last event of this stream has number {last}, so none comes after {after}", field="after"
-            )
-        if after == last and (isinstance(found, TurnRecord) or found.ended is not None):
-            return Answer(status=204)
         if isinstance(found, TurnRecord):
-            return EventStream(RecordReader(found))
+            nothing = not found.since(after).events
+            return Answer(status=204) if nothing else EventStream(RecordReader(found, after))
+        if after > found.n:
+            raise InvalidRequest(
+                f"the last event of this stream has number {found.n}, so none comes after {after}", field="after"
+            )
+        if after == found.n and found.ended is not None:
+            return Answer(status=204)
         return EventStream(self._supervisor.reader(found, after))
 
     async def cancel(self, request: HttpRequest[Any, Any]) -> Answer:

@@ -33,7 +33,7 @@ from engine.sessions.core import (
     StreamDetach,
     StreamResume,
 )
-from engine.sessions.ledger import TurnRecord, lost_end
+from engine.sessions.ledger import TurnRecord
 from engine.sessions.outlet import Outlet, Peer
 from engine.sessions.supervisor import Supervisor
 from engine.wire.control import (
@@ -114,7 +114,8 @@ class Session:
     """Reads its mailbox in order. Commands that start streams run one after another beside it, so that a slow start
     never holds up a cancel.
 
-    `authenticate` turns a key into a principal; it is asked only where the handshake brought none.
+    `authenticate` turns a key into a principal; it is asked where the handshake brought none. `admit` is asked before each
+    command and raises what keeps it from being taken: a key that was revoked, or a rate that is used up.
     """
 
     def __init__(
@@ -125,6 +126,7 @@ class Session:
         *,
         principal: Principal | None,
         authenticate: Callable[[str], Awaitable[Principal]] | None = None,
+        admit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.id = f"c_{secrets.token_hex(8)}"
         self._peer = peer
@@ -132,6 +134,7 @@ class Session:
         self._settings = settings
         self._principal = principal
         self._authenticate = authenticate
+        self._admit = admit
         self._mailbox: asyncio.Queue[Mail] = asyncio.Queue(settings.mailbox)
         self._outlet = Outlet(peer)
         self._starts: deque[tuple[Envelope, Command[Any]]] = deque()
@@ -217,11 +220,17 @@ class Session:
         try:
             envelope = self._open(data)
             re = envelope.id
+            if self._admit is not None:
+                await self._admit()
             core = _CORE.get(envelope.type)
             if core is None:
                 await self._feature(envelope)
             else:
                 await self._own(envelope, _validated(core, envelope.body))
+        except Unauthenticated as error:
+            self._outlet.send(Rejected(re=re, error=error.body()))
+            self._outlet.flush()
+            self._peer.close(UNAUTHENTICATED_CLOSE, error.message[:100])
         except EngineError as error:
             self._outlet.send(Rejected(re=re or _salvaged_id(data), error=error.body()))
         except Exception:
@@ -369,27 +378,12 @@ class Session:
 
     def _recall(self, re: str | None, record: TurnRecord, after: int) -> None:
         """Answer from the turn's row: what it said as a whole, and how it ended."""
-        ended = record.ended or lost_end(record)
-        n = record.last
-        if after > n:
-            raise InvalidRequest(
-                f"the last event of this stream has number {n}, so none comes after {after}", field="after"
-            )
-        seen_all = after == n
-        self._outlet.send(Accepted(re=re, stream=record.stream, recovered=seen_all))
-        if seen_all:
-            return
-        said = record.said
-        self._outlet.send(
-            StreamSnapshot(
-                stream=record.stream,
-                n=n - 1,
-                text=said.text,
-                tool_calls=list(said.tool_calls),
-                reasoning=said.reasoning,
-            )
-        )
-        self._outlet.send_json(encode_event(stream_prefix(record.stream), n, ended))
+        recalled = record.since(after)
+        self._outlet.send(Accepted(re=re, stream=record.stream, recovered=recalled.snapshot is None))
+        if recalled.snapshot is not None:
+            self._outlet.send(recalled.snapshot)
+        for n, event in recalled.events:
+            self._outlet.send_json(encode_event(stream_prefix(record.stream), n, event))
 
     async def _detach(self, envelope: Envelope, body: StreamDetach, principal: Principal) -> None:
         last = self._outlet.unwatch(body.stream)

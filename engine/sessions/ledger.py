@@ -8,20 +8,21 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from sqlalchemy import RowMapping, and_, select
 
 from engine.api.commands import Closing, Lost, Serve
 from engine.api.data import Database, Write
-from engine.api.errors import EngineError, ErrorBody, OwnerLost
-from engine.api.events import Cost, MessageSaved, StreamEnded, Usage
+from engine.api.errors import EngineError, ErrorBody, InvalidRequest, OwnerLost
+from engine.api.events import Cost, Event, MessageSaved, StreamEnded, Usage
 from engine.api.identity import Principal
 from engine.api.streams import Ending, Said
 from engine.bus.stream import Stream
 from engine.db.schema import turns
 from engine.log import get_logger
+from engine.wire.control import StreamSnapshot
 
 log = get_logger(__name__)
 
@@ -51,6 +52,43 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     def last(self) -> int:
         """Number of the terminal event."""
         return max(self.n, 1) if self.ended else self.n + 1
+
+    def since(self, after: int) -> Recalled:
+        """What a reader gets that has seen the events up to number `after`.
+
+        A process that died may have sent more than it checkpointed: then the numbers go on from what the reader saw. Raises
+        `InvalidRequest` for a number that the stream never had.
+        """
+        events: list[Event] = [self.said.saved] if self.said.saved is not None else []
+        events.append(self.ended or lost_end(self))
+        held = self.last - len(events)
+        ran_ahead = after > held and _is_lost(events[-1])
+        if after > self.last and not ran_ahead:
+            raise InvalidRequest(
+                f"the last event of this stream has number {self.last}, so none comes after {after}", field="after"
+            )
+        if after >= held and not ran_ahead:
+            return Recalled(None, [(n, event) for n, event in enumerate(events, held + 1) if n > after])
+        n = after if ran_ahead else held
+        snapshot = StreamSnapshot(
+            stream=self.stream,
+            n=n,
+            text=self.said.text,
+            tool_calls=list(self.said.tool_calls),
+            reasoning=self.said.reasoning,
+        )
+        return Recalled(snapshot, list(enumerate(events, n + 1)))
+
+
+class Recalled(NamedTuple):
+    """A turn told from its row: all that it said, unless the reader has that, and the numbered events that follow."""
+
+    snapshot: StreamSnapshot | None
+    events: list[tuple[int, Event]]
+
+
+def _is_lost(event: Event) -> bool:
+    return isinstance(event, StreamEnded) and event.reason == "owner_lost"
 
 
 def body_hash(command: str, body: Mapping[str, Any]) -> str:
@@ -182,7 +220,7 @@ class Ledger:
             row = (await connection.execute(select(turns).where(condition))).mappings().first()
         return _record(row) if row is not None else None
 
-    async def reap(self, recover: Callable[[str], Callable[[Lost], Sequence[Write]] | None]) -> int:
+    async def reap(self, recover: Callable[[str], Callable[[Lost], Closing] | None]) -> int:
         """Close the turns whose process died, with what it checkpointed; gives how many.
 
         `recover` finds a command's rows for a lost turn. Another live process's turns are left alone: theirs is the
@@ -205,21 +243,17 @@ class Ledger:
                 model=ended.model,
                 usage=ended.usage,
             )
-            values = _end_values(ended, record.said) | {"n": record.n + 1}
-            where = {"stream": record.stream, "owner": record.owner, "status": "running"}
-            close = Write(turns, "update", values, where)
             try:
-                find = recover(record.command)
-                rest = (
-                    find(Lost(record.stream, record.principal, record.detail, ending)) if find and row["keep"] else ()
-                )
-                await self._database.submit([close, *rest])
+                find = recover(record.command) if row["keep"] else None
+                lost_turn = Lost(record.stream, record.principal, record.detail, ending)
+                closing = find(lost_turn) if find is not None else Closing()
+                await self._database.submit([_lost_row(record, ended, closing), *closing.rows])
             except Exception as error:
                 if getattr(error, "retryable", False):
                     raise
                 # What its command would have written is lost; the turn itself is over all the same.
                 log.exception("turn_recovery_crashed", stream=record.stream, command=record.command)
-                await self._database.submit([close])
+                await self._database.submit([_lost_row(record, ended, Closing())])
             log.warning("turn_recovered", stream=record.stream, words=len(record.said.text))
         return len(rows)
 
@@ -238,6 +272,13 @@ def lost_end(record: TurnRecord) -> StreamEnded:
         usage=Usage(output_tokens=len(record.said.text) // 4, estimated=True),
         saved=True,
     )
+
+
+def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write:
+    saved = closing.event if isinstance(closing.event, MessageSaved) else None
+    said = msgspec.structs.replace(record.said, saved=saved)
+    values = _end_values(ended, said) | {"n": record.n + (2 if saved else 1)}
+    return Write(turns, "update", values, {"stream": record.stream, "owner": record.owner, "status": "running"})
 
 
 def _end_values(ended: StreamEnded, said: Said) -> dict[str, Any]:

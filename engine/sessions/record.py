@@ -13,8 +13,9 @@ from engine.sessions.ledger import TurnRecord, lost_end
 class RecordReader:
     """Implements `engine.api.StreamReader` over a turn's row: the events are gone, the whole and the end are not."""
 
-    def __init__(self, record: TurnRecord) -> None:
+    def __init__(self, record: TurnRecord, after: int = 0) -> None:
         self.record = record
+        self.after = after
         self._ended = record.ended or lost_end(record)
 
     @property

@@ -176,7 +176,8 @@ class Turn:
         ended = StreamEnded(
             status=status,
             reason=reason,
-            finish_reason=writer.finish_reason,
+            finish_reason=writer.finish_reasons[0] if writer.finish_reasons else None,
+            finish_reasons=writer.finish_reasons if len(writer.finish_reasons) > 1 else None,
             error=body,
             model=writer.model,
             usage=writer.usage or Usage(),

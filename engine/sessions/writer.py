@@ -25,7 +25,7 @@ from engine.wire.frames import join_deltas
 class StreamWriter:
     """Implements `engine.api.Writer`; what it meters is read by the turn's supervisor."""
 
-    __slots__ = ("_stream", "_token", "cost", "extras", "finish_reason", "model", "usage")
+    __slots__ = ("_stream", "_token", "cost", "extras", "finish_reasons", "model", "usage")
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -33,7 +33,7 @@ class StreamWriter:
         self.model: str | None = None
         self.usage: Usage | None = None
         self.cost: Cost | None = None
-        self.finish_reason: FinishReason | None = None
+        self.finish_reasons: list[FinishReason | None] = []
         self.extras: dict[str, Any] | None = None
 
     @property
@@ -98,8 +98,10 @@ class StreamWriter:
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 
-    def finish(self, reason: FinishReason) -> None:
-        self.finish_reason = reason
+    def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
+        reasons = self.finish_reasons
+        reasons.extend([None] * (choice + 1 - len(reasons)))
+        reasons[choice] = reason
 
     def extra(self, fields: dict[str, object]) -> None:
         self.extras = {**(self.extras or {}), **fields}

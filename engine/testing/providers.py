@@ -203,8 +203,9 @@ class RecordingWriter:
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 
-    def finish(self, reason: FinishReason) -> None:
-        self.finish_reason = reason
+    def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
+        if choice == 0:
+            self.finish_reason = reason
 
     def extra(self, fields: dict[str, object]) -> None:
         self.extras |= fields

@@ -11,7 +11,6 @@ import msgspec
 
 from engine.api.chat import ChatRequest, FunctionTool, WebSearch
 from engine.api.commands import Closing, Lost, Request, Serve
-from engine.api.data import Write
 from engine.api.errors import Conflict, InvalidRequest
 from engine.api.events import MessageSaved
 from engine.api.identity import Principal
@@ -110,9 +109,12 @@ class Sending:
         rows = self._history.closing(opened, ending, steps=steps, reasoning=tuple(last.reasoning) if last else ())
         return Closing(rows=rows, event=MessageSaved(conversation=opened.conversation, message=opened.answer))
 
-    def recover(self, lost: Lost) -> Sequence[Write]:
-        """The rows that close a turn whose process died."""
-        return self._history.recovered(lost) if lost.detail.get("conversation") else ()
+    def recover(self, lost: Lost) -> Closing:
+        """What closes a turn whose process died."""
+        conversation, answer = lost.detail.get("conversation"), lost.detail.get("answer")
+        if conversation is None or answer is None:
+            return Closing()
+        return Closing(self._history.recovered(lost), MessageSaved(conversation=conversation, message=answer))
 
     async def tool_result(self, request: Request[ToolResultSend]) -> Mapping[str, Any]:
         """Take the client's answer to a call of a running turn."""

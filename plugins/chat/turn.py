@@ -134,8 +134,7 @@ class ChatTurn:
             elif isinstance(delta, ReasoningPart):
                 step.reasoning.append(delta)
             elif isinstance(delta, Finish):
-                if delta.choice == 0:
-                    stream.finish(delta.reason)
+                stream.finish(delta.reason, choice=delta.choice)
             elif isinstance(delta, Extra):
                 stream.extra(dict(delta.fields))
             shown.append(delta)

@@ -160,10 +160,10 @@ def _choice(
 
 
 def finish_reason(choice: int, ended: StreamEnded, *, called: bool) -> FinishReason:
-    """Why a choice is over: the stream tells it of the first, and of any other whether it called tools."""
-    if choice == 0 and ended.finish_reason is not None:
-        return ended.finish_reason
-    return "tool_calls" if called else "stop"
+    """Why a choice is over, as the stream tells; where it does not, whether it called tools."""
+    reasons = ended.finish_reasons or [ended.finish_reason]
+    told = reasons[choice] if choice < len(reasons) else None
+    return told or ("tool_calls" if called else "stop")
 
 
 def call_of(call: ToolCall, index: int | None = None) -> Call:

@@ -1,7 +1,5 @@
 """One row for every turn, and API keys as digests."""
 
-
-
 from __future__ import annotations
 
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, String, UniqueConstraint

@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from engine.api.commands import Body
 
-Title = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
+Title = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
+]
 Tag = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50, pattern=r'^[^"\\\x00-\x1f]*$')
 ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import RowMapping, select
+from sqlalchemy import RowMapping, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.api.data import Database
@@ -53,22 +54,49 @@ class Whole:
         return found
 
 
+_CONVERSATION = select(*(column for column in conversations.c if column.name != "principal")).where(
+    conversations.c.id == bindparam("id"), conversations.c.principal == bindparam("principal")
+)
+_MESSAGES = select(*(column for column in messages.c if column.name != "principal")).where(
+    messages.c.conversation == bindparam("id")
+)
+_FOR_PROVIDERS = select(
+    messages.c.id,
+    messages.c.parent,
+    messages.c.role,
+    messages.c.content,
+    messages.c.tool_calls,
+    messages.c.tool_call_id,
+    messages.c.name,
+    messages.c.reasoning,
+).where(messages.c.conversation == bindparam("id"))
+
+
 async def read_conversation(
     connection: AsyncConnection, principal: Principal, id: str, *, field: str | None = None
 ) -> Conversation:
     """The caller's conversation; raises `ConversationNotFound` for unknown and foreign ids alike."""
-    mine = (conversations.c.id == id) & (conversations.c.principal == principal.id)
-    columns = [column for column in conversations.c if column.name != "principal"]
-    row = (await connection.execute(select(*columns).where(mine))).mappings().first()
+    row = (await connection.execute(_CONVERSATION, {"id": id, "principal": principal.id})).mappings().first()
     if row is None:
         raise ConversationNotFound(field)
     return conversation_of(row)
 
 
-async def read_whole(database: Database, principal: Principal, id: str, *, field: str | None = None) -> Whole:
+async def read_whole(database: Database, principal: Principal, id: str) -> Whole:
     """The caller's conversation with all its messages."""
     async with database.read() as connection:
-        conversation = await read_conversation(connection, principal, id, field=field)
-        columns = [column for column in messages.c if column.name != "principal"]
-        rows = (await connection.execute(select(*columns).where(messages.c.conversation == id))).mappings().all()
+        return await _read(connection, principal, id, _MESSAGES, None)
+
+
+async def read_for_provider(database: Database, principal: Principal, id: str, *, field: str) -> Whole:
+    """The same before a turn, with those columns of the messages that a provider is told of."""
+    async with database.read() as connection:
+        return await _read(connection, principal, id, _FOR_PROVIDERS, field)
+
+
+async def _read(
+    connection: AsyncConnection, principal: Principal, id: str, query: Select[Any], field: str | None
+) -> Whole:
+    conversation = await read_conversation(connection, principal, id, field=field)
+    rows = (await connection.execute(query, {"id": id})).mappings().all()
     return Whole(conversation, {row["id"]: row for row in rows})

@@ -15,11 +15,11 @@ from plugins.chat.history.conversations import Conversations
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.messages import Messages
 from plugins.chat.history.prompts import Prompts
-from plugins.chat.history.reading import read_whole
+from plugins.chat.history.reading import read_for_provider
 from plugins.chat.history.records import message_of
 from plugins.chat.history.search import Search
 from plugins.chat.history.tables import conversations
-from plugins.chat.history.thread import Thread
+from plugins.chat.history.thread import Thread, says_something
 from plugins.chat.history.turns import NO_TITLE, Opened, close_turn, open_turn, recovered_turn
 
 ROOT = "root"
@@ -51,7 +51,7 @@ class History:
             if parent is not None:
                 raise InvalidRequest("parent is a message of a conversation; name the conversation too", field="parent")
             return Thread(conversation=new_id("c_", self._now()), new=True, title=NO_TITLE)
-        whole = await read_whole(self._database, principal, conversation, field="conversation")
+        whole = await read_for_provider(self._database, principal, conversation, field="conversation")
         if parent not in (None, ROOT):
             whole.row(parent, field="parent")
         leaf = None if parent == ROOT else parent or whole.leaf
@@ -61,7 +61,7 @@ class History:
             conversation=conversation,
             untitled=told.titled_by == "first_words" and not whole.rows,
             parent=leaf,
-            messages=tuple(message for message in branch if message.parts or message.tool_calls),
+            messages=tuple(message for message in branch if says_something(message)),
             title=told.title,
             tags=tuple(told.tags),
         )

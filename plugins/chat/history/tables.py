@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, Table, Text
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
@@ -27,9 +27,9 @@ conversations = Table(
     metadata,
     Column("id", Key(40), primary_key=True),
     Column("principal", Key(64), nullable=False),
-    Column("title", String(200), nullable=False),
+    Column("title", LongText, nullable=False),
     Column("titled_by", Key(16), nullable=False),
-    Column("model", String(200)),
+    Column("model", LongText),
     Column("tags", Json, nullable=False),
     Column("favourite", Boolean, nullable=False),
     Column("leaf", Key(40)),
@@ -51,7 +51,7 @@ messages = Table(
     Column("tool_calls", Json),
     Column("tool_call_id", LongText),
     Column("name", LongText),
-    Column("model", String(200)),
+    Column("model", LongText),
     Column("status", Key(16), nullable=False),
     Column("finish_reason", Key(20)),
     Column("error", Json),
@@ -93,7 +93,7 @@ prompts = Table(
     metadata,
     Column("id", Key(40), primary_key=True),
     Column("principal", Key(64), nullable=False),
-    Column("title", String(200), nullable=False),
+    Column("title", LongText, nullable=False),
     Column("text", LongText, nullable=False),
     Column("tags", Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),

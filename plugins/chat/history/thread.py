@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from engine.api.chat import Message, TextPart
+from engine.api.chat import Message, ReasoningPart, TextPart
 
 NOT_ANSWERED = "This call was not answered."
 
@@ -33,6 +33,16 @@ class Thread:
         gets a result that says so.
         """
         return tuple(_answered((*self.messages, *messages)))
+
+
+def says_something(message: Message) -> bool:
+    """False for a message of blank text or of thinking alone, which vendors refuse."""
+    if message.tool_calls or message.role == "tool":
+        return True
+    return any(
+        bool(part.text.strip()) if isinstance(part, TextPart) else not isinstance(part, ReasoningPart)
+        for part in message.parts
+    )
 
 
 def _answered(messages: Sequence[Message]) -> Iterator[Message]:

@@ -18,9 +18,6 @@ from plugins.chat.history.thread import Thread
 TITLE_LENGTH = 60
 NO_TITLE = "New chat"
 
-# Names of models come from clients and vendors and may be any length; the column is not.
-MODEL_LENGTH = 200
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opened:
@@ -57,7 +54,7 @@ def open_turn(
     *ids, answer = new_ids("m_", now, len(asked) + 1)
     leaf = ids[-1] if ids else thread.parent
     title = first_words(asked)
-    changes: dict[str, Any] = {"leaf": leaf, "model": model[:MODEL_LENGTH] if model else None, "updated_at": now}
+    changes: dict[str, Any] = {"leaf": leaf, "model": model, "updated_at": now}
     if thread.new:
         head = new_conversation(thread.conversation, principal, title, "first_words", now, **changes)
     else:
@@ -92,12 +89,19 @@ def close_turn(
     last = max((i for i, message in enumerate(chain) if message.role == "assistant"), default=len(chain) - 1)
     rows: list[Write] = []
     parent = opened.leaf
-    model = ending.model[:MODEL_LENGTH] if ending.model else None
     for i, (message, own) in enumerate(zip(chain, new_ids("m_", now, len(chain)), strict=True)):
         id = opened.answer if i == last else own
         more = _outcome(ending) if i == last else {}
         rows += message_rows(
-            id, opened.conversation, opened.principal, parent, message, now, stream=ending.stream, model=model, **more
+            id,
+            opened.conversation,
+            opened.principal,
+            parent,
+            message,
+            now,
+            stream=ending.stream,
+            model=ending.model if message.role == "assistant" else None,
+            **more,
         )
         parent = id
     mine = {"id": opened.conversation, "principal": opened.principal}
@@ -128,13 +132,14 @@ def _cut(words: str) -> str:
 def _answer(ending: Ending, steps: Sequence[Message], reasoning: Sequence[ReasoningPart]) -> Message:
     """What was said after the steps: the stream tells the turn as a whole."""
     earlier = "".join(step.text for step in steps if step.role == "assistant")
-    calls = {call.call_id for step in steps for call in step.tool_calls}
+    # Counted and not told by their ids: a vendor may use the same ones again in each step.
+    calls = sum(len(step.tool_calls) for step in steps)
     kept = [part for step in steps for part in step.parts if isinstance(part, ReasoningPart)]
     text = ending.said.text.removeprefix(earlier)
     return Message(
         role="assistant",
         parts=(*(part for part in reasoning if part not in kept), *((TextPart(text),) if text else ())),
-        tool_calls=tuple(call for call in ending.said.tool_calls if call.call_id not in calls),
+        tool_calls=ending.said.tool_calls[calls:],
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from alembic import op
-from sqlalchemy import BigInteger, Boolean, Column, Integer, String, Text, inspect
+from sqlalchemy import BigInteger, Boolean, Column, Integer, Text, inspect
 from sqlalchemy.dialects import mysql
 
 from engine.api.columns import Json, Key, LongText, UtcDateTime
@@ -47,9 +47,9 @@ def _create_tables() -> None:
         "chat_conversations",
         Column("id", Key(40), primary_key=True),
         Column("principal", Key(64), nullable=False),
-        Column("title", String(200), nullable=False),
+        Column("title", LongText, nullable=False),
         Column("titled_by", Key(16), nullable=False),
-        Column("model", String(200)),
+        Column("model", LongText),
         Column("tags", Json, nullable=False),
         Column("favourite", Boolean, nullable=False),
         Column("leaf", Key(40)),
@@ -67,7 +67,7 @@ def _create_tables() -> None:
         Column("tool_calls", Json),
         Column("tool_call_id", LongText),
         Column("name", LongText),
-        Column("model", String(200)),
+        Column("model", LongText),
         Column("status", Key(16), nullable=False),
         Column("finish_reason", Key(20)),
         Column("error", Json),
@@ -96,7 +96,7 @@ def _create_tables() -> None:
         "chat_prompts",
         Column("id", Key(40), primary_key=True),
         Column("principal", Key(64), nullable=False),
-        Column("title", String(200), nullable=False),
+        Column("title", LongText, nullable=False),
         Column("text", LongText, nullable=False),
         Column("tags", Json, nullable=False),
         Column("created_at", UtcDateTime, nullable=False),

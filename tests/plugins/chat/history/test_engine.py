@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from engine.api.commands import Body, Closing, Command, Lost, Request, Serve
-from engine.api.data import Database, Write
-from engine.api.events import MessageSaved, StreamEnded
+from engine.api.data import Database
+from engine.api.events import MessageSaved
 from engine.api.identity import Principal
 from engine.api.streams import Ending, Writer
 from engine.bus.bus import Bus
@@ -55,8 +55,8 @@ class Echo:
             await asyncio.Event().wait()
         stream.text("something.")
 
-    def recover(self, lost: Lost) -> Sequence[Write]:
-        return self.history.recovered(lost)
+    def recover(self, lost: Lost) -> Closing:
+        return Closing(rows=self.history.recovered(lost))
 
     def table(self) -> CommandTable:
         command = Command(name="chat.send", body=Ask, prepare=self.prepare, recover=self.recover)
@@ -107,5 +107,5 @@ async def test_after_a_crash_the_conversation_shows_what_was_checkpointed(
     # The first process was only said to be dead. Its late end must not double the answer.
     supervisor.hurry()
     ended = await supervisor.reader(stream).ended()
-    assert isinstance(ended, StreamEnded) and ended.saved is False
+    assert ended.saved is False
     assert [message.id for message in await talk.shown(question.conversation)] == [question.id, answer.id]

@@ -9,7 +9,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, inspect, text
 
 from engine.db.databases import Database
-from engine.db.migrations import pending
+from engine.db.migrations import pending, upgrade
 from plugins.chat.history.tables import metadata
 from tests.plugins.chat.history.conftest import CHAT_HISTORY
 
@@ -32,6 +32,17 @@ async def test_the_migrations_build_exactly_the_described_tables(database: Datab
 
 async def test_an_upgraded_database_has_nothing_left_to_run(database: Database) -> None:
     assert await pending(database, [CHAT_HISTORY]) == []
+
+
+async def test_a_revision_that_stopped_half_way_can_run_again(database: Database) -> None:
+    def forget(connection: Connection) -> None:
+        connection.execute(text("DELETE FROM alembic_chat"))
+        connection.execute(text("DROP TABLE chat_prompts"))
+        connection.commit()
+
+    await database.run(forget)
+    assert [item.owner for item in await upgrade(database, [CHAT_HISTORY])] == ["chat"]
+    assert await database.run(_differences) == []
 
 
 async def test_the_words_are_indexed(database: Database) -> None:

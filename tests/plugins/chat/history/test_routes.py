@@ -192,6 +192,7 @@ async def test_prompts_are_saved_changed_listed_and_removed(client: Client) -> N
         ("GET", f"{ROOT}/search", None, "q"),
         ("POST", ROOT, {"title": "  "}, "title"),
         ("POST", ROOT, {"title": "t" * 201}, "title"),
+        ("POST", ROOT, {"title": "two\nlines"}, "title"),
         ("POST", ROOT, {"tags": ['say "hi"']}, "tags.0"),
         ("POST", ROOT, {"tags": [""]}, "tags.0"),
         ("POST", ROOT, {"tags": [f"t{i}" for i in range(33)]}, "tags"),

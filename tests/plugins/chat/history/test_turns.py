@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from engine.api.chat import ImagePart, Message, ReasoningPart, TextPart
 from engine.api.commands import Lost
@@ -152,6 +154,15 @@ async def test_a_turn_that_ends_with_results_of_its_own_tools_adds_no_empty_answ
     assert (last.role, last.parent) == ("tool", opened.answer)
 
 
+async def test_a_call_whose_id_an_earlier_step_used_is_kept(talk: Talk) -> None:
+    opened = await talk.ask("weather?")
+    step = Message(role="assistant", tool_calls=(CALL,))
+    result = said("4 °C", "tool", tool_call_id="call_1")
+    again = ToolCall(call_id="call_1", name="weather", arguments='{"city":"Rome"}', client=True)
+    await talk.answer(opened, ending(said=Said(tool_calls=(CALL, again))), steps=[step, result])
+    assert [message.tool_calls for message in await talk.shown(opened.conversation)][1:] == [[CALL], [], [again]]
+
+
 async def test_what_a_cancelled_turn_had_said_is_kept_and_marked(talk: Talk) -> None:
     opened = await talk.ask("tell me a story")
     await talk.answer(opened, ending("Once upon", status="cancelled", reason="client_cancel"))
@@ -169,6 +180,15 @@ async def test_a_turn_that_failed_before_it_spoke_shows_why(history: History, me
     thread = await history.thread(me, opened.conversation, None)
     assert thread.parent == opened.answer
     assert [message.text for message in thread.messages] == ["hello?"]
+
+
+async def test_thinking_that_led_to_no_answer_is_not_sent_again(history: History, me: Principal, talk: Talk) -> None:
+    opened = await talk.ask("hard question")
+    outcome = ending(said=Said(text="\n", reasoning="Hm."), status="cancelled", reason="client_cancel")
+    await talk.answer(opened, outcome, reasoning=[THOUGHT])
+    thread = await history.thread(me, opened.conversation, None)
+    assert list(thread.messages) == [said("hard question")]
+    assert (await talk.shown(opened.conversation))[-1].reasoning == "Hm."
 
 
 async def test_a_failure_after_a_tool_ran_leaves_a_message_of_its_own(talk: Talk) -> None:
@@ -219,6 +239,16 @@ async def test_a_turn_whose_process_died_keeps_what_its_row_knows(
     assert (answer.id, answer.status, answer.error) == (opened.answer, "failed", error)
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(min_size=1))
+async def test_any_text_comes_back_and_can_be_looked_for(
+    history: History, me: Principal, talk: Talk, text: str
+) -> None:
+    opened = await talk.ask(text, model=text)
+    assert await talk.words(opened.conversation) == [text]
+    await history.search.page(me, text)
+
+
 async def test_notes_of_the_client_are_kept_with_its_message(
     database: Database, history: History, me: Principal, talk: Talk
 ) -> None:
@@ -231,7 +261,7 @@ async def test_notes_of_the_client_are_kept_with_its_message(
 async def test_a_name_of_a_model_may_be_of_any_length(talk: Talk) -> None:
     opened = await talk.ask("hi", model="m" * 1000)
     await talk.answer(opened, ending("ho", model="n" * 1000))
-    assert (await talk.shown(opened.conversation))[-1].model == "n" * 200
+    assert (await talk.shown(opened.conversation))[-1].model == "n" * 1000
 
 
 async def test_a_model_names_a_conversation_until_its_user_does(history: History, me: Principal, talk: Talk) -> None:

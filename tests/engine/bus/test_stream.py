@@ -1,0 +1,157 @@
+"""A stream's owner, its lanes and its readers, one by one; the laws as a whole stand in test_laws."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.api.errors import LogUnavailable, NotOwner, SlowConsumer, StreamOver
+from engine.api.events import Audio, Citation, LaneEnded, LaneStarted, MessageSaved, StreamEnded, TextDelta
+from engine.api.identity import LOCAL
+from engine.bus.bus import Bus
+from engine.bus.log import Entry, MemoryLog
+from engine.bus.stream import MOST_LANES, LanesOpen, Token
+
+DONE = StreamEnded(status="completed", reason="done")
+
+
+@pytest.fixture
+def token(bus: Bus) -> Token:
+    return bus.open(LOCAL, "chat.send")
+
+
+def test_numbers_begin_at_one_and_a_reader_gets_replay_and_live_events_alike(bus: Bus, token: Token) -> None:
+    assert [bus.publish(token, TextDelta(piece)) for piece in "ab"] == [1, 2]
+    cursor = token.stream.subscribe(1, lambda _: None)
+    bus.publish(token, TextDelta("c"))
+    assert [(entry.n, entry.event) for entry in cursor.take()] == [(2, TextDelta("b")), (3, TextDelta("c"))]
+    assert bus.end(token, DONE) == 4
+    assert not cursor.over
+    assert [entry.n for entry in cursor.take()] == [4]
+    assert cursor.over
+
+
+def test_ownership_is_asked_before_anything_else_also_after_the_end(bus: Bus, token: Token) -> None:
+    bus.end(token, DONE)
+    new = bus.handover(token)
+    for use in (lambda: bus.publish(token, DONE), lambda: bus.end(token, DONE), lambda: bus.handover(token)):
+        with pytest.raises(NotOwner):
+            use()
+    with pytest.raises(StreamOver):
+        bus.end(new, DONE)
+
+
+def test_publishing_waits_for_no_reader_and_a_slow_one_falls_off_the_tail(bus: Bus, token: Token) -> None:
+    cursor = token.stream.subscribe(0, lambda _: None)
+    for _ in range(1000):
+        bus.publish(token, TextDelta("x" * 100))
+    with pytest.raises(SlowConsumer):
+        cursor.take()
+    assert token.stream.said.text == "x" * 100_000
+
+
+def test_a_stream_cannot_end_while_a_lane_is_lent(bus: Bus, token: Token) -> None:
+    lane = token.stream.lend(token, "speech")
+    with pytest.raises(LanesOpen):
+        bus.end(token, DONE)
+    assert token.stream.ended is None
+    lane.end()
+    bus.end(token, DONE)
+
+
+def test_a_lane_is_dead_with_the_token_that_lent_it(bus: Bus, token: Token) -> None:
+    lane = token.stream.lend(token, "speech")
+    new = bus.handover(token)
+    with pytest.raises(NotOwner):
+        lane.audio(b"x")
+    with pytest.raises(LanesOpen):
+        bus.end(new, DONE)
+    token.stream.end_lanes(new)
+    lane.end("cancelled")
+    bus.end(new, DONE)
+
+
+def test_a_lane_that_is_lent_again_keeps_the_number_that_its_old_audio_carries(bus: Bus, token: Token) -> None:
+    first = token.stream.lend(token, "speech")
+    first.end()
+    music = token.stream.lend(token, "music")
+    again = token.stream.lend(token, "speech")
+    assert (first.number, music.number, again.number) == (1, 2, 1)
+    assert token.stream.lane_number("speech") == 1
+    with pytest.raises(StreamOver):
+        first.audio(b"late")
+
+
+def test_lanes_have_as_many_names_as_a_binary_frame_can_number(bus: Bus, token: Token) -> None:
+    for number in range(MOST_LANES):
+        token.stream.lend(token, f"lane {number}").end()
+    with pytest.raises(ValueError, match="255 lanes already"):
+        token.stream.lend(token, "one more")
+    assert token.stream.lend(token, "lane 254").number == 255
+
+
+@pytest.mark.parametrize("at", [-1, 1 << 32])
+def test_media_time_that_no_frame_can_carry_is_refused(bus: Bus, token: Token, at: int) -> None:
+    lane = token.stream.lend(token, "speech")
+    with pytest.raises(ValueError, match="media time"):
+        lane.audio(b"x", at=at)
+    assert token.stream.n == 1
+
+
+def test_lanes_frame_their_audio(bus: Bus, token: Token) -> None:
+    lane = token.stream.lend(token, "speech", format="pcm", rate=24_000)
+    lane.audio(b"ab", at=20)
+    lane.end()
+    assert [entry.event for entry in token.stream.subscribe(0, lambda _: None).take()] == [
+        LaneStarted(lane="speech", number=1, format="pcm", rate=24_000),
+        Audio(lane="speech", data=b"ab", at=20),
+        LaneEnded(lane="speech"),
+    ]
+
+
+def test_the_last_reader_to_leave_is_told_to_the_supervisor_once(bus: Bus, token: Token) -> None:
+    left: list[bool] = []
+    token.stream.on_unwatched = lambda: left.append(True)
+    one, two = (token.stream.subscribe(0, lambda _: None) for _ in range(2))
+    one.close()
+    one.close()
+    assert (left, token.stream.watched) == ([], True)
+    two.close()
+    assert (left, token.stream.watched) == ([True], False)
+
+
+def test_nobody_is_told_of_readers_that_leave_a_stream_that_is_over(bus: Bus, token: Token) -> None:
+    left: list[bool] = []
+    token.stream.on_unwatched = lambda: left.append(True)
+    cursor = token.stream.subscribe(0, lambda _: None)
+    bus.end(token, DONE)
+    cursor.close()
+    assert not left
+
+
+def test_what_was_said_is_folded_by_choice_and_kind(bus: Bus, token: Token) -> None:
+    source, saved = Citation(url="https://example.org"), MessageSaved(conversation="c", message="m")
+    for event in (TextDelta("a"), TextDelta("x", 2), source, TextDelta("b"), saved):
+        bus.publish(token, event)
+    said = token.stream.said
+    assert (said.text, said.choices, said.citations, said.saved) == ("ab", ("ab", "", "x"), (source,), saved)
+
+
+class FullLog(MemoryLog):
+    """A log that takes two entries and then is away."""
+
+    def append(self, entry: Entry) -> None:
+        if entry.n > 2:
+            raise LogUnavailable("the log is away")
+        super().append(entry)
+
+
+def test_what_the_log_does_not_take_was_not_said_and_has_no_number() -> None:
+    bus = Bus(clock=lambda: 0.0, log=FullLog)
+    token = bus.open(LOCAL, "chat.send")
+    for piece in "ab":
+        bus.publish(token, TextDelta(piece))
+    with pytest.raises(LogUnavailable):
+        bus.publish(token, TextDelta("c"))
+    with pytest.raises(LogUnavailable):
+        bus.end(token, DONE)
+    assert (token.stream.n, token.stream.said.text, token.stream.ended) == (2, "ab", None)
