@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
-from sqlalchemy import ClauseElement, ColumnElement, Executable, Table, bindparam, delete, insert, update
+from sqlalchemy import (
+    ClauseElement,
+    ColumnElement,
+    Executable,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+    bindparam,
+    delete,
+    insert,
+    update,
+)
 from sqlalchemy.dialects import mysql, sqlite
 
 from engine.api.data import Write
@@ -28,6 +40,8 @@ class Step:
     statement: Executable
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     shape: Shape | None = None
+    touched: set[Any] | None = field(default_factory=set)
+    """Primary keys of its rows; None when it cannot be told which rows it touches."""
 
 
 class Statements:
@@ -40,19 +54,24 @@ class Statements:
     def plan(self, groups: Sequence[Sequence[Write]]) -> list[Step]:
         """The steps that do what the groups say, in an order that nobody can tell from theirs.
 
-        Rows of one shape join one step as long as that moves none past another row of the same table, past an earlier
-        row of its own group, or past a delete, which may cascade into other tables.
+        Rows of one shape join one step as long as that moves none past a step that may touch the same row, past an
+        earlier row of its own group, or past a delete, which may cascade into other tables.
         """
         steps: list[Step] = []
         for group in groups:
             earliest = 0
             for write in group:
-                shape = _shape(write)
-                place = _place(steps, write, shape, earliest)
+                shape, row = _shape(write), _row(write)
+                place = _place(steps, write, shape, row, earliest)
                 if place is None:
                     place = len(steps)
                     steps.append(Step(write.table, write.kind, self._statement(write, shape), [], shape))
-                steps[place].rows.append(_parameters(write, shape))
+                step = steps[place]
+                step.rows.append(_parameters(write, shape))
+                if row is None:
+                    step.touched = None
+                elif step.touched is not None:
+                    step.touched.add(row)
                 earliest = place
         return steps
 
@@ -106,14 +125,38 @@ def _shape(write: Write) -> Shape | None:
     return (write.table, write.kind, tuple(write.values), tuple(where), empty)
 
 
-def _place(steps: Sequence[Step], write: Write, shape: Shape | None, earliest: int) -> int | None:
+def _row(write: Write) -> Any:
+    """The primary key of the row that a write touches, or None where that cannot be told.
+
+    A write that names no whole primary key, or changes a unique column, may touch any row.
+    """
+    table = write.table
+    given = write.where if write.kind in ("update", "delete") else write.values
+    key = tuple(given.get(column.name) for column in table.primary_key.columns)
+    if not key or any(value is None or isinstance(value, ClauseElement) for value in key):
+        return None
+    if write.kind != "insert" and any(name in _unique_columns(table) for name in write.values):
+        return None
+    return key
+
+
+@cache
+def _unique_columns(table: Table) -> frozenset[str]:
+    constraints = [c for c in table.constraints if isinstance(c, UniqueConstraint | PrimaryKeyConstraint)]
+    indexes = [index for index in table.indexes if index.unique]
+    return frozenset(column.name for each in (*constraints, *indexes) for column in each.columns)
+
+
+def _place(steps: Sequence[Step], write: Write, shape: Shape | None, row: Any, earliest: int) -> int | None:
     if shape is None:
         return None
     for place in range(len(steps) - 1, earliest - 1, -1):
         step = steps[place]
         if step.shape == shape:
             return place
-        if step.table is write.table or "delete" in (step.kind, write.kind):
+        if "delete" in (step.kind, write.kind):
+            return None
+        if step.table is write.table and (row is None or step.touched is None or row in step.touched):
             return None
     return None
 

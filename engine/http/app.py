@@ -89,7 +89,7 @@ class Http:
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
                 return await self._answer(request, route, match.path, headers, id, extra)
-            except (asyncio.CancelledError, ConnectionError):
+            except asyncio.CancelledError:
                 raise
             except web.HTTPRequestEntityTooLarge:
                 too_large = FrameTooLarge(f"a body has at most {self._bounds.max_body} bytes")
@@ -97,6 +97,8 @@ class Http:
             except EngineError as error:
                 return self._failed(error, id, route, extra)
             except Exception as error:
+                if isinstance(error, ConnectionError) and _has_left(request):
+                    return web.Response()  # for nobody: the caller left in the middle of the answer
                 log.exception("request_crashed", method=request.method, path=request.path)
                 return self._failed(error, id, route, extra)
 
@@ -175,6 +177,10 @@ def _peer(request: web.Request) -> str | None:
     transport = request.transport
     name = transport.get_extra_info("peername") if transport is not None else None
     return name[0] if isinstance(name, tuple) else None
+
+
+def _has_left(request: web.Request) -> bool:
+    return request.transport is None or request.transport.is_closing()
 
 
 async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:

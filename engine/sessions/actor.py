@@ -189,7 +189,8 @@ class Session:
         re: str | None = None
         try:
             async with asyncio.timeout(self._settings.authenticate_within):
-                mail = await self._mailbox.get()
+                while isinstance(mail := await self._mailbox.get(), Drain):
+                    self._outlet.send(SessionDraining(seconds=mail.seconds))
                 if isinstance(mail, Hangup):
                     return False
                 if not isinstance(mail, TextFrame) or self._authenticate is None:

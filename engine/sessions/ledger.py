@@ -27,6 +27,9 @@ from engine.wire.control import StreamSnapshot
 log = get_logger(__name__)
 
 LEASE = timedelta(seconds=15)
+LEAP = 1 << 20
+"""How far behind its last checkpoint the end of a lost turn is numbered: its process may have sent more than it kept."""
+
 UNSAVED_LIMIT = 10_000
 """Ends that wait in memory for a database that is away; past it the oldest is dropped, and the log says so."""
 
@@ -51,33 +54,30 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last(self) -> int:
         """Number of the terminal event."""
-        return max(self.n, 1) if self.ended else self.n + 1
+        return max(self.n, 1) if self.ended else self.n + LEAP + 1
 
     def since(self, after: int) -> Recalled:
         """What a reader gets that has seen the events up to number `after`.
 
-        A process that died may have sent more than it checkpointed: then the numbers go on from what the reader saw. Raises
-        `InvalidRequest` for a number that the stream never had.
+        Raises `InvalidRequest` for a number that the stream never had.
         """
         events: list[Event] = [self.said.saved] if self.said.saved is not None else []
         events.append(self.ended or lost_end(self))
         held = self.last - len(events)
-        ran_ahead = after > held and _is_lost(events[-1])
-        if after > self.last and not ran_ahead:
+        if after > self.last:
             raise InvalidRequest(
                 f"the last event of this stream has number {self.last}, so none comes after {after}", field="after"
             )
-        if after >= held and not ran_ahead:
+        if after >= held:
             return Recalled(None, [(n, event) for n, event in enumerate(events, held + 1) if n > after])
-        n = after if ran_ahead else held
         snapshot = StreamSnapshot(
             stream=self.stream,
-            n=n,
+            n=held,
             text=self.said.text,
             tool_calls=list(self.said.tool_calls),
             reasoning=self.said.reasoning,
         )
-        return Recalled(snapshot, list(enumerate(events, n + 1)))
+        return Recalled(snapshot, list(enumerate(events, held + 1)))
 
 
 class Recalled(NamedTuple):
@@ -85,10 +85,6 @@ class Recalled(NamedTuple):
 
     snapshot: StreamSnapshot | None
     events: list[tuple[int, Event]]
-
-
-def _is_lost(event: Event) -> bool:
-    return isinstance(event, StreamEnded) and event.reason == "owner_lost"
 
 
 def body_hash(command: str, body: Mapping[str, Any]) -> str:
@@ -277,7 +273,7 @@ def lost_end(record: TurnRecord) -> StreamEnded:
 def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write:
     saved = closing.event if isinstance(closing.event, MessageSaved) else None
     said = msgspec.structs.replace(record.said, saved=saved)
-    values = _end_values(ended, said) | {"n": record.n + (2 if saved else 1)}
+    values = _end_values(ended, said) | {"n": record.n + LEAP + (2 if saved else 1)}
     return Write(turns, "update", values, {"stream": record.stream, "owner": record.owner, "status": "running"})
 
 

@@ -78,7 +78,9 @@ class InputMessage(Body):
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[InputPart] = ""
     name: str | None = None
-    tool_calls: list[InputToolCall] = Field(default=[], description="Of an assistant: the calls that it made.")
+    tool_calls: list[InputToolCall] = Field(
+        default_factory=list, description="Of an assistant: the calls that it made."
+    )
     tool_call_id: str | None = Field(default=None, description="Of a tool: the call that it answers.")
 
     @model_validator(mode="after")
@@ -96,7 +98,7 @@ class FunctionToolInput(Body):
     type: Literal["function"] = "function"
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     description: str = ""
-    parameters: dict[str, Any] = Field(default={}, description="A JSON Schema of its arguments.")
+    parameters: dict[str, Any] = Field(default_factory=dict, description="A JSON Schema of its arguments.")
     strict: bool | None = None
 
 
@@ -104,7 +106,7 @@ class WebSearchInput(Body):
     """The vendor's own web search."""
 
     type: Literal["web_search"]
-    options: dict[str, Any] = Field(default={}, description="Passed to the vendor as they are.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Passed to the vendor as they are.")
 
 
 class NamedToolChoice(Body):
@@ -142,14 +144,15 @@ class ChatSend(Body):
     input: str | list[InputPart] | list[InputMessage]
     conversation: str | None = Field(default=None, description="Id of a conversation to go on with; absent begins one.")
     parent: str | None = Field(
-        default=None, description="Message after which to go on, to branch off; absent: the newest one shown."
+        default=None,
+        description="Message after which to go on, to branch off; root begins again at the top; absent: the newest one shown.",
     )
     model: str | None = Field(
         default=None, max_length=200, description="Catalogue id, alias, vendor/model, or local; absent: the default."
     )
     instructions: str | None = Field(default=None, description="What the model is to be and do.")
     tools: list[Annotated[WebSearchInput | FunctionToolInput, Field()]] = Field(
-        default=[], description="Functions of the client, and the vendor's web search."
+        default_factory=list, description="Functions of the client, and the vendor's web search."
     )
     server_tools: list[str] | None = Field(
         default=None, description="Names of the server's tools to offer; absent: all, empty: none."
@@ -171,10 +174,11 @@ class ChatSend(Body):
     response_format: ResponseFormatInput | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20, description="Alternatives to report for each token.")
     store: bool = Field(default=True, description="False keeps no content, in the history or anywhere else.")
-    metadata: dict[str, str] = Field(default={}, description="The client's own notes, kept with the message.")
+    metadata: dict[str, str] = Field(default_factory=dict, description="The client's own notes, kept with the message.")
     user: str | None = Field(default=None, max_length=200, description="Passed to the vendor as its end user's id.")
     provider_options: dict[str, Any] = Field(
-        default={}, description="Added to the vendor's request as they are; they win over what the engine made."
+        default_factory=dict,
+        description="Added to the vendor's request as they are; they win over what the engine made.",
     )
 
 

@@ -91,7 +91,7 @@ class Sending:
             if release is not None:
                 release()
             raise
-        turn = make(msgspec.structs.replace(plan, messages=(*thread.messages, *plan.messages)))
+        turn = make(msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages)))
         return Serve(
             serve=waits.serving(turn),
             rows=opened.rows,

@@ -189,23 +189,19 @@ def message_rows(
         "principal": principal,
         "role": message.role,
         "content": [part for part in message.parts if not isinstance(part, ReasoningPart)],
+        "status": "completed",
+        "created_at": now,
+    }
+    more = {
         "tool_calls": message.tool_calls or None,
         "tool_call_id": message.tool_call_id,
         "name": message.name,
-        "model": None,
-        "status": "completed",
-        "finish_reason": None,
-        "error": None,
-        "usage": None,
-        "cost": None,
-        "stream": None,
-        "thinking": None,
         "reasoning": [part for part in message.parts if isinstance(part, ReasoningPart)] or None,
-        "citations": None,
-        "metadata": None,
-        "created_at": now,
+        **given,
     }
-    rows = [Write(messages, "insert", row | given)]
+    # Most columns of most messages are NULL, and each that is written costs its conversion.
+    row.update((column, value) for column, value in more.items() if value is not None)
+    rows = [Write(messages, "insert", row)]
     if message.role in ("user", "assistant") and (words := message.text).strip():
         told = {"message": id, "conversation": conversation, "principal": principal, "text": words}
         rows.append(Write(texts, "insert", told))

@@ -2,8 +2,8 @@
 
 from sqlalchemy import Column, Connection, ForeignKey, Integer, MetaData, Table
 
-from engine.db.databases import Database
 from engine.api.columns import Json, Key, LongText, UtcDateTime
+from engine.db.databases import Database
 
 metadata = MetaData()
 

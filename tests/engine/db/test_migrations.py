@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Column, Index, Integer, MetaData, Table, inspect
 
+from engine.api.columns import Json, Key, LongText, UtcDateTime
 from engine.db.databases import Database, Databases
 from engine.db.errors import MigrationFailed, MigrationHistoryInvalid
 from engine.db.history import Migrations
 from engine.db.migrations import Pending, pending, upgrade
-from engine.api.columns import Json, Key, LongText, UtcDateTime
 from engine.testing.migrations import migration_differences
 from tests.databases import drop_all_tables
 

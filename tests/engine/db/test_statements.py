@@ -33,13 +33,27 @@ def test_rows_of_many_groups_share_one_step_per_table_and_kind() -> None:
     ]
 
 
-def test_a_row_does_not_overtake_an_earlier_one_of_its_table() -> None:
+def test_ends_and_beginnings_of_different_turns_share_their_steps() -> None:
     assert plan([turn("a")], [finish("a")], [turn("b")], [finish("b")]) == [
+        ("insert", "turns", ["a", "b"]),
+        ("update", "turns", ["a", "b"]),
+    ]
+
+
+def test_nothing_overtakes_what_was_done_to_the_same_row() -> None:
+    again = Write(turns, "update", {"status": "running", "id": "a"}, {"id": "a"})
+    assert plan([turn("a")], [finish("a")], [again], [finish("a")], [finish("b")]) == [
         ("insert", "turns", ["a"]),
         ("update", "turns", ["a"]),
-        ("insert", "turns", ["b"]),
-        ("update", "turns", ["b"]),
+        ("update", "turns", ["a"]),
+        ("update", "turns", ["a", "b"]),
     ]
+
+
+def test_a_write_that_may_touch_any_row_is_overtaken_by_none_of_its_table() -> None:
+    sweep = Write(turns, "update", {"status": "failed"}, {"status": "running"})
+    steps = Statements("sqlite").plan([[turn("a")], [sweep], [turn("b")]])
+    assert [(step.kind, len(step.rows)) for step in steps] == [("insert", 1), ("update", 1), ("insert", 1)]
 
 
 def test_a_row_does_not_overtake_an_earlier_one_of_its_group() -> None:
