@@ -93,7 +93,11 @@ class MemoryLog:
 
     def append(self, entry: Entry) -> None:
         event = entry.event
-        self.size += _size(event)
+        # Nearly every event is a piece of ASCII text: its size is known without a call.
+        if type(event) is TextDelta and event.logprobs is None and event.text.isascii():
+            self.size += OVERHEAD + len(event.text)
+        else:
+            self.size += _size(event)
         self._entries.append(entry)
         self.committed = entry.n
         if type(event) is Audio:

@@ -22,7 +22,7 @@ from engine.api.errors import (
     LimitExceeded,
     Unauthenticated,
 )
-from engine.api.identity import Principal
+from engine.api.identity import LOCAL, Principal
 from engine.api.streams import OnDisconnect, parse_on_disconnect
 from engine.bus.stream import Stream
 from engine.log import get_logger
@@ -101,13 +101,21 @@ Mail = TextFrame | BinaryFrame | Drain | Hangup
 
 
 class Envelope(msgspec.Struct, frozen=True):
-    """What stands around every command's own fields."""
+    """A command's name and id, and its own fields."""
 
     type: str
     id: str | None
+    body: dict[str, Any]
+
+
+class Start(msgspec.Struct, frozen=True):
+    """A command that waits to be started, without the fields that are about the start."""
+
+    id: str | None
+    command: Command[Any]
+    body: dict[str, Any]
     key: str | None
     on_disconnect: OnDisconnect
-    body: dict[str, Any]
 
 
 class Session:
@@ -137,7 +145,8 @@ class Session:
         self._admit = admit
         self._mailbox: asyncio.Queue[Mail] = asyncio.Queue(settings.mailbox)
         self._outlet = Outlet(peer)
-        self._starts: deque[tuple[Envelope, Command[Any]]] = deque()
+        self._starts: deque[Start] = deque()
+        self._started = asyncio.Event()
         self._starter: asyncio.Task[None] | None = None
 
     async def post(self, mail: Mail) -> None:
@@ -197,9 +206,10 @@ class Session:
                     raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
                 envelope = self._open(mail.data)
                 re = envelope.id
-                if envelope.type != "session.authenticate" or not isinstance(envelope.key, str):
+                key = envelope.body.get("key")
+                if envelope.type != "session.authenticate" or not isinstance(key, str):
                     raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
-                self._principal = await self._authenticate(envelope.key)
+                self._principal = await self._authenticate(key)
                 if envelope.id is not None:
                     self._outlet.send(Accepted(re=envelope.id))
                 return True
@@ -267,6 +277,9 @@ class Session:
                 self._outlet.send(Accepted(re=envelope.id))
             case _ if envelope.type == "ping":
                 self._outlet.send(Pong(re=envelope.id))
+            case _ if principal == LOCAL:
+                # Where nobody needs a credential, any is taken and none is looked at.
+                self._outlet.send(Accepted(re=envelope.id))
             case _:
                 raise InvalidRequest("this session is authenticated already", field="type")
 
@@ -274,7 +287,7 @@ class Session:
         principal = self._who()
         command = self._supervisor.table.get(envelope.type, principal)
         if isinstance(command, Command):
-            self._queue_start(envelope, command)
+            await self._queue_start(_start(envelope, command))
             return
         answer = await self._supervisor.call(principal, envelope.type, envelope.body)
         self._accept(envelope, answer)
@@ -307,42 +320,43 @@ class Session:
 
     # Starting streams
 
-    def _queue_start(self, envelope: Envelope, command: Command[Any]) -> None:
-        if len(self._starts) >= self._settings.mailbox:
-            raise LimitExceeded(
-                f"{len(self._starts)} commands of this session wait to be started; send the next one later"
-            )
+    async def _queue_start(self, start: Start) -> None:
+        while len(self._starts) >= self._settings.mailbox:
+            # The mailbox fills up behind this, and then the socket pushes back.
+            self._started.clear()
+            await self._started.wait()
         bound = self._settings.streams
         if bound is not None and self._outlet.watching + len(self._starts) >= bound:
             raise LimitExceeded(
                 f"a session watches at most {bound} streams at a time; wait for one to end, or detach it"
             )
-        self._starts.append((envelope, command))
+        self._starts.append(start)
         if self._starter is None or self._starter.done():
             self._starter = asyncio.create_task(self._start_all(), name=f"starts of {self.id}")
 
     async def _start_all(self) -> None:
         while self._starts:
-            envelope, command = self._starts[0]
+            start = self._starts[0]
             try:
-                await self._start(envelope, command)
+                await self._start(start)
             except EngineError as error:
-                self._outlet.send(Rejected(re=envelope.id, error=error.body()))
+                self._outlet.send(Rejected(re=start.id, error=error.body()))
             except Exception:
-                log.exception("start_crashed", session=self.id, command=command.name)
+                log.exception("start_crashed", session=self.id, command=start.command.name)
                 problem = Internal("the command failed inside the server; its log has the cause")
-                self._outlet.send(Rejected(re=envelope.id, error=problem.body()))
+                self._outlet.send(Rejected(re=start.id, error=problem.body()))
             finally:
                 self._starts.popleft()
+                self._started.set()
 
-    async def _start(self, envelope: Envelope, command: Command[Any]) -> None:
+    async def _start(self, start: Start) -> None:
         found = await self._supervisor.start(
-            self._who(), command.name, envelope.body, key=envelope.key, on_disconnect=envelope.on_disconnect
+            self._who(), start.command.name, start.body, key=start.key, on_disconnect=start.on_disconnect
         )
         if isinstance(found, Stream):
-            self._watch(envelope.id, found, 0)
+            self._watch(start.id, found, 0)
         else:
-            self._recall(envelope.id, found, 0)
+            self._recall(start.id, found, 0)
 
     # Watching streams
 
@@ -402,12 +416,16 @@ def _envelope(frame: dict[str, Any]) -> Envelope:
     id = frame.pop("id", None)
     if id is not None and (not isinstance(id, str) or len(id) > 200):
         raise InvalidRequest("'id' is a text of at most 200 characters; it is echoed as 're'", field="id")
-    key = frame.pop("key", None)
+    return Envelope(kind, id, frame)
+
+
+def _start(envelope: Envelope, command: Command[Any]) -> Start:
+    body = envelope.body
+    key = body.pop("key", None)
     if key is not None and not isinstance(key, str):
         raise InvalidRequest("'key' is a text that makes a retry safe", field="key")
-    on_disconnect = parse_on_disconnect(frame.pop("on_disconnect", "continue"))
-    body = frame if kind != "session.authenticate" else {**frame, "key": key}
-    return Envelope(kind, id, key, on_disconnect, body)
+    on_disconnect = parse_on_disconnect(body.pop("on_disconnect", "continue"))
+    return Start(envelope.id, command, body, key, on_disconnect)
 
 
 def _validated(model: type[BodyT], body: Mapping[str, Any]) -> BodyT:

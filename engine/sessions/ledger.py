@@ -106,7 +106,7 @@ class Ledger:
         self._embedded = embedded
         self._checkpointed: dict[str, int] = {}
         self._accepting: dict[str, tuple[list[Write], asyncio.Future[None]]] = {}
-        self._unsaved: deque[tuple[str, list[Write]]] = deque()
+        self._unsaved: deque[tuple[str, list[Write], list[Write] | None]] = deque()
 
     def accept(
         self, stream: str, principal: Principal, command: str, serve: Serve, *, key: str | None, hashed: str | None
@@ -139,7 +139,7 @@ class Ledger:
         if done.cancelled():
             return
         error = done.exception()
-        if error is None or not getattr(error, "retryable", False):
+        if error is None:
             self._accepting.pop(stream, None)
         if error is not None:
             log.warning("turn_accept_not_written", stream=stream, error=str(error))
@@ -163,44 +163,59 @@ class Ledger:
     def end(self, stream: Stream, keep: bool, ended: StreamEnded, closing: Closing, n: int) -> asyncio.Future[None]:
         """Write the end of a turn and what its command leaves behind in one transaction; `n` numbers the terminal event.
 
-        Where the accept commit did not go through, its rows are written now, before the end's.
+        Where the accept commit did not go through, its rows are written now, before the end's. Where the database refuses the
+        command's rows, then or now, the turn's own row is written without them, and the future fails.
         """
         self._checkpointed.pop(stream.id, None)
         saved = closing.event if isinstance(closing.event, MessageSaved) else None
         said = msgspec.structs.replace(stream.said, saved=saved) if keep else Said()
         values = _end_values(ended, said) | {"n": n}
-        writes = [
-            *self._not_accepted(stream.id),
-            Write(turns, "update", values, {"stream": stream.id, "owner": self._owner}),
-            *closing.rows,
-        ]
+        where = {"stream": stream.id, "owner": self._owner}
+        accept, refusal = self._not_accepted(stream.id)
+        alone = _end_values(msgspec.structs.replace(ended, saved=False), msgspec.structs.replace(said, saved=None))
+        bare = [*accept[:1], Write(turns, "update", alone | {"n": n - (closing.event is not None)}, where)]
+        if refusal is not None:
+            self._submit_end(stream.id, bare)
+            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            refused.set_exception(refusal)
+            return refused
+        return self._submit_end(stream.id, [*accept, Write(turns, "update", values, where), *closing.rows], bare)
+
+    def _submit_end(self, stream: str, writes: list[Write], bare: list[Write] | None = None) -> asyncio.Future[None]:
         future = self._database.submit(writes)
-        future.add_done_callback(partial(self._keep_unsaved, stream.id, writes))
+        future.add_done_callback(partial(self._keep_unsaved, stream, writes, bare))
         return future
 
-    def _not_accepted(self, stream: str) -> list[Write]:
-        """The rows of an accept commit that did not go through."""
+    def _not_accepted(self, stream: str) -> tuple[list[Write], BaseException | None]:
+        """The rows of an accept commit that did not go through, and why the database will never take them."""
         writes, future = self._accepting.pop(stream, ([], None))
-        committed = future is None or (future.done() and not future.cancelled() and future.exception() is None)
-        return [] if committed else writes
+        if future is None or not future.done() or future.cancelled():
+            return writes, None
+        error = future.exception()
+        if error is None:
+            return [], None
+        return writes, None if getattr(error, "retryable", False) else error
 
     def retry_unsaved(self) -> None:
         """Submit again the ends that the database did not take."""
         for _ in range(len(self._unsaved)):
-            stream, writes = self._unsaved.popleft()
-            future = self._database.submit(writes)
-            future.add_done_callback(partial(self._keep_unsaved, stream, writes))
+            stream, writes, bare = self._unsaved.popleft()
+            self._submit_end(stream, writes, bare)
 
-    def _keep_unsaved(self, stream: str, writes: list[Write], done: asyncio.Future[None]) -> None:
+    def _keep_unsaved(
+        self, stream: str, writes: list[Write], bare: list[Write] | None, done: asyncio.Future[None]
+    ) -> None:
         if done.cancelled() or (error := done.exception()) is None:
             return
         if isinstance(error, EngineError) and not error.retryable:
             log.error("turn_end_refused", stream=stream, error=error.message)
+            if bare is not None:
+                self._submit_end(stream, bare)
             return
         if len(self._unsaved) >= UNSAVED_LIMIT:
-            dropped, _ = self._unsaved.popleft()
+            dropped, *_ = self._unsaved.popleft()
             log.error("turn_end_dropped", stream=dropped)
-        self._unsaved.append((stream, writes))
+        self._unsaved.append((stream, writes, bare))
         log.warning("turn_end_waits_for_database", stream=stream, waiting=len(self._unsaved))
 
     async def by_key(self, principal: Principal, key: str) -> TurnRecord | None:

@@ -103,12 +103,13 @@ class Outlet:
         """Send an encoded control frame."""
         if self.closed:
             return
-        self._control += (websocket_header(TEXT, len(data)), data)
-        self._control_bytes += len(data)
         if self._control_bytes > CONTROL_LIMIT:
             self._peer.close(1013, SlowConsumer.code)
             self.close()
             return
+        # Only what waits already is held against the reader: a snapshot alone may be larger than the bound.
+        self._control += (websocket_header(TEXT, len(data)), data)
+        self._control_bytes += len(data)
         self._schedule()
 
     def watch(self, stream: Stream, after: int) -> None:

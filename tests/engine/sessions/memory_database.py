@@ -8,13 +8,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, cast
 
 from sqlalchemy import Connection, MetaData, create_engine, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import StaticPool
 
 from engine.api.data import Write
 from engine.api.errors import DatabaseUnavailable, EngineError
-from engine.db.errors import RowConflict
+from engine.db.errors import RowConflict, RowRefused
 from engine.db.schema import metadata, turns
 from engine.db.statements import Statements
 
@@ -85,6 +85,8 @@ class MemoryDatabase:
                         connection.execute(step.statement, step.rows)
             except IntegrityError:
                 error = RowConflict("turns", "")
+            except StatementError:
+                error = RowRefused("a row cannot be written")
         if future.done():
             return
         if error is None:

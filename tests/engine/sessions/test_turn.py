@@ -414,7 +414,9 @@ class TestShutdown:
         error = (await kit.frame(type="rejected", re="c"))["error"]
         assert (error["code"], error["retryable"], error["retry_after"]) == ("shutting_down", True, 1.0)
 
-    async def test_a_start_that_is_still_prepared_is_refused_too(self, kit: SessionKit, script: Script) -> None:
+    async def test_a_start_that_is_still_prepared_is_refused_too(
+        self, kit: SessionKit, script: Script, quiet: Quiet
+    ) -> None:
         ready = asyncio.Event()
 
         async def prepared() -> None:
@@ -422,8 +424,7 @@ class TestShutdown:
 
         script.prepared = prepared
         await kit.send({**SEND, "id": "c"})
-        while not script.prepares:
-            await asyncio.sleep(0)
+        await quiet()
         await kit.supervisor.drain(0)
         ready.set()
         assert (await kit.frame(type="rejected", re="c"))["error"]["code"] == "shutting_down"

@@ -1,0 +1,1 @@
+"""Tests of finding, checking and switching plugins."""

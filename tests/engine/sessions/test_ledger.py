@@ -1,0 +1,193 @@
+"""The turn's row on real databases: accepted, kept, ended, and closed for a process that died."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select
+
+from engine.api.commands import Closing, Serve
+from engine.api.data import Write
+from engine.api.events import Cost, MessageSaved, StreamEnded, TextDelta, ToolCall, Usage
+from engine.api.identity import LOCAL, Principal
+from engine.api.streams import Writer
+from engine.bus.bus import Bus
+from engine.bus.stream import Token
+from engine.db.databases import Database
+from engine.db.errors import RowConflict
+from engine.db.schema import metadata, turns
+from engine.sessions.ledger import LEAP, Ledger, body_hash
+
+DONE = StreamEnded(
+    status="completed", reason="done", usage=Usage(input_tokens=3, output_tokens=2), cost=Cost(amount="0.000123")
+)
+HASH = body_hash("chat.send", {"input": "hello"})
+
+
+async def work(stream: Writer) -> None:
+    """Never run here: the ledger writes down what the stream says."""
+
+
+@pytest.fixture
+async def rows(database: Database) -> AsyncIterator[Database]:
+    def create(connection: Connection) -> None:
+        with connection.begin():
+            metadata.create_all(connection)
+
+    await database.run(create)
+    yield database
+
+
+@pytest.fixture
+def ledger(rows: Database) -> Ledger:
+    return Ledger(rows, "this process", embedded=rows.embedded)
+
+
+@pytest.fixture
+def token() -> Token:
+    token = Bus(clock=lambda: 0.0).open(LOCAL, "chat.send")
+    for event in (TextDelta("Héllo 漢😀"), ToolCall(call_id="c", name="add", arguments="{}")):
+        token.stream.publish(token, event)
+    return token
+
+
+async def accept(ledger: Ledger, token: Token, key: str | None = None, **serve: Any) -> None:
+    ready = Serve(serve=work, model="m", detail={"conversation": "c1"}, **serve)
+    await ledger.accept(token.stream.id, LOCAL, "chat.send", ready, key=key, hashed=HASH)
+
+
+async def row(rows: Database, token: Token) -> dict[str, Any]:
+    async with rows.read() as connection:
+        found = await connection.execute(select(turns).where(turns.c.stream == token.stream.id))
+        return dict(found.mappings().one())
+
+
+async def test_accept_writes_a_running_turn_under_a_lease(ledger: Ledger, rows: Database, token: Token) -> None:
+    await accept(ledger, token, "k")
+    written = await row(rows, token)
+    assert (written["status"], written["owner"], written["n"], written["model"]) == ("running", "this process", 0, "m")
+    assert (written["key"], written["body_hash"], written["detail"]) == ("k", HASH, {"conversation": "c1"})
+    assert timedelta(seconds=5) < written["lease_until"] - datetime.now(UTC) < timedelta(seconds=16)
+
+
+async def test_a_checkpoint_keeps_what_was_said_and_renews_the_lease(
+    ledger: Ledger, rows: Database, token: Token
+) -> None:
+    await accept(ledger, token)
+    before = (await row(rows, token))["lease_until"]
+    done = ledger.checkpoint([(token.stream, True)])
+    assert done is not None
+    await done
+    written = await row(rows, token)
+    assert (written["n"], written["said"]["text"]) == (2, "Héllo 漢😀")
+    assert written["lease_until"] > before
+
+
+async def test_the_end_is_read_back_as_it_was_told(ledger: Ledger, rows: Database, token: Token) -> None:
+    await accept(ledger, token, "k")
+    saved = MessageSaved(conversation="c1", message="m1")
+    await ledger.end(token.stream, True, DONE, Closing(event=saved), 4)
+    record = await ledger.by_key(LOCAL, "k")
+    assert record is not None
+    assert (record.stream, record.status, record.ended, record.last) == (token.stream.id, "completed", DONE, 4)
+    assert (record.said.text, record.said.saved) == ("Héllo 漢😀", saved)
+    assert record.said.tool_calls == (ToolCall(call_id="c", name="add", arguments="{}"),)
+    written = await row(rows, token)
+    assert (written["input_tokens"], written["cost"], written["currency"]) == (3, "0.000123", "USD")
+
+
+async def test_a_turn_that_keeps_nothing_has_no_words_in_its_row(ledger: Ledger, rows: Database, token: Token) -> None:
+    await accept(ledger, token, keep=False)
+    await ledger.checkpoint([(token.stream, False)])  # type: ignore[misc]
+    assert (await row(rows, token))["said"] is None
+    await ledger.end(token.stream, False, DONE, Closing(), 3)
+    assert "Héllo" not in str(await row(rows, token))
+
+
+async def test_a_turn_is_found_by_its_principal_alone(ledger: Ledger, token: Token) -> None:
+    await accept(ledger, token, "k")
+    for who, found in ((LOCAL, True), (Principal("eve"), False)):
+        assert (await ledger.by_key(who, "k") is not None) is found
+        assert (await ledger.by_stream(who, token.stream.id) is not None) is found
+    assert await ledger.by_key(LOCAL, "K") is None
+
+
+async def test_a_key_names_one_turn_whoever_writes_it(ledger: Ledger, rows: Database, token: Token) -> None:
+    await accept(ledger, token, "k")
+    other = Ledger(rows, "another process", embedded=rows.embedded)
+    with pytest.raises(RowConflict):
+        await accept(other, Bus(clock=lambda: 0.0).open(LOCAL, "chat.send"), "k")
+
+
+class TestAfterAKill:
+    """The next owner closes what the one before left running."""
+
+    @pytest.fixture
+    def heir(self, rows: Database) -> Ledger:
+        return Ledger(rows, "the next process", embedded=rows.embedded)
+
+    async def killed(self, ledger: Ledger, rows: Database, token: Token) -> None:
+        """Leave a checkpointed turn behind, its lease run out."""
+        await accept(ledger, token, "k")
+        await ledger.checkpoint([(token.stream, True)])  # type: ignore[misc]
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        await rows.submit([Write(turns, "update", {"lease_until": past}, {"stream": token.stream.id})])
+
+    async def test_it_ends_with_what_was_kept_and_an_estimate(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+        assert await heir.reap(lambda _: None) == 1
+        record = await heir.by_key(LOCAL, "k")
+        assert record is not None
+        assert record.ended is not None
+        assert (record.ended.status, record.ended.reason, record.ended.saved) == ("failed", "owner_lost", True)
+        assert (record.said.text, record.last) == ("Héllo 漢😀", 2 + LEAP + 1)
+        assert record.ended.usage == Usage(output_tokens=2, estimated=True)
+        assert await heir.reap(lambda _: None) == 0
+
+    async def test_its_command_adds_the_rows_that_close_it(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+        told = []
+
+        def recover(lost: Any) -> Closing:
+            told.append((lost.stream, lost.principal, lost.detail, lost.ending.said.text))
+            change = Write(turns, "update", {"model": "recovered"}, {"stream": lost.stream})
+            return Closing(rows=[change], event=MessageSaved(conversation="c1", message="m1"))
+
+        await heir.reap(lambda name: recover if name == "chat.send" else None)
+        assert told == [(token.stream.id, LOCAL.id, {"conversation": "c1"}, "Héllo 漢😀")]
+        assert (await row(rows, token))["model"] == "recovered"
+        record = await heir.by_stream(LOCAL, token.stream.id)
+        assert record is not None
+        assert (record.last, record.said.saved) == (2 + LEAP + 2, MessageSaved(conversation="c1", message="m1"))
+
+    @pytest.mark.parametrize("broken", ["raises", "refused"])
+    async def test_a_recovery_that_fails_closes_the_turn_all_the_same(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token, broken: str
+    ) -> None:
+        await self.killed(ledger, rows, token)
+
+        def recover(lost: Any) -> Closing:
+            if broken == "raises":
+                raise RuntimeError("a bug")
+            return Closing(rows=[Write(turns, "insert", {"stream": lost.stream})])
+
+        assert await heir.reap(lambda _: recover) == 1
+        assert (await row(rows, token))["status"] == "failed"
+
+    async def test_a_live_process_keeps_its_turns_where_several_share_a_database(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await accept(ledger, token)
+        taken = await heir.reap(lambda _: None)
+        assert taken == (1 if rows.embedded else 0)
+
+    async def test_no_process_reaps_its_own(self, ledger: Ledger, rows: Database, token: Token) -> None:
+        await self.killed(ledger, rows, token)
+        assert await ledger.reap(lambda _: None) == 0
