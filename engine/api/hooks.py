@@ -28,7 +28,7 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 def register_settings() -> Iterable[type[SettingsTable]]:  # type: ignore[empty-body]
     """Return settings tables beside the plugin's own, as those that several plugins share.
 
-    Called once, for every installed plugin, before any other hook and before the file is checked. Several plugins may
+    Called once, for every enabled plugin, before any other hook and before the file is checked. Several plugins may
     return the same class; two classes under one table name stop the start.
     """
 

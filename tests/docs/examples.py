@@ -1,0 +1,258 @@
+"""One example of everything that goes over the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.api.errors import ErrorBody
+from engine.api.events import (
+    Audio,
+    Citation,
+    Cost,
+    Event,
+    Gap,
+    LaneEnded,
+    LaneStarted,
+    MessageSaved,
+    ReasoningDelta,
+    StatusChanged,
+    StreamEnded,
+    StreamStarted,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    Usage,
+)
+from engine.wire.control import (
+    Accepted,
+    Frame,
+    Pong,
+    Rejected,
+    SessionDraining,
+    SessionReady,
+    StreamDetached,
+    StreamSnapshot,
+)
+
+STREAM, CONVERSATION, MESSAGE, PROMPT = "s_…", "c_…", "m_…", "p_…"
+WHEN = "2026-11-23T10:00:00Z"
+
+EVENTS: tuple[tuple[int, Event], ...] = (
+    (1, StreamStarted(model="local")),
+    (2, TextDelta("Hel")),
+    (3, ReasoningDelta("The user greets me.")),
+    (4, ToolCall(call_id="call_1", name="weather", arguments='{"city":"Oslo"}', client=True)),
+    (5, ToolResult(call_id="call_1", name="weather", output="18 °C")),
+    (6, Citation(url="https://example.com/oslo", title="Oslo today", start=0, end=12)),
+    (7, StatusChanged(stage="retry", detail="openai did not answer; asking again")),
+    (8, LaneStarted(lane="speech", number=1, format="pcm_s16le", rate=24000)),
+    (9, Audio(lane="speech", data=b"\x00\x01\x02\x03", at=20)),
+    (14, Gap(lane="speech", first=10, last=14)),
+    (15, LaneEnded(lane="speech")),
+    (40, MessageSaved(conversation=CONVERSATION, message=MESSAGE)),
+    (
+        41,
+        StreamEnded(
+            status="completed",
+            reason="done",
+            finish_reason="stop",
+            model="local/SmolLM2-135M-Instruct",
+            usage=Usage(input_tokens=32, output_tokens=9),
+            cost=Cost(amount="0"),
+            saved=True,
+        ),
+    ),
+)
+
+REFUSED = ErrorBody(
+    code="invalid_request", message="temperature must be 2 or less", retryable=False, field="temperature"
+)
+
+FRAMES: tuple[Frame, ...] = (
+    SessionReady(protocol=1, session="c_…", version="0.1.0", features=["chat", "local", "openai_api"]),
+    SessionDraining(seconds=10.0),
+    Accepted(re="c1", stream=STREAM, number=17, recovered=True),
+    Rejected(re="c1", error=REFUSED),
+    Pong(re="p1"),
+    StreamSnapshot(stream=STREAM, n=30, text="Hello! How", tool_calls=[]),
+    StreamDetached(
+        stream=STREAM,
+        last=17,
+        error=ErrorBody(
+            code="slow_consumer", message="this reader fell behind; resume after its last number", retryable=True
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """One HTTP request and its answer; `query` stands behind the address, `path` fills its parameters."""
+
+    answer: Any = None
+    body: Mapping[str, Any] | None = None
+    query: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+_CONVERSATION: Mapping[str, Any] = {
+    "id": CONVERSATION,
+    "title": "A name for a boat",
+    "titled_by": "first_words",
+    "model": "local",
+    "tags": ["boats"],
+    "favourite": False,
+    "leaf": MESSAGE,
+    "created_at": WHEN,
+    "updated_at": WHEN,
+    "running_stream": None,
+}
+_MESSAGE: Mapping[str, Any] = {
+    "id": MESSAGE,
+    "conversation": CONVERSATION,
+    "parent": None,
+    "role": "user",
+    "text": "A name for a boat?",
+    "content": [{"type": "text", "text": "A name for a boat?"}],
+    "status": "completed",
+    "created_at": WHEN,
+    "siblings": [MESSAGE],
+}
+_PROMPT: Mapping[str, Any] = {
+    "id": PROMPT,
+    "title": "Explain",
+    "text": "Explain this as to a child:",
+    "tags": [],
+    "created_at": WHEN,
+    "updated_at": WHEN,
+}
+_STATE: Mapping[str, Any] = {"stream": STREAM, "command": "chat.send", "status": "running", "n": 12, "age": 0.4}
+_MODEL: Mapping[str, Any] = {
+    "id": "local",
+    "provider": "local",
+    "role": "chat",
+    "aliases": [],
+    "context": 4096,
+    "max_output": None,
+    "capabilities": ["json_schema", "logprobs"],
+    "price": {"input": "0", "output": "0", "cached_input": None, "reasoning": None},
+    "description": "SmolLM2-135M-Instruct, on this machine",
+}
+_CARD: Mapping[str, Any] = {
+    "id": "local",
+    "object": "model",
+    "created": 0,
+    "owned_by": "local",
+    "role": "chat",
+    "context": 4096,
+    "capabilities": ["json_schema", "logprobs"],
+}
+_COMPLETION: Mapping[str, Any] = {
+    "id": "chatcmpl-…",
+    "object": "chat.completion",
+    "created": 1795428000,
+    "model": "local/SmolLM2-135M-Instruct",
+    "choices": [
+        {
+            "index": 0,
+            "message": {"role": "assistant", "content": "Hello!", "refusal": None},
+            "logprobs": None,
+            "finish_reason": "stop",
+        }
+    ],
+    "usage": {
+        "prompt_tokens": 32,
+        "completion_tokens": 9,
+        "total_tokens": 41,
+        "prompt_tokens_details": {"cached_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    },
+}
+_ANSWER: Mapping[str, Any] = {
+    "stream": STREAM,
+    "status": "completed",
+    "finish_reason": "stop",
+    "text": "Hello! How can I help you today?",
+    "message": MESSAGE,
+    "conversation": CONVERSATION,
+    "model": "local/SmolLM2-135M-Instruct",
+    "usage": {
+        "input_tokens": 32,
+        "output_tokens": 9,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+        "estimated": False,
+    },
+    "cost": {"amount": "0", "currency": "USD"},
+    "tool_calls": [],
+}
+
+HTTP: Mapping[str, Exchange] = {
+    "GET /health/live": Exchange({"status": "live"}),
+    "GET /health/ready": Exchange(
+        {"status": "ready", "version": "0.1.0", "checks": [{"name": "local.model", "state": "ok"}]}
+    ),
+    "GET /openapi.json": Exchange(),
+    "GET /asyncapi.json": Exchange(),
+    "GET /docs": Exchange(),
+    "GET /docs/errors": Exchange(),
+    "POST /api/v1/chat": Exchange(_ANSWER, {"input": "Hello!"}),
+    "GET /api/v1/models": Exchange({"models": [_MODEL]}),
+    "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
+    "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),
+    "GET /api/v1/streams/{id}/events": Exchange(query="?after=17", headers={"Accept": "text/event-stream"}),
+    "POST /api/v1/streams/{id}/cancel": Exchange(_STATE),
+    "POST /api/v1/streams/{id}/tool-results": Exchange({}, {"call_id": "call_1", "output": "18 °C"}),
+    "GET /api/v1/conversations": Exchange(
+        {"conversations": [_CONVERSATION], "next": None}, query="?limit=20&favourite=false"
+    ),
+    "POST /api/v1/conversations": Exchange(
+        {**_CONVERSATION, "titled_by": "user", "model": None, "leaf": None},
+        {"title": "A name for a boat", "tags": ["boats"]},
+    ),
+    "GET /api/v1/conversations/search": Exchange(
+        {
+            "results": [
+                {
+                    "conversation": CONVERSATION,
+                    "title": "A name for a boat",
+                    "message": MESSAGE,
+                    "role": "user",
+                    "snippet": "A name for a boat?",
+                    "created_at": WHEN,
+                }
+            ],
+            "next": None,
+        },
+        query="?q=boat",
+    ),
+    "GET /api/v1/conversations/{id}": Exchange({**_CONVERSATION, "messages": [_MESSAGE]}),
+    "PATCH /api/v1/conversations/{id}": Exchange({**_CONVERSATION, "favourite": True}, {"favourite": True}),
+    "DELETE /api/v1/conversations/{id}": Exchange(),
+    "POST /api/v1/conversations/{id}/fork": Exchange(_CONVERSATION, {"message": MESSAGE}),
+    "GET /api/v1/conversations/{id}/export": Exchange(
+        {"conversation": _CONVERSATION, "messages": [_MESSAGE]}, query="?format=json"
+    ),
+    "GET /api/v1/conversations/{id}/messages": Exchange({"messages": [_MESSAGE]}, query="?view=tree"),
+    "GET /api/v1/conversations/{id}/messages/{message}": Exchange(_MESSAGE),
+    "PATCH /api/v1/conversations/{id}/messages/{message}": Exchange(
+        {**_MESSAGE, "text": "A name for a ship?", "content": [{"type": "text", "text": "A name for a ship?"}]},
+        {"text": "A name for a ship?"},
+    ),
+    "DELETE /api/v1/conversations/{id}/messages/{message}": Exchange(_CONVERSATION),
+    "GET /api/v1/prompts": Exchange({"prompts": [_PROMPT], "next": None}, query="?limit=20"),
+    "POST /api/v1/prompts": Exchange(_PROMPT, {"title": "Explain", "text": "Explain this as to a child:"}),
+    "GET /api/v1/prompts/{id}": Exchange(_PROMPT),
+    "PATCH /api/v1/prompts/{id}": Exchange({**_PROMPT, "tags": ["school"]}, {"tags": ["school"]}),
+    "DELETE /api/v1/prompts/{id}": Exchange(),
+    "GET /v1/models": Exchange({"object": "list", "data": [_CARD]}),
+    "GET /v1/models/{model}": Exchange(_CARD),
+    "GET /v1/models/{vendor}/{model}": Exchange(_CARD),
+    "GET /v1/models/{vendor}/{owner}/{model}": Exchange(_CARD),
+    "POST /v1/chat/completions": Exchange(
+        _COMPLETION, {"model": "local", "messages": [{"role": "user", "content": "Hello!"}]}
+    ),
+}
+"""By method and address, as routes are registered."""
