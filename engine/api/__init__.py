@@ -112,6 +112,9 @@ from engine.api.identity import (
     LOCAL,
     Principal,
 )
+from engine.api.ids import (
+    random_hex,
+)
 from engine.api.plugin import (
     Health,
     HealthCheck,
@@ -288,4 +291,5 @@ __all__ = (
     "Writer",
     "hookimpl",
     "parse_on_disconnect",
+    "random_hex",
 )

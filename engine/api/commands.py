@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
 from pydantic import BaseModel, ConfigDict
 
 from engine.api.data import Write
@@ -31,8 +32,7 @@ class Request(Generic[BodyT]):
     stream: str
 
 
-@dataclass(frozen=True, slots=True)
-class Closing:
+class Closing(msgspec.Struct, frozen=True):
     """What a turn leaves behind: rows for its end commit, and the event that follows the commit."""
 
     rows: Sequence[Write] = ()

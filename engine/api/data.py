@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import msgspec
 
 if TYPE_CHECKING:
     import asyncio
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True):
     """One row to insert, change or remove; executed in the order given, in one transaction with its group.
 
     `values` are the columns to set. `where` are equalities that choose rows to update or delete; for an upsert they are
@@ -26,7 +27,7 @@ class Write:
     table: Table
     kind: Literal["insert", "update", "delete", "upsert"]
     values: Mapping[str, Any]
-    where: Mapping[str, Any] = field(default_factory=dict)
+    where: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 
 from engine.api.errors import StreamNotFound
 from engine.api.events import Event, StreamEnded
 from engine.api.identity import Principal
+from engine.api.ids import random_hex
 from engine.bus.log import Log, MemoryLog
 from engine.bus.stream import Stream, Token
 
 
 def new_stream_id() -> str:
     """An id that nobody can guess: 96 random bits."""
-    return f"s_{os.urandom(12).hex()}"
+    return f"s_{random_hex(12)}"
 
 
 class Bus:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv6Address, ip_address
 
 from engine.api.errors import Forbidden
+from engine.api.ids import random_hex
 
 REQUEST_ID = "X-Request-Id"
 
@@ -99,7 +99,7 @@ def host_name(authority: str) -> str | None:
 
 def request_id(incoming: str | None) -> str:
     """The caller's own id where it is 1 to 64 of the characters A-Z a-z 0-9 . _ -, else one made here."""
-    return incoming if incoming and _SANE_ID.fullmatch(incoming) else secrets.token_hex(12)
+    return incoming if incoming and _SANE_ID.fullmatch(incoming) else random_hex(12)
 
 
 def _other_site() -> str:

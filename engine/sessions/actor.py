@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from engine.api.errors import (
     Unauthenticated,
 )
 from engine.api.identity import LOCAL, Principal
+from engine.api.ids import random_hex
 from engine.api.streams import OnDisconnect, parse_on_disconnect
 from engine.bus.stream import Stream
 from engine.log import get_logger
@@ -136,7 +136,7 @@ class Session:
         authenticate: Callable[[str], Awaitable[Principal]] | None = None,
         admit: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.id = f"c_{secrets.token_hex(8)}"
+        self.id = f"c_{random_hex(8)}"
         self._peer = peer
         self._supervisor = supervisor
         self._settings = settings
