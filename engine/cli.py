@@ -6,6 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Coroutine
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -17,13 +18,15 @@ from engine.api.errors import EngineError
 from engine.auth.keys import ApiKeys
 from engine.auth.secret import auth_secret
 from engine.config import ConfigError, RawConfig, load, read_core
+from engine.config.settings import LogSettings
 from engine.db.databases import Databases
-from engine.db.migrations import upgrade
+from engine.db.migrations import pending, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.loader.find import PluginNameTaken, installed_plugins
-from engine.loader.load import Clash, Loader, RequiredPluginFailed
+from engine.loader.gathered import Clash
+from engine.loader.load import Loader, RequiredPluginFailed
 from engine.log import configure
-from engine.main import SECRET_FILE, Engine, MigrationsPending
+from engine.main import SECRET_FILE, CannotListen, Engine, MigrationsPending, behind
 from engine.main import serve as run_server
 from engine.version import product_version
 
@@ -39,7 +42,8 @@ db_app = typer.Typer(help="Look after the databases.", no_args_is_help=True)
 app.add_typer(keys_app, name="keys")
 app.add_typer(db_app, name="db")
 
-out, err = Console(), Console(stderr=True)
+out = Console(markup=False, highlight=False, emoji=False)
+err = Console(markup=False, highlight=False, emoji=False, stderr=True)
 
 ConfigOption = Annotated[
     Path | None,
@@ -47,20 +51,57 @@ ConfigOption = Annotated[
 ]
 
 # What an operator can mend: told in its own words, without a traceback.
-TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, MigrationsPending, EngineError)
+TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, MigrationsPending, CannotListen, EngineError)
+
+QUIET = LogSettings(level="critical")
+"""For commands whose output says what the log would."""
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """End the program with a message for the person at the terminal."""
-    err.print(message, style="red", highlight=False, markup=False, soft_wrap=True)
+    err.print(message, style="red", soft_wrap=not err.is_terminal)
     raise typer.Exit(code)
 
 
+def say(message: str, style: str = "") -> None:
+    """Print a line, wrapped between words on a terminal, and whole for whoever reads it through a pipe."""
+    out.print(message, style=style, soft_wrap=not out.is_terminal)
+
+
+def show(table: Table) -> None:
+    """Print a table: folded to the width of a terminal; into a pipe or a file each row is one line, however long."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    wide = Console(width=10_000, file=StringIO(), markup=False, highlight=False, emoji=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
+
+
+def _table(*headers: str) -> Table:
+    """A plain table whose cells are folded where they are too long, and never cut; the first column stays whole."""
+    table = Table(box=None, pad_edge=False)
+    for at, header in enumerate(headers):
+        table.add_column(header, overflow="fold", no_wrap=at == 0)
+    return table
+
+
 def _read(config: Path | None) -> RawConfig:
+    configure(QUIET)
     try:
         return load(config, os.environ)
     except ConfigError as error:
         fail(str(error), 2)
+
+
+async def _assembled(raw: RawConfig) -> Engine:
+    """An engine that is put together and not started, to look at."""
+    engine = Engine(raw)
+    engine.prepare_plugins()
+    engine.swap()
+    return engine
 
 
 def _run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
@@ -76,7 +117,7 @@ def _run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
     except TOLD as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot start: {error.strerror or error}")
+        fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
 
@@ -107,70 +148,53 @@ def check(config: ConfigOption = None) -> None:
 
     async def judge() -> Engine:
         engine = Engine(raw)
-        configure(engine.core.log.model_copy(update={"level": "critical"}))
-        engine.prepare_plugins()
+        engine.judge()
         engine.swap()
         engine.histories()
         return engine
 
     engine = _run(judge())
-    out.print(f"configuration: {raw.file or 'built in'}", highlight=False)
+    say(f"configuration: {raw.file or 'built in'}")
     failed = [part for part in engine.loader.parts.values() if part.enabled and not part.on]
     for part in failed:
-        out.print(f"plugin {part.name} is off: {part.reason}", style="yellow", highlight=False, markup=False)
+        say(f"plugin {part.name} is off: {part.reason}", "yellow")
     for warning in engine.registry.warnings():
-        out.print(warning, style="yellow", highlight=False, markup=False)
-    out.print("ok" if not failed else "the server would start, degraded", highlight=False)
+        say(warning, "yellow")
+    say("ok" if not failed else "the server would start, degraded")
 
 
 @app.command()
 def plugins(config: ConfigOption = None) -> None:
     """List the installed plugins: what is on, where it comes from, its hooks, and why one is off."""
-    raw = _read(config)
-
-    async def look() -> Engine:
-        engine = Engine(raw)
-        configure(engine.core.log.model_copy(update={"level": "critical"}))
-        engine.prepare_plugins()
-        engine.swap()
-        return engine
-
-    engine = _run(look())
-    table = Table("plugin", "state", "from", "hooks", box=None, pad_edge=False)
+    # A required plugin that fails stops a start; here it is a line that says why.
+    engine = _run(_assembled(_read(config).with_value("plugins.required", [], "betterai plugins")))
+    table = _table("plugin", "state")
     for part in sorted(engine.loader.parts.values(), key=lambda part: (not part.on, part.name)):
         state = "on" if part.on else f"off: {part.reason or 'not in [plugins] enabled'}"
-        table.add_row(part.name, state, part.origin, ", ".join(hook.removeprefix("register_") for hook in part.hooks))
-    out.print(table)
+        hooks = ", ".join(hook.removeprefix("register_") for hook in part.hooks)
+        table.add_row(part.name, "\n".join((state, f"from {part.origin}", *([f"hooks: {hooks}"] if hooks else []))))
+    show(table)
 
 
 @app.command()
 def models(config: ConfigOption = None) -> None:
     """List the models that can be used now."""
-    raw = _read(config)
-
-    async def look() -> Engine:
-        engine = Engine(raw)
-        configure(engine.core.log.model_copy(update={"level": "critical"}))
-        engine.prepare_plugins()
-        engine.swap()
-        return engine
-
-    engine = _run(look())
-    table = Table("model", "vendor", "context", "in / out $ per 1M tokens", "can", box=None, pad_edge=False)
+    engine = _run(_assembled(_read(config)))
+    table = _table("model", "vendor", "context", "in / out $ per 1M tokens", "can")
     for info in engine.registry.models():
         price = f"{info.price.input:f} / {info.price.output:f}" if info.price is not None else "unknown"
         context = f"{info.context:,}" if info.context is not None else "unknown"
         table.add_row(info.id, info.provider, context, price, " ".join(sorted(info.capabilities)))
-    out.print(table)
-    out.print(f"default: {engine.registry.default_model}", highlight=False)
+    show(table)
+    say(f"default: {engine.registry.default_model}")
     for warning in engine.registry.warnings():
-        out.print(warning, style="yellow", highlight=False, markup=False)
+        say(warning, "yellow")
 
 
 @app.command()
 def version() -> None:
     """Say which version this is."""
-    out.print(product_version(), highlight=False)
+    say(product_version())
 
 
 # Keys
@@ -184,6 +208,8 @@ async def _with_keys(raw: RawConfig, work: Any) -> Any:
         await database.open()
         if database.embedded:
             await upgrade(database, [ENGINE_HISTORY])
+        elif late := await pending(database, [ENGINE_HISTORY]):
+            raise behind(database, late)
         return await work(ApiKeys(database, auth_secret(core.auth.secret, SECRET_FILE)))
     finally:
         await databases.close()
@@ -192,7 +218,9 @@ async def _with_keys(raw: RawConfig, work: Any) -> Any:
 @keys_app.command("create")
 def keys_create(
     name: Annotated[str, typer.Argument(help="What the key is for, in words.")],
-    principal: Annotated[str | None, typer.Option(help="Who owns what is done with it; the name when absent.")] = None,
+    principal: Annotated[
+        str | None, typer.Option(help="Who owns what is done with it; else the name, with hyphens for spaces.")
+    ] = None,
     scope: Annotated[
         list[str] | None, typer.Option(help="What it grants, several times; everything when absent.")
     ] = None,
@@ -200,8 +228,10 @@ def keys_create(
 ) -> None:
     """Make an API key. It is shown once, here."""
     raw = _read(config)
-    key, info = _run(_with_keys(raw, lambda keys: keys.create(principal or name, name, scope or ("*",))))
-    err.print(f"key {info.id} for {info.principal}; keep it, it is not shown again:", highlight=False, markup=False)
+    key, info = _run(
+        _with_keys(raw, lambda keys: keys.create(principal or "-".join(name.split()), name, scope or ("*",)))
+    )
+    err.print(f"key {info.id} for {info.principal}; keep it, it is not shown again:", soft_wrap=True)
     typer.echo(key)
 
 
@@ -209,12 +239,12 @@ def keys_create(
 def keys_list(config: ConfigOption = None) -> None:
     """List the keys, without their secrets."""
     raw = _read(config)
-    table = Table("id", "name", "principal", "scopes", "made", "revoked", box=None, pad_edge=False)
+    table = _table("id", "name", "principal", "scopes", "made", "revoked")
     for info in _run(_with_keys(raw, lambda keys: keys.list())):
         revoked = info.revoked_at.isoformat(timespec="seconds") if info.revoked_at else ""
         made = info.created_at.isoformat(timespec="seconds")
         table.add_row(info.id, info.name, info.principal, " ".join(info.scopes), made, revoked)
-    out.print(table)
+    show(table)
 
 
 @keys_app.command("revoke")
@@ -222,7 +252,7 @@ def keys_revoke(id: Annotated[str, typer.Argument(help="Id of the key.")], confi
     """Revoke a key; servers refuse it within seconds."""
     raw = _read(config)
     info = _run(_with_keys(raw, lambda keys: keys.revoke(id)))
-    out.print(f"key {info.id} ({info.name}) is revoked", highlight=False, markup=False)
+    say(f"key {info.id} ({info.name}) is revoked")
 
 
 # Databases
@@ -242,9 +272,9 @@ def db_upgrade(config: ConfigOption = None) -> None:
                 await database.open()
                 done = await upgrade(database, owned)
                 for each in done:
-                    out.print(f"{database.name}: {each.owner} {' '.join(each.revisions)}", highlight=False)
+                    say(f"{database.name}: {each.owner} {' '.join(each.revisions)}")
                 if not done:
-                    out.print(f"{database.name}: nothing to do", highlight=False)
+                    say(f"{database.name}: nothing to do")
         finally:
             await engine.databases.close()
 
@@ -262,7 +292,7 @@ def _add_plugin_commands() -> None:
     try:
         raw = load(None, os.environ)
         core = read_core(raw)
-        configure(core.log.model_copy(update={"level": "critical"}))
+        configure(QUIET)
         loader = Loader(installed_plugins(), core.plugins.enabled, ())
         loader.load(raw)
         loader.register_cli(app)

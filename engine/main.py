@@ -9,14 +9,15 @@ import resource
 import secrets
 import signal
 import socket
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict
 
 from engine.api.data import Tables
-from engine.api.plugin import Health
 from engine.api.routes import Route
 from engine.auth.binding import check_binding
 from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
@@ -27,7 +28,7 @@ from engine.bus.bus import Bus
 from engine.config import CORE_TABLES, ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
 from engine.db.databases import Database, Databases
 from engine.db.history import Migrations
-from engine.db.migrations import pending, upgrade
+from engine.db.migrations import Pending, pending, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.http.app import Bounds, Http, listen
 from engine.http.cors import Cors
@@ -37,7 +38,8 @@ from engine.http.streams import stream_routes
 from engine.http.table import RouteClash, RouteTable
 from engine.loader.context import Context, SharedResources, ToolTable
 from engine.loader.find import Installed, installed_plugins
-from engine.loader.load import Clash, Gathered, Loader
+from engine.loader.gathered import Clash, Gathered
+from engine.loader.load import Loader
 from engine.loader.names import reserved_commands, reserved_prefixes
 from engine.log import configure, get_logger
 from engine.providers.catalogue import CatalogueClash, load_catalogue
@@ -63,6 +65,18 @@ class AnyTable(BaseModel):
 
 class MigrationsPending(Exception):
     """Raised when the tables of a database are older than this version; `betterai db upgrade` brings them up."""
+
+
+def behind(database: Database, late: Sequence[Pending]) -> MigrationsPending:
+    """The error for a database whose tables of some owners are not at this version."""
+    names = ", ".join(each.owner for each in late)
+    return MigrationsPending(
+        f"the tables of {names} in database {database.name!r} are older than this version; run `betterai db upgrade`"
+    )
+
+
+class CannotListen(Exception):
+    """Raised when the address or port cannot be listened on; the message says which and why."""
 
 
 class Engine:
@@ -98,22 +112,40 @@ class Engine:
 
     async def start(self) -> None:
         """Bring everything up, the port last."""
-        check_binding(self.core.server.host, self.core.auth.mode)
-        self.prepare_plugins()
+        self.judge()
         try:
             await self._open_databases()
-            self._build()
+            self.http = self._open_http()
+            self.swap()
             await self.supervisor.open()
-            if await self.loader.enter_lifespans():
-                self.swap()
+            await self._enter_lifespans()
             await self._listen()
         except BaseException:
-            await self.stop(0)
+            await self._give_up()
             raise
         self._log_start()
 
+    async def _enter_lifespans(self) -> None:
+        failed = await self.loader.enter_lifespans()
+        if failed and self._gathered is not None:
+            # The others are not asked again: what they brought is what their lifespans have opened.
+            self._put_in_place(self._gathered.without(failed))
+
+    async def _give_up(self) -> None:
+        """Close what is open, and leave the word to the error that made the start impossible."""
+        try:
+            await self.stop(0)
+        except Exception:
+            log.exception("stop_failed")
+
+    def judge(self) -> None:
+        """All that can be said of configuration and plugins before anything is opened."""
+        check_binding(self.core.server.host, self.core.auth.mode)
+        self._cross_origin()
+        self.prepare_plugins()
+
     def prepare_plugins(self) -> None:
-        """Load plugins and judge the whole configuration; touches neither files nor network beyond that."""
+        """Load plugins and judge their settings and every table's name; opens nothing."""
         self.loader.load(self.raw)
         self._check_tables(self.loader.settings(self.raw))
         for part in self.loader.parts.values():
@@ -175,12 +207,8 @@ class Engine:
             await database.open()
             if self._upgrades_itself(database):
                 await upgrade(database, owned)
-            elif behind := await pending(database, owned):
-                names = ", ".join(each.owner for each in behind)
-                raise MigrationsPending(
-                    f"the tables of {names} in database {database.name!r} are older than this version; "
-                    "run `betterai db upgrade`"
-                )
+            elif late := await pending(database, owned):
+                raise behind(database, late)
         default = self.databases.database()
         owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.supervisor.ledger = Ledger(default, owner, embedded=default.embedded)
@@ -191,27 +219,32 @@ class Engine:
 
     # Tables
 
-    def _build(self) -> None:
-        self.http = self._open_http()
-        self.swap()
-        for warning in self.registry.warnings():
-            log.warning("model_not_ready", reason=warning)
-
     def swap(self) -> None:
         """Ask the plugins what they bring and put the new tables in the place of the old; on a clash nothing changes."""
+        self._put_in_place(self._servable(self.loader.gather()))
+
+    def _servable(self, gathered: Gathered) -> Gathered:
+        """Without the plugins whose addresses are none; they are off."""
+        for owner, route in gathered.routes:
+            try:
+                RouteTable([(owner, route)])
+            except ValueError as error:
+                self.loader.fail(self.loader.parts[owner], f"register_routes failed: {error}")
+        return gathered.without(self.loader.off)
+
+    def _put_in_place(self, gathered: Gathered) -> None:
+        off = self.loader.off
         try:
-            gathered = self.loader.gather()
             catalogue = load_catalogue(self._catalogue_files(), gathered.models)
-            off = self.loader.off
             commands = CommandTable(gathered.commands, reserved_commands(off))
             routes = RouteTable([*self._own_routes(), *gathered.routes], reserved_prefixes(off))
             self.registry.swap(gathered.providers, catalogue)
         except (CommandClash, RouteClash, ProviderClash, CatalogueClash) as error:
             raise Clash(str(error)) from None
         self._gathered = gathered
-        self.tools.swap(gathered.tools)
+        self.tools.swap({tool.name: tool for _, tool in gathered.tools})
         self.supervisor.table = commands
-        self.supervisor.listeners = gathered.listeners
+        self.supervisor.listeners = tuple(listener for _, listener in gathered.listeners)
         if self.http is not None:
             self.http.routes = routes
 
@@ -239,10 +272,12 @@ class Engine:
         for owner, check in self._gathered.checks if self._gathered else ():
             try:
                 health = check.check()
+                line = CheckLine(name=f"{owner}.{check.name}", state=health.state, detail=health.detail)
             except Exception as error:
                 log.exception("health_check_crashed", plugin=owner, check=check.name)
-                health = Health("degraded", f"the check itself failed: {type(error).__name__}")
-            lines.append(CheckLine(name=f"{owner}.{check.name}", state=health.state, detail=health.detail))
+                detail = f"the check itself failed: {type(error).__name__}"
+                line = CheckLine(name=f"{owner}.{check.name}", state="degraded", detail=detail)
+            lines.append(line)
         return lines
 
     @property
@@ -253,15 +288,9 @@ class Engine:
     # The port
 
     def _open_http(self) -> Http:
-        server, auth, limits = self.core.server, self.core.auth, self.core.limits
-        local = auth.mode == "local"
+        server, limits = self.core.server, self.core.limits
         sockets, rate = SocketCount(limits.principal_sockets), RequestRate(limits.requests_per_minute)
-        try:
-            guard = LocalGuard(auth.allowed_hosts, server.cors_origins) if local else None
-            cors = Cors(server.cors_origins)
-        except ValueError as error:
-            key = "server.cors_origins"
-            raise ConfigErrors([ConfigError(key=key, origin=self.raw.origin(key), message=str(error))]) from None
+        guard, cors = self._cross_origin()
         return Http(
             self.supervisor,
             self._identity(),
@@ -272,6 +301,15 @@ class Engine:
             admit_socket=sockets.admit,
             admit_request=rate.admit,
         )
+
+    def _cross_origin(self) -> tuple[LocalGuard | None, Cors]:
+        """Who may call from other pages' origins; raises `ConfigErrors` for an origin or host that is none."""
+        auth, origins = self.core.auth, self.core.server.cors_origins
+        try:
+            return LocalGuard(auth.allowed_hosts, origins) if auth.mode == "local" else None, Cors(origins)
+        except ValueError as error:
+            key = "server.cors_origins"
+            raise ConfigErrors([ConfigError(key=key, origin=self.raw.origin(key), message=str(error))]) from None
 
     def _identity(self) -> Identity:
         if self.core.auth.mode == "local":
@@ -292,13 +330,25 @@ class Engine:
     async def _listen(self) -> None:
         assert self.http is not None
         server = self.core.server
-        self._runner, self.port = await listen(self.http.application(), server.host, server.port)
+        try:
+            self._runner, self.port = await listen(self.http.application(), server.host, server.port)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise CannotListen(
+                f"cannot listen on {self._address(server.port)}: {why}; "
+                "choose with server.host and server.port, or --host and --port"
+            ) from None
+
+    def _address(self, port: int) -> str:
+        host = self.core.server.host
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
     def _log_start(self) -> None:
-        host = f"[{self.core.server.host}]" if ":" in self.core.server.host else self.core.server.host
+        for warning in self.registry.warnings():
+            log.warning("model_not_ready", reason=warning)
         log.info(
             "listening",
-            url=f"http://{host}:{self.port}",
+            url=f"http://{self._address(self.port)}",
             plugins=list(self.features),
             config=str(self.raw.file or "built in"),
             auth=self.core.auth.mode,
@@ -312,17 +362,18 @@ class Engine:
             return
         self._stopped = True
         seconds = self.core.server.drain if drain is None else drain
-        if self.http is not None:
-            await self.http.sockets.drain(seconds)
-        await self.supervisor.drain(seconds)
-        if self.http is not None:
-            await self.http.sockets.close()
-        if self._runner is not None:
-            await self._runner.cleanup()
-        await self.supervisor.close()
-        await self.loader.close()
-        await self.shared.stack.aclose()
-        await self.databases.close()
+        # Closed from the last to the first, each whatever the one before raised.
+        async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.databases.close)
+            closing.push_async_callback(self.shared.stack.aclose)
+            closing.push_async_callback(self.loader.close)
+            closing.push_async_callback(self.supervisor.close)
+            if self._runner is not None:
+                closing.push_async_callback(self._runner.cleanup)
+            if self.http is not None:
+                closing.push_async_callback(self.http.sockets.close)
+                await self.http.sockets.drain(seconds)
+            await self.supervisor.drain(seconds)
 
 
 def calm_the_collector() -> None:
@@ -355,7 +406,9 @@ async def serve(raw: RawConfig) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled)
-    await engine.start()
+    if not await _unless(stop, engine.start()):
+        log.info("stopped", during="start")
+        return
     calm_the_collector()
     await stop.wait()
     log.info("draining", seconds=engine.core.server.drain, turns=engine.supervisor.running)
@@ -367,3 +420,19 @@ async def serve(raw: RawConfig) -> None:
     await stopping
     hurrying.cancel()
     log.info("stopped")
+
+
+async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
+    """Do the work, and say whether it was done; it is cancelled when `stop` is set before."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if working.done():
+        await working
+        return True
+    working.cancel()
+    try:
+        await working
+    except asyncio.CancelledError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import Any, Generic, TypeVar, cast
@@ -25,14 +26,15 @@ class SharedResource(Generic[SharedT]):
     def __init__(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]], stack: AsyncExitStack) -> None:
         self._factory = factory
         self._stack = stack
+        self._opening = asyncio.Lock()
         self._open: list[SharedT] = []
 
     async def get(self) -> SharedT:
         if not self._open:
-            context = self._factory()
-            resource = await self._stack.enter_async_context(context)
-            # A second caller may have come while the first one opened it; both get the one that stays.
-            self._open.append(resource)
+            async with self._opening:
+                # The one before at this lock may have opened it.
+                if not self._open:
+                    self._open.append(await self._stack.enter_async_context(self._factory()))
         return self._open[0]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,21 +12,16 @@ from pydantic import BaseModel
 
 from engine.api import hooks
 from engine.api.data import Tables
-from engine.api.plugin import HealthCheck, Listener, Plugin, PluginContext, SettingsTable
-from engine.api.providers import ModelInfo, Provider
-from engine.api.routes import Route
-from engine.api.tools import Tool
-from engine.config import ConfigError, ConfigErrors, RawConfig
+from engine.api.plugin import Plugin, PluginContext
+from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
 from engine.config.keys import nearest
+from engine.config.secrecy import mask_text
+from engine.loader.answers import ANSWERS, PluginMistake, checked, made
 from engine.loader.find import Installed
+from engine.loader.gathered import Clash, Gathered
 from engine.log import get_logger
-from engine.sessions.table import AnyCommand
 
 log = get_logger(__name__)
-
-
-class Clash(Exception):
-    """Raised when two plugins claim one name; the message names both and stops the start."""
 
 
 class RequiredPluginFailed(Exception):
@@ -43,6 +38,7 @@ class Part:
     reason: str | None = None
     enabled: bool = False
     hooks: tuple[str, ...] = ()
+    settings: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     context: PluginContext | None = None
 
@@ -51,18 +47,10 @@ class Part:
         """True when it takes part."""
         return self.plugin is not None and self.reason is None
 
-
-@dataclass(frozen=True, slots=True)
-class Gathered:
-    """What the plugins that are on bring together, each thing with its owner's name."""
-
-    models: tuple[tuple[str, ModelInfo], ...]
-    providers: tuple[tuple[str, Provider], ...]
-    tools: Mapping[str, Tool]
-    commands: tuple[tuple[str, AnyCommand], ...]
-    routes: tuple[tuple[str, Route], ...]
-    listeners: tuple[Listener, ...]
-    checks: tuple[tuple[str, HealthCheck], ...]
+    @property
+    def requires(self) -> Sequence[str]:
+        """Names of the plugins that must be on too."""
+        return self.plugin.requires if self.plugin is not None else ()
 
 
 class Loader:
@@ -76,7 +64,6 @@ class Loader:
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         self.tables: dict[type[BaseModel], BaseModel] = {}
-        self._settings_owner: dict[str, tuple[str, type[BaseModel]]] = {}
 
     def load(self, config: RawConfig) -> None:
         """Import the enabled plugins and register their hooks, in the order of what they require.
@@ -87,123 +74,171 @@ class Loader:
         for name in self._enabled:
             self.parts[name].enabled = True
         for name in self._enabled:
-            part = self.parts[name]
-            try:
-                cls = self._installed[name].load()
-                plugin = cls()
-                self._manager.register(plugin, name)
-            except Exception as error:
-                self.fail(part, f"cannot be loaded: {_words(error)}", error)
-                continue
-            part.plugin = plugin
-            part.hooks = tuple(sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ()))
-        self._check_requires()
+            self._import(self.parts[name])
+        for part in self._loaded():
+            self._check_requires(part)
+        order: list[str] = []
+        for name in self._enabled:
+            self._place(name, order, ())
+        self._enabled = order
 
     def settings(self, config: RawConfig) -> Mapping[str, type[BaseModel]]:
         """Validate the settings tables of the loaded plugins; gives the model of each table.
 
-        A wrong value switches its plugin off. Two classes under one table name raise `Clash`.
+        A wrong value switches its plugin off. Raises `ConfigErrors` with every unknown key, and `Clash` for two classes
+        under one table name.
         """
+        owners: dict[str, str] = {}
+        models: dict[str, type[BaseModel]] = {}
         for part in self._loaded():
-            assert part.plugin is not None
-            try:
-                extra = list(self._call(part, "register_settings"))
-            except Exception as error:
-                self.fail(part, f"register_settings failed: {_words(error)}", error)
-                continue
-            self._claim_settings(part, f"plugins.{part.name}", part.plugin.Settings)
-            for table in extra:
-                self._claim_settings(part, table.table, table)
+            part.settings = self._settings_of(part)
+            for name, model in part.settings.items():
+                if name in CORE_TABLES:
+                    raise Clash(f"plugin {part.name!r} and the engine both own the settings table [{name}]")
+                owner = owners.setdefault(name, part.name)
+                if models.setdefault(name, model) is not model:
+                    raise Clash(f"plugins {owner!r} and {part.name!r} both own the settings table [{name}]")
+        unknown: list[ConfigError] = []
         for part in self._loaded():
-            self._read_settings(part, config)
-        return {name: model for name, (_, model) in self._settings_owner.items()}
+            unknown += self._read_settings(part, config)
+        if unknown:
+            raise ConfigErrors(list({error.key: error for error in unknown}.values()))
+        return models
 
     def register_cli(self, app: Any) -> None:
         """Let every loaded plugin add its commands to the program."""
         for part in self._loaded():
-            try:
-                self._call(part, "register_cli", app=app)
-            except Exception as error:
-                self.fail(part, f"register_cli failed: {_words(error)}", error)
+            self._ask(part, "register_cli", app=app)
 
     def register_tables(self) -> list[tuple[str, Tables]]:
         """The tables of the plugins, with their owners."""
-        return self._collect("register_tables")
+        collected = self._collect("register_tables")
+        return [(owner, tables) for owner, tables in collected if self.parts[owner].on]
 
     def gather(self) -> Gathered:
         """Ask every hook of every plugin that is on; raises `Clash` where two claim one name."""
-        models = self._collect("register_models")
-        providers = self._collect("register_providers")
-        _unique("provider", ((owner, f"{p.role} {p.name}") for owner, p in providers))
-        tools = self._collect("register_tools")
-        _unique("tool", ((owner, tool.name) for owner, tool in tools))
-        commands = self._collect("register_commands")
-        _unique("command", ((owner, command.name) for owner, command in commands))
-        routes = self._collect("register_routes")
-        _unique("route", ((owner, f"{route.method} {route.path}") for owner, route in routes))
-        listeners = self._collect("register_listeners")
-        checks = self._collect("register_health_checks")
-        on = {part.name for part in self._loaded()}
-        return Gathered(
-            models=tuple((o, m) for o, m in models if o in on),
-            providers=tuple((o, p) for o, p in providers if o in on),
-            tools={tool.name: tool for o, tool in tools if o in on},
-            commands=tuple((o, c) for o, c in commands if o in on),
-            routes=tuple((o, r) for o, r in routes if o in on),
-            listeners=tuple(listener for o, listener in listeners if o in on),
-            checks=tuple((o, c) for o, c in checks if o in on),
-        )
+        gathered = Gathered(
+            models=self._collect("register_models"),
+            providers=self._collect("register_providers"),
+            tools=self._collect("register_tools"),
+            commands=self._collect("register_commands"),
+            routes=self._collect("register_routes"),
+            listeners=self._collect("register_listeners"),
+            checks=self._collect("register_health_checks"),
+        ).without(self.off)
+        gathered.check()
+        return gathered
 
     async def enter_lifespans(self) -> list[str]:
-        """Open what the plugins keep open; gives the names of those that failed and are off now."""
-        failed = []
-        for part in self._loaded():
+        """Open what the plugins keep open; gives the names of those that are off now because one failed."""
+        before = self._loaded()
+        for part in before:
+            if not part.on:
+                continue  # it requires one that failed
             try:
                 for lifespan in self._call(part, "register_lifespan", context=part.context):
                     await part.stack.enter_async_context(lifespan)
             except Exception as error:
+                await _close(part)
                 self.fail(part, f"did not start: {_words(error)}", error)
-                await part.stack.aclose()
-                failed.append(part.name)
-        return failed
+        return [part.name for part in before if not part.on]
 
     async def close(self) -> None:
-        """Close what the plugins keep open, in reverse."""
-        for part in reversed(list(self._loaded())):
-            try:
-                await part.stack.aclose()
-            except Exception:
-                log.exception("plugin_did_not_close", plugin=part.name)
+        """Close what the plugins keep open, in reverse; also of a plugin that failed after it was opened."""
+        for name in reversed(self._enabled):
+            if name in self.parts:
+                await _close(self.parts[name])
 
     def fail(self, part: Part, reason: str, error: BaseException | None = None) -> None:
-        """Switch a plugin off for a reason; raises `RequiredPluginFailed` when the operator requires it."""
-        part.reason = reason
-        log.error("plugin_off", plugin=part.name, reason=reason, exc_info=error if _is_bug(error) else None)
+        """Switch a plugin off for a reason, and with it those that require it.
+
+        Raises `RequiredPluginFailed` when the operator requires one of them.
+        """
+        part.reason = mask_text(reason)
+        log.error("plugin_off", plugin=part.name, reason=part.reason, exc_info=error if _is_bug(error) else None)
         if part.name in self._required:
-            raise RequiredPluginFailed(f"plugin {part.name!r} is required and {reason}") from error
+            raise RequiredPluginFailed(f"plugin {part.name!r} is required and {part.reason}") from error
+        for other in self._loaded():
+            if other.on and part.name in other.requires:
+                self._check_requires(other)
 
     @property
     def off(self) -> list[str]:
         """Names of installed plugins that take no part."""
         return [part.name for part in self.parts.values() if not part.on]
 
-    def _loaded(self) -> Iterable[Part]:
+    def _loaded(self) -> list[Part]:
         return [self.parts[name] for name in self._enabled if self.parts[name].on]
 
-    def _call(self, part: Part, hook: str, **arguments: Any) -> Iterable[Any]:
-        """One plugin's answers to one hook, in one list."""
+    # Import and order
+
+    def _import(self, part: Part) -> None:
+        try:
+            plugin = made(part.name, self._installed[part.name].load())
+            self._manager.register(plugin, part.name)
+            part.hooks = self._hooks_of(plugin)
+        except Exception as error:
+            self.fail(part, f"cannot be loaded: {_words(error)}", error)
+        else:
+            part.plugin = plugin
+
+    def _hooks_of(self, plugin: Plugin) -> tuple[str, ...]:
+        """The hooks that a plugin implements; raises `PluginMistake` for one that the engine would never call."""
+        callers = sorted(self._manager.get_hookcallers(plugin) or (), key=lambda caller: caller.name)
+        known = [caller.name for caller in callers if caller.has_spec()]
+        for caller in callers:
+            if not caller.has_spec():
+                near = nearest(caller.name, [*ANSWERS, "register_cli"])
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise PluginMistake(f"there is no hook {caller.name!r}{hint}")
+        return tuple(known)
+
+    def _check_requires(self, part: Part) -> None:
+        for name in part.requires if part.on else ():
+            needed = self.parts.get(name)
+            if needed is None:
+                return self.fail(part, f"needs the plugin {name!r}, which is not installed")
+            if not needed.enabled:
+                return self.fail(part, f"needs the plugin {name!r}, which is off: add it to [plugins] enabled")
+            if not needed.on:
+                return self.fail(part, f"needs the plugin {name!r}, which is off: it {needed.reason}")
+        return None
+
+    def _place(self, name: str, order: list[str], path: tuple[str, ...]) -> None:
+        if name in order:
+            return
+        if name in path:
+            raise Clash(f"plugins require each other in a circle: {' -> '.join((*path, name))}")
+        part = self.parts[name]
+        for required in part.requires if part.on else ():
+            self._place(required, order, (*path, name))
+        order.append(name)
+
+    # Hooks
+
+    def _call(self, part: Part, hook: str, **arguments: Any) -> list[Any]:
+        """One plugin's answer to one hook, as a list."""
+        if hook not in part.hooks:
+            return []
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not part.plugin]
-        answers = self._manager.subset_hook_caller(hook, others)(**arguments)
-        return [item for answer in answers for item in answer]
+        # The plugin manager leaves out an answer that is None.
+        answers = self._manager.subset_hook_caller(hook, others)(**arguments) or [None]
+        return checked(hook, answers[0]) if hook in ANSWERS else []
+
+    def _ask(self, part: Part, hook: str, **arguments: Any) -> list[Any]:
+        """As `_call`; a plugin that cannot answer is off, and brings nothing."""
+        if not part.on:
+            return []
+        try:
+            return self._call(part, hook, **arguments)
+        except Exception as error:
+            self.fail(part, f"{hook} failed: {_words(error)}", error)
+            return []
 
     def _collect(self, hook: str) -> list[tuple[str, Any]]:
-        collected = []
-        for part in self._loaded():
-            try:
-                collected += [(part.name, item) for item in self._call(part, hook, context=part.context)]
-            except Exception as error:
-                self.fail(part, f"{hook} failed: {_words(error)}", error)
-        return collected
+        return [(part.name, thing) for part in self._loaded() for thing in self._ask(part, hook, context=part.context)]
+
+    # Configuration
 
     def _check_names(self, config: RawConfig) -> None:
         problems = []
@@ -221,70 +256,39 @@ class Loader:
         if problems:
             raise ConfigErrors(problems)
 
-    def _check_requires(self) -> None:
-        changed = True
-        while changed:
-            changed = False
-            for part in self._loaded():
-                assert part.plugin is not None
-                missing = [name for name in part.plugin.requires if name not in self.parts or not self.parts[name].on]
-                if missing:
-                    self.fail(part, f"needs the plugin {missing[0]!r}, which is off")
-                    changed = True
-        order: list[str] = []
-        for name in self._enabled:
-            self._place(name, order, ())
-        self._enabled = order
+    def _settings_of(self, part: Part) -> Mapping[str, type[BaseModel]]:
+        """The tables of one plugin by their names, its own among them."""
+        beside = self._ask(part, "register_settings")
+        if not part.on or part.plugin is None:
+            return {}
+        return {f"plugins.{part.name}": part.plugin.Settings, **{table.table: table for table in beside}}
 
-    def _place(self, name: str, order: list[str], path: tuple[str, ...]) -> None:
-        if name in order:
-            return
-        if name in path:
-            raise Clash(f"plugins require each other in a circle: {' -> '.join((*path, name))}")
-        plugin = self.parts[name].plugin
-        for required in plugin.requires if plugin is not None else ():
-            if required in self._enabled:
-                self._place(required, order, (*path, name))
-        order.append(name)
-
-    def _claim_settings(self, part: Part, name: str, model: type[BaseModel]) -> None:
-        if not name:
-            self.fail(part, f"settings {model.__name__} name no table")
-            return
-        owner, known = self._settings_owner.setdefault(name, (part.name, model))
-        if known is not model:
-            raise Clash(f"plugins {owner!r} and {part.name!r} both own the settings table [{name}]")
-
-    def _read_settings(self, part: Part, config: RawConfig) -> None:
-        assert part.plugin is not None
-        own: list[tuple[str, type[BaseModel]]] = [(f"plugins.{part.name}", part.plugin.Settings)]
-        own += [
-            (table.table, table) for table in self._call(part, "register_settings") if issubclass(table, SettingsTable)
-        ]
-        for name, model in own:
-            if model in self.tables:
-                continue
-            try:
-                self.tables[model] = config.table(name, model)
-            except ConfigErrors as error:
-                if any("unknown" in each.message for each in error.errors):
-                    raise
-                self.fail(part, f"has settings that cannot be used: {error.errors[0]}")
-                return
+    def _read_settings(self, part: Part, config: RawConfig) -> list[ConfigError]:
+        """Read the tables of one plugin; gives the unknown keys, which are the operator's slips and not its fault."""
+        wrong: list[ConfigError] = []
+        for name, model in part.settings.items():
+            if model not in self.tables:
+                try:
+                    self.tables[model] = config.table(name, model)
+                except ConfigErrors as found:
+                    wrong += found.errors
+        unknown = [error for error in wrong if error.message.startswith("unknown key")]
+        if wrong and not unknown and part.on:
+            self.fail(part, f"has settings that cannot be used: {'; '.join(map(str, wrong))}")
+        return unknown
 
 
-def _unique(what: str, claims: Iterable[tuple[str, str]]) -> None:
-    owners: dict[str, str] = {}
-    for owner, name in claims:
-        if name in owners:
-            raise Clash(f"plugins {owners[name]!r} and {owner!r} both claim the {what} {name!r}")
-        owners[name] = owner
+async def _close(part: Part) -> None:
+    try:
+        await part.stack.aclose()
+    except Exception:
+        log.exception("plugin_did_not_close", plugin=part.name)
 
 
 def _words(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
     return text if isinstance(error, (ConfigError, ValueError)) else f"{type(error).__name__}: {text}"
 
 
 def _is_bug(error: BaseException | None) -> bool:
-    return error is not None and not isinstance(error, (ConfigError, ImportError))
+    return error is not None and not isinstance(error, (ConfigError, ImportError, PluginMistake))

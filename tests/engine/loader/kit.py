@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from pydantic import BaseModel
 
 from engine.api.commands import Body, Call, Request
 from engine.api.hooks import hookimpl
@@ -25,12 +24,15 @@ from engine.main import Engine
 def plugin(
     name: str,
     *,
-    settings: type[BaseModel] = SettingsTable,
-    requires: Sequence[str] = (),
-    tables: Callable[[], Any] | None = None,
-    **hooks: Callable[[PluginContext], Any],
+    settings: Any = SettingsTable,
+    requires: Any = (),
+    tables: Any = None,
+    **hooks: Any,
 ) -> type[Plugin]:
-    """A plugin whose hooks answer what the functions give; `tables` is its `register_settings`."""
+    """A plugin whose hooks answer what the functions give, for a context; `tables` is its `register_settings`.
+
+    Types are left open: a plugin may be wrong in any of them.
+    """
     body: dict[str, Any] = {"name": name, "Settings": settings, "requires": requires}
     body |= {hook: _with_context(answer) for hook, answer in hooks.items()}
     if tables is not None:

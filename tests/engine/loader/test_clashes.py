@@ -78,9 +78,7 @@ async def test_addresses_that_differ_only_in_the_names_of_their_parameters_are_o
         (plugin("one", tables=lambda: [Server]), "[server]"),
     ],
 )
-async def test_what_is_the_engines_own_cannot_be_claimed(
-    claimant: type[Plugin], claimed: str, tmp_path: Path
-) -> None:
+async def test_what_is_the_engines_own_cannot_be_claimed(claimant: type[Plugin], claimed: str, tmp_path: Path) -> None:
     with pytest.raises(Clash) as clash:
         await engine_of(tmp_path, claimant).start()
     for part in ("'one'", "engine", claimed):

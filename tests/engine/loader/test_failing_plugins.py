@@ -94,7 +94,7 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
     "it has no name": (lambda: Nameless, "the class is named None, its entry point 'bad'"),
     "it has another name": (lambda: plugin("other"), "the class is named 'other', its entry point 'bad'"),
     "its constructor raises": (lambda: Raises, "RuntimeError: no luck today"),
-    "its Settings are no model": (lambda: plugin("bad", settings=dict), "Settings is no pydantic model"),  # type: ignore[type-var]
+    "its Settings are no model": (lambda: plugin("bad", settings=dict), "Settings is no pydantic model"),
     "it requires a text": (lambda: plugin("bad", requires="good"), "requires is a list of names, not 'good'"),
     "its hook asks for a wrong argument": (lambda: WrongArgument, "Argument(s) {'app'} are declared"),
     "its hook does not exist": (lambda: Misspelt, "no hook 'register_route'; did you mean 'register_routes'?"),
@@ -102,7 +102,10 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
     "its settings have no table": (lambda: plugin("bad", tables=lambda: [Sized]), "a list with 'Sized' in it"),
     "its tables are none": (bad(register_tables=lambda context: ["notes"]), "each of it is Tables"),
     "its hook raises": (bad(register_routes=refuse), "register_routes failed: RuntimeError: no luck today"),
-    "its hook returns nothing": (bad(register_tools=lambda context: None), "register_tools failed: it returned nothing"),
+    "its hook returns nothing": (
+        bad(register_tools=lambda context: None),
+        "register_tools failed: it returned nothing",
+    ),
     "its hook returns one thing": (bad(register_tools=lambda context: tool("t")), "it returned 'Tool'"),
     "its hook returns a text": (bad(register_commands=lambda context: "say"), "it returned 'str'"),
     "its hook returns other things": (bad(register_routes=lambda context: [tool("t")]), "a list with 'Tool' in it"),
@@ -148,7 +151,7 @@ async def test_wrong_values_switch_a_plugin_off_and_are_all_told(tmp_path: Path)
     async with running(tmp_path, plugin("bad", settings=Sized), plugin("good"), text=text) as engine:
         assert engine.features == ("good",)
         _, detail = (await health(engine))["bad"]
-        assert f"plugins.bad.size ({tmp_path}/betterai.toml:8): must be greater than or equal to 1, but is 0" in detail
+        assert f"plugins.bad.size ({tmp_path}/betterai.toml:9): must be greater than or equal to 1, but is 0" in detail
         assert "plugins.bad.mode" in detail
 
 
@@ -183,8 +186,13 @@ async def test_a_plugin_that_fails_late_takes_back_all_that_it_brought(tmp_path:
 
 async def test_the_others_are_not_asked_again_when_one_fails_late(tmp_path: Path) -> None:
     asked: list[str] = []
-    good = plugin("good", register_tools=lambda context: asked.append("tools") or [tool("good_tool")])
-    async with running(tmp_path, plugin("late", register_lifespan=lambda context: [raising_on_entry()]), good):
+
+    def tools(context: Any) -> list[Any]:
+        asked.append("tools")
+        return [tool("good_tool")]
+
+    late = plugin("late", register_lifespan=lambda context: [raising_on_entry()])
+    async with running(tmp_path, late, plugin("good", register_tools=tools)):
         assert asked == ["tools"]
 
 
@@ -212,7 +220,7 @@ async def test_a_lifespan_that_raises_at_its_end_keeps_none_of_the_others_open(t
         if name == "b":
             raise RuntimeError("no luck today")
 
-    plugins = [plugin(name, register_lifespan=lambda context, name=name: [ends(name)]) for name in "abc"]  # type: ignore[misc]
+    plugins = [plugin(name, register_lifespan=lambda context, name=name: [ends(name)]) for name in "abc"]
     with capture_logs() as logs:
         async with running(tmp_path, *plugins):
             pass
@@ -234,5 +242,3 @@ async def test_an_import_that_fails_is_told_without_a_traceback_and_a_bug_with_o
         engine_of(tmp_path, installed=found(import_fails)).prepare_plugins()
         engine_of(tmp_path, installed=found(lambda: Raises)).prepare_plugins()
     assert [line["exc_info"] is None for line in logs if line["event"] == "plugin_off"] == [True, False]
-
-

@@ -51,7 +51,11 @@ def test_hook_register_settings_is_called_once_and_may_give_a_table_of_another(t
     asked: list[str] = []
 
     def tables(name: str) -> type[Plugin]:
-        return plugin(name, tables=lambda: asked.append(name) or [Weather])
+        def answer() -> list[type[SettingsTable]]:
+            asked.append(name)
+            return [Weather]
+
+        return plugin(name, tables=answer)
 
     loader = loaded(config_of(tmp_path, []), tables("one"), tables("two"))
 

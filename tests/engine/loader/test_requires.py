@@ -54,7 +54,11 @@ def test_a_plugin_that_is_not_enabled_is_missed_and_the_remedy_told(tmp_path: Pa
 
 
 def test_a_failure_passes_up_the_whole_chain_with_its_cause(tmp_path: Path) -> None:
-    plugins = [plugin("top", requires=["middle"]), plugin("middle", requires=["base"]), plugin("base", requires=["gone"])]
+    plugins = [
+        plugin("top", requires=["middle"]),
+        plugin("middle", requires=["base"]),
+        plugin("base", requires=["gone"]),
+    ]
     loader = loaded(config_of(tmp_path, []), *plugins, plugin("aside"))
     assert set(reasons(loader)) == {"top", "middle", "base"}
     assert str(reasons(loader)["top"]).endswith("needs the plugin 'gone', which is not installed")
@@ -81,7 +85,7 @@ async def test_a_failure_at_any_later_step_takes_dependents_along(hooks: dict[st
 async def test_a_required_dependent_stops_the_start_when_its_base_fails(tmp_path: Path) -> None:
     top = plugin("top", requires=["base"])
     base = plugin("base", register_lifespan=lambda context: [raising_on_entry()])
-    with pytest.raises(RequiredPluginFailed, match="'top' is required and needs the plugin 'base'.*no luck today"):
+    with pytest.raises(RequiredPluginFailed, match=r"'top' is required and needs the plugin 'base'.*no luck today"):
         await engine_of(tmp_path, top, base, required=["top"]).start()
 
 

@@ -1,0 +1,375 @@
+"""The `betterai` command as a person runs it: a process, its words and its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.databases import mysql_url
+from tests.server import PROGRAM, ROOT, RunningServer, Settings, environment, serving
+
+__all__ = ("mysql_url",)
+
+CHAT = {"plugins.enabled": ["chat"]}
+COLOUR = re.compile(r"\x1b\[")
+
+
+def run(
+    folder: Path, *arguments: str, settings: Settings | None = None, **environ: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the program in a folder; whatever happens, it shows no traceback and, into a pipe, no colour."""
+    known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+    env = {**known, "PYTHONPATH": str(ROOT), "COLUMNS": "80", **environment(settings or {}), **environ}
+    done = subprocess.run(
+        [str(PROGRAM), *arguments], cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert "Traceback" not in done.stderr + done.stdout
+    assert not COLOUR.search(done.stderr + done.stdout)
+    return done
+
+
+def file(folder: Path, text: str) -> Path:
+    """A configuration file where the program looks for one."""
+    path = folder / "config" / "betterai.toml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def install_plugin(folder: Path, source: str) -> str:
+    """Install a plugin `acme` of one file; gives what PYTHONPATH has to name."""
+    info = folder / "packages" / "acme-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[betterai.plugins]\nacme = acme_plugin:Acme\n")
+    (folder / "packages" / "acme_plugin.py").write_text(source)
+    return os.pathsep.join((str(ROOT), str(folder / "packages")))
+
+
+def broken_plugin(folder: Path) -> str:
+    """As above, with a plugin whose import fails."""
+    return install_plugin(folder, "import acme_sdk\n")
+
+
+HANGING = """
+import asyncio, contextlib, sys
+from engine.api import Plugin, hookimpl
+
+@contextlib.asynccontextmanager
+async def never_ready():
+    print('{"event": "acme_opens"}', file=sys.stderr, flush=True)
+    await asyncio.Event().wait()
+    yield
+
+class Acme(Plugin):
+    name = "acme"
+
+    @hookimpl
+    def register_lifespan(self, context):
+        return [never_ready()]
+"""
+
+
+# Help and version
+
+
+def test_help_lists_the_commands_of_plugins_beside_its_own(tmp_path: Path) -> None:
+    done = run(tmp_path, "--help")
+    assert done.returncode == 0
+    listed = set(re.findall(r"^\W*(\w+)  ", done.stdout, re.MULTILINE))
+    assert {"serve", "check", "plugins", "models", "keys", "db", "version", "chat"} <= listed
+
+
+def test_the_commands_of_a_plugin_that_is_off_are_not_there(tmp_path: Path) -> None:
+    done = run(tmp_path, "chat", "hello", settings={"plugins.enabled": []})
+    assert done.returncode == 2
+    assert "No such command 'chat'" in done.stderr
+
+
+def test_version_is_one_word(tmp_path: Path) -> None:
+    done = run(tmp_path, "version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", done.stdout)
+
+
+# check
+
+
+def test_check_says_ok_and_touches_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path, "check")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("ok\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[server]\nprot = 8080\n", "server.prot (config/betterai.toml:2): unknown key; did you mean server.port?"),
+        ("[plugins]\nenabled = ['chatt']\n", "no plugin 'chatt' is installed"),
+        ("[plugins.chat]\nmax_stesp = 3\n", "plugins.chat.max_stesp (config/betterai.toml:2): unknown key"),
+        ("[vendors.opnai]\napi_key = 'k'\n", "did you mean vendors.openai?"),
+        ("[server]\nhost = '0.0.0.0'\n", 'set auth.mode = "keys"'),
+        ("[server]\ncors_origins = ['*']\n", "server.cors_origins (config/betterai.toml:2)"),
+        ("[server\n", "config/betterai.toml"),
+    ],
+)
+def test_check_names_what_is_wrong(text: str, told: str, tmp_path: Path) -> None:
+    file(tmp_path, text)
+    done = run(tmp_path, "check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+def test_serve_does_not_start_with_what_check_finds_wrong(tmp_path: Path) -> None:
+    file(tmp_path, "[server]\nprot = 8080\n[sever]\nport = 8080\n")
+    done = run(tmp_path, "serve")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "server.prot (config/betterai.toml:2)" in done.stderr
+
+
+def test_a_file_that_is_not_there_is_named_with_who_asked_for_it(tmp_path: Path) -> None:
+    done = run(tmp_path, "check", "--config", "nowhere.toml")
+    assert done.returncode == 2
+    assert "--config: there is no file nowhere.toml" in done.stderr
+
+
+def test_check_tells_of_a_plugin_that_is_off_and_of_models_that_do_not_answer(tmp_path: Path) -> None:
+    path = broken_plugin(tmp_path)
+    done = run(tmp_path, "check", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=path)
+    assert done.returncode == 0
+    assert "plugin acme is off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'\n" in done.stdout
+    assert "[models] default: there is no model 'local'" in done.stdout
+    assert done.stdout.endswith("the server would start, degraded\n")
+
+
+def test_check_fails_where_a_required_plugin_is_off(tmp_path: Path) -> None:
+    settings = {"plugins.enabled": ["acme"], "plugins.required": ["acme"]}
+    done = run(tmp_path, "check", settings=settings, PYTHONPATH=broken_plugin(tmp_path))
+    assert done.returncode == 1
+    assert "plugin 'acme' is required and cannot be loaded" in done.stderr
+
+
+# plugins and models
+
+
+def test_plugins_says_what_is_on_from_where_with_which_hooks_and_why_one_is_off(tmp_path: Path) -> None:
+    settings = {"plugins.enabled": ["chat", "acme"], "plugins.required": ["acme"]}
+    done = run(tmp_path, "plugins", settings=settings, PYTHONPATH=broken_plugin(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    assert re.fullmatch(r"chat +on", lines[1])
+    assert lines[2].strip() == "from betterai-engine (plugins.chat.plugin:Chat)"
+    assert re.fullmatch(r" +hooks: cli, .*commands.*, tables", lines[3])
+    assert any(
+        re.fullmatch(r"acme +off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'", line)
+        for line in lines
+    )
+    assert any(re.fullmatch(r"local +off: not in \[plugins\] enabled", line) for line in lines)
+
+
+def test_models_into_a_pipe_are_a_line_each_with_nothing_cut(tmp_path: Path) -> None:
+    done = run(tmp_path, "models", settings=CHAT, OPENAI_API_KEY="sk-test-0123456789")
+    assert done.returncode == 0
+    header, *lines = done.stdout.splitlines()
+    assert header.split()[:3] == ["model", "vendor", "context"]
+    rows = [line for line in lines if " openai " in line]
+    assert rows
+    assert all(re.match(r"\S+ +openai +([\d,]+|unknown) ", row) for row in rows)
+    assert "…" not in done.stdout
+    assert "default: local" in lines
+
+
+@pytest.mark.parametrize("command", ["plugins", "models"])
+def test_lists_fit_a_terminal_of_80_columns_without_a_cut_word(command: str, tmp_path: Path) -> None:
+    shown = on_terminal(tmp_path, command, OPENAI_API_KEY="sk-test-0123456789", **environment(CHAT))
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in shown
+    words = {word for line in lines for word in line.split()}
+    assert ("json_schema" if command == "models" else "(plugins.openai_api.plugin:OpenAIApi)") in words
+
+
+def on_terminal(folder: Path, command: str, **environ: str) -> str:
+    """What the program shows on a terminal."""
+    master, slave = os.openpty()
+    known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    env = {**known, "PYTHONPATH": str(ROOT), "COLUMNS": "80", "TERM": "xterm", **environ}
+    process = subprocess.Popen([str(PROGRAM), command], cwd=folder, env=env, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    shown = b""
+    try:
+        while piece := os.read(master, 65536):
+            shown += piece
+    except OSError:
+        pass  # a terminal whose last user has gone cannot be read
+    finally:
+        os.close(master)
+    assert process.wait(60) == 0
+    return shown.decode()
+
+
+# serve
+
+
+@pytest.mark.parametrize("port", ["99999", "-1", "http"])
+def test_a_port_that_is_none_is_refused(port: str, tmp_path: Path) -> None:
+    done = run(tmp_path, "serve", "--port", port)
+    assert done.returncode == 2
+    assert "port" in done.stderr
+
+
+def test_a_port_in_use_is_told_in_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = run(tmp_path, "serve", "--port", str(port), settings={**CHAT, "log.level": "critical"})
+    assert done.returncode == 1
+    assert re.fullmatch(rf"cannot listen on 127\.0\.0\.1:{port}: .*in use.*--port\n", done.stderr)
+
+
+def test_a_second_server_in_one_folder_names_the_first(tmp_path: Path) -> None:
+    with serving(tmp_path, CHAT) as server:
+        done = run(tmp_path, "serve", "--port", "0", settings=CHAT)
+        assert done.returncode == 1
+        assert f"is in use by process {server.pid}" in done.stderr
+
+
+def test_a_database_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file where a folder is due")
+    done = run(tmp_path, "serve", "--port", "0", settings=CHAT)
+    assert done.returncode == 1
+    assert "databases.default" in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
+def test_a_server_with_chat_alone_needs_less_than_100_mb(tmp_path: Path) -> None:
+    with serving(tmp_path, CHAT) as server:
+        status = Path(f"/proc/{server.pid}/status").read_text()
+    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert peak is not None
+    assert int(peak[1]) < 100_000
+
+
+def test_serve_ends_with_status_0_at_a_signal(tmp_path: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with serving(tmp_path, CHAT) as server:
+            os.kill(server.pid, number)
+            assert server.wait() == 0
+            assert server.logged("stopped")
+            assert server.errors == []
+
+
+def test_a_signal_ends_a_start_that_hangs(tmp_path: Path) -> None:
+    path = install_plugin(tmp_path, HANGING)
+    server = RunningServer(tmp_path, {"plugins.enabled": ["acme"]}, {"PYTHONPATH": path})
+    server.launch()
+    try:
+        server.logged("acme_opens", 60)
+        server.terminate()
+        assert server.wait() == 0
+        assert server.logged("stopped", during="start")
+        assert server.errors == []
+    finally:
+        server.kill()
+
+
+# keys
+
+
+def asked(url: str, key: str) -> int:
+    """The status that a server gives to a key."""
+    request = urllib.request.Request(f"{url}/api/v1/streams", headers={"Authorization": f"Bearer {key}"})
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_keys_are_made_listed_and_revoked_beside_a_running_server(tmp_path: Path) -> None:
+    with serving(tmp_path, {**CHAT, "auth.mode": "keys"}) as server:
+        made = run(tmp_path, "keys", "create", "for [tests]", "--scope", "chat", "--principal", "anna")
+        assert made.returncode == 0
+        key = made.stdout.strip()
+        assert "\n" not in key
+        assert key not in made.stderr
+        assert asked(server.url, key) == 200
+
+        listed = run(tmp_path, "keys", "list").stdout
+        header, line = listed.splitlines()
+        assert header.split() == ["id", "name", "principal", "scopes", "made", "revoked"]
+        id = line.split()[0]
+        assert re.fullmatch(rf"{id} +for \[tests\] +anna +chat +\S+", line)
+        assert key not in listed
+
+        assert run(tmp_path, "keys", "revoke", id).stdout == f"key {id} (for [tests]) is revoked\n"
+        (line,) = run(tmp_path, "keys", "list").stdout.splitlines()[1:]
+        assert re.fullmatch(rf"{id} +for \[tests\] +anna +chat +\S+ +\S+", line)
+
+
+def test_a_key_that_was_revoked_before_its_first_use_is_refused(tmp_path: Path) -> None:
+    made = run(tmp_path, "keys", "create", "short lived")
+    key, id = made.stdout.strip(), made.stderr.split()[1]
+    assert f"key {id} for short-lived; keep it" in made.stderr
+    run(tmp_path, "keys", "revoke", id)
+    with serving(tmp_path, {**CHAT, "auth.mode": "keys"}) as server:
+        assert asked(server.url, key) == 401
+
+
+def test_a_key_that_does_not_exist_cannot_be_revoked(tmp_path: Path) -> None:
+    done = run(tmp_path, "keys", "revoke", "nobody")
+    assert done.returncode == 1
+    assert "`betterai keys list` shows the ids" in done.stderr
+
+
+def test_a_scope_that_is_none_is_refused(tmp_path: Path) -> None:
+    done = run(tmp_path, "keys", "create", "name", "--scope", "No Scope")
+    assert done.returncode == 1
+    assert "scopes" in done.stderr
+
+
+def test_the_key_alone_is_on_standard_output_even_where_another_file_is_broken(tmp_path: Path) -> None:
+    file(tmp_path, "[broken\n")
+    (tmp_path / "good.toml").write_text("")
+    made = run(tmp_path, "keys", "create", "name", "--config", "good.toml")
+    assert made.returncode == 0
+    assert len(made.stdout.split()) == 1
+
+
+def test_keys_of_a_database_without_tables_ask_for_an_upgrade(tmp_path: Path, mysql_url: str) -> None:
+    done = run(tmp_path, "keys", "list", settings={"databases.default": mysql_url})
+    assert done.returncode == 1
+    assert "run `betterai db upgrade`" in done.stderr
+
+
+# db
+
+
+def test_an_upgrade_says_what_it_did_and_then_that_there_is_nothing_to_do(tmp_path: Path) -> None:
+    first = run(tmp_path, "db", "upgrade", settings=CHAT)
+    assert first.returncode == 0
+    assert re.fullmatch(r"default: engine \S+\ndefault: chat \S+\n", first.stdout)
+    assert run(tmp_path, "db", "upgrade", settings=CHAT).stdout == "default: nothing to do\n"
+
+
+def test_an_upgrade_beside_a_running_server_is_refused(tmp_path: Path) -> None:
+    with serving(tmp_path, CHAT) as server:
+        done = run(tmp_path, "db", "upgrade", settings=CHAT)
+        assert done.returncode == 1
+        assert f"in use by process {server.pid}" in done.stderr
+
+
+def test_an_environment_that_is_wrong_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path, "check", BETTERAI__SERVER__PORT=json.dumps("x"))
+    assert done.returncode == 2
+    assert "BETTERAI__SERVER__PORT" in done.stderr
