@@ -74,7 +74,7 @@ class Writer(Protocol):
         """Tell whoever waits what is going on."""
         ...
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: Event, /) -> None:
         """Publish one event of the stream's own lane; never a terminal one."""
         ...
 

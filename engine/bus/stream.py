@@ -110,13 +110,19 @@ class Stream:
         if not text and isinstance(event, StreamEnded):
             raise TypeError("a stream is ended with end()")
         # What the log does not take was not said.
-        self.log.append(Entry(self.n + 1, event))
-        self.n += 1
-        if text:
+        n = self.n + 1
+        self.log.append(Entry(n, event))
+        self.n = n
+        if not text:
+            self._fold(event)
+        elif event.choice or event.logprobs is not None:  # type: ignore[attr-defined]
             self._fold_text(event)  # type: ignore[arg-type]
         else:
-            self._fold(event)
-        return self._wake()
+            self.words += 1
+            self._choices[0].append(event.text)  # type: ignore[attr-defined]
+        for cursor in self._cursors:
+            cursor.wake(cursor)
+        return n
 
     def end(self, token: Token, event: StreamEnded) -> int:
         """Write the terminal event. Raises `LanesOpen` while a lent lane is, `StreamOver` at a second call."""

@@ -27,6 +27,9 @@ BATCH = 512
 
 _RETRY_FIRST, _RETRY_MOST = 0.005, 0.1
 
+_SHORT = tuple(websocket_header(TEXT, size) for size in range(126))
+"""Headers of the frames of a streaming answer, nearly all of which are this short."""
+
 
 class Peer(Protocol):
     """The other end of a session, whatever carries it."""
@@ -55,12 +58,20 @@ class Subscription:
         self.sent = after
         self.cursor = stream.subscribe(after, self._wake)
         if self.cursor.behind:
-            self._wake(self.cursor)
+            self.wake()
+
+    def wake(self) -> None:
+        """Have the stream's next events sent."""
+        self._wake(self.cursor)
 
     def _wake(self, _: Cursor) -> None:
         if not self.dirty:
             self.dirty = True
-            self._outlet.note(self)
+            outlet = self._outlet
+            outlet._dirty.append(self)
+            if not outlet._scheduled:
+                outlet._scheduled = True
+                outlet._loop.call_soon(outlet.flush)
 
 
 class Outlet:
@@ -159,13 +170,6 @@ class Outlet:
         self._dirty.clear()
         self._wake_writable()
 
-    def note(self, subscription: Subscription) -> None:
-        """A watched stream has something to send."""
-        self._dirty.append(subscription)
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self.flush)
-
     def _schedule(self) -> None:
         if not self._scheduled:
             self._scheduled = True
@@ -196,7 +200,8 @@ class Outlet:
                 self._give_up(subscription, Internal("an event of this stream could not be sent"), out)
         if out:
             self._peer.write(b"".join(out))
-        self._wake_writable()
+        if self._writable is not None:
+            self._wake_writable()
 
     def _wake_writable(self) -> None:
         if self._writable is not None and not self._writable.done():
@@ -219,15 +224,15 @@ class Outlet:
                 if type(entry.event) is Audio:
                     self._audio(stream, entry, None, out)
                 else:
-                    data = entry.frame(prefix)
-                    out += (websocket_header(TEXT, len(data)), data)
+                    data = entry.json or entry.frame(prefix)
+                    size = len(data)
+                    out += (_SHORT[size] if size < 126 else websocket_header(TEXT, size), data)
             subscription.sent = cursor.after
-        if cursor.over:
+        if stream.ended is not None and cursor.over:
             self._subscriptions.pop(stream.id, None)
             cursor.close()
-        elif cursor.behind and not subscription.dirty:
-            subscription.dirty = True
-            self.note(subscription)
+        elif cursor.behind:
+            subscription.wake()
 
     def _give_up(self, subscription: Subscription, error: EngineError, out: list[bytes]) -> None:
         """Stop sending a stream, and say so; its client may come back."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 from engine.api.chat import ChatDelta
 from engine.api.errors import EngineError, Internal
@@ -25,11 +26,13 @@ from engine.wire.frames import join_deltas
 class StreamWriter:
     """Implements `engine.api.Writer`; what it meters is read by the turn's supervisor."""
 
-    __slots__ = ("_stream", "_token", "cost", "extras", "finish_reasons", "model", "usage")
+    __slots__ = ("_stream", "_token", "cost", "extras", "finish_reasons", "model", "publish", "usage")
 
     def __init__(self, token: Token) -> None:
         self._token = token
         self._stream: Stream = token.stream
+        # Without a frame of its own: every piece of every answer passes here.
+        self.publish: Callable[[Event], None] = cast("Callable[[Event], None]", partial(token.stream.publish, token))
         self.model: str | None = None
         self.usage: Usage | None = None
         self.cost: Cost | None = None
@@ -53,29 +56,26 @@ class StreamWriter:
     def status(self, stage: str, detail: str | None = None) -> None:
         self._stream.publish(self._token, StatusChanged(stage=stage, detail=detail))
 
-    def publish(self, event: Event) -> None:
-        self._stream.publish(self._token, event)
-
     def extend(self, deltas: Iterable[ChatDelta]) -> None:
-        publish, token = self._stream.publish, self._token
+        publish = self.publish
         pieces: list[Event] = []
         for delta in deltas:
             kind = type(delta)
             if kind is TextDelta or kind is ReasoningDelta:
                 if pieces and not _alike(pieces[0], delta):  # type: ignore[arg-type]
-                    publish(token, _joined(pieces))
+                    publish(_joined(pieces))
                     pieces = []
                 if kind is TextDelta and delta.logprobs is not None:  # type: ignore[union-attr]
-                    publish(token, delta)  # type: ignore[arg-type]
+                    publish(delta)  # type: ignore[arg-type]
                 else:
                     pieces.append(delta)  # type: ignore[arg-type]
             elif isinstance(delta, Event):
                 if pieces:
-                    publish(token, _joined(pieces))
+                    publish(_joined(pieces))
                     pieces = []
-                publish(token, delta)
+                publish(delta)
         if pieces:
-            publish(token, _joined(pieces))
+            publish(_joined(pieces))
 
     @asynccontextmanager
     async def lane(self, name: str, *, format: str | None = None, rate: int | None = None) -> AsyncIterator[Lane]:

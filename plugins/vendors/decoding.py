@@ -46,6 +46,10 @@ class Batch:
 
     def take(self) -> list[ChatDelta]:
         """Everything since the last call."""
+        pieces = self._pieces
+        if len(pieces) == 1 and not self._deltas and self._kind is TextDelta:
+            # Nearly every read brings one piece of text and nothing else.
+            return [TextDelta(pieces.pop(), self._choice)]
         self._join()
         deltas, self._deltas = self._deltas, []
         return deltas
