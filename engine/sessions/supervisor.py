@@ -36,6 +36,9 @@ log = get_logger(__name__)
 TICK = 1.0
 """Seconds between checkpoints."""
 
+RENEW_EVERY = 4
+"""Checkpoints from one renewal of the turns' leases to the next; a lease lasts several times as long."""
+
 KEY_LENGTH = 200
 
 
@@ -303,7 +306,8 @@ class Supervisor:
 
     async def _checkpoint(self, ticks: int) -> None:
         assert self.ledger is not None
-        done = self.ledger.checkpoint([(turn.stream, turn.serve.keep) for turn in self._turns.values() if turn.running])
+        running = [(turn.stream, turn.serve.keep) for turn in self._turns.values() if turn.running]
+        done = self.ledger.checkpoint(running, renew=ticks % RENEW_EVERY == 0)
         if done is not None:
             await done
         self.ledger.retry_unsaved()

@@ -15,7 +15,7 @@ from engine.api.identity import Principal
 from engine.api.streams import Writer
 from engine.bus.bus import Bus
 from engine.sessions.ledger import Ledger
-from engine.sessions.supervisor import Supervisor
+from engine.sessions.supervisor import RENEW_EVERY, TICK, Supervisor
 from engine.testing.session import SessionKit
 from tests.engine.sessions.commands import Dictated, Script, command, echo, forever
 from tests.engine.sessions.memory_database import MemoryDatabase
@@ -163,7 +163,7 @@ async def test_what_is_said_is_kept_once_a_second(
     (row,) = rows.rows()
     assert (row["status"], row["n"], row["said"]["text"]) == ("running", 2, "Hel")
     before = row["lease_until"]
-    await asyncio.sleep(1)
+    await asyncio.sleep(RENEW_EVERY * TICK)
     (row,) = rows.rows()
     assert (row["n"], row["lease_until"] > before) == (2, True)
     talk.over.set()
