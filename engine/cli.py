@@ -249,7 +249,7 @@ def keys_list(config: ConfigOption = None) -> None:
 
 @keys_app.command("revoke")
 def keys_revoke(id: Annotated[str, typer.Argument(help="Id of the key.")], config: ConfigOption = None) -> None:
-    """Revoke a key; servers refuse it within seconds."""
+    """Revoke a key; servers refuse it within half a minute."""
     raw = _read(config)
     info = _run(_with_keys(raw, lambda keys: keys.revoke(id)))
     say(f"key {info.id} ({info.name}) is revoked")

@@ -12,6 +12,9 @@ from engine.sessions.actor import BinaryFrame, Drain, Hangup, Session, TextFrame
 
 log = get_logger(__name__)
 
+TELL_WITHIN = 1.0
+"""Seconds that a session with a full mailbox has to take the news of a drain."""
+
 HARD_FRAME_FACTOR = 4
 """A frame above the bound is answered with an error, one this many times above it closes the socket."""
 
@@ -102,12 +105,7 @@ class Sockets:
 
     async def drain(self, seconds: float) -> None:
         """Tell every session that the server goes down in `seconds`."""
-        for session, _ in list(self._open):
-            try:
-                async with asyncio.timeout(1.0):
-                    await session.post(Drain(seconds))
-            except TimeoutError:
-                log.warning("session_not_told_of_drain", session=session.id)
+        await asyncio.gather(*(_tell(session, Drain(seconds)) for session, _ in self._open))
 
     async def close(self) -> None:
         """Close every socket; the server is gone in a moment."""
@@ -115,6 +113,14 @@ class Sockets:
             peer.close(WSCloseCode.GOING_AWAY, "server shutdown")
         for _, peer in list(self._open):
             await peer.closed()
+
+
+async def _tell(session: Session, news: Drain) -> None:
+    try:
+        async with asyncio.timeout(TELL_WITHIN):
+            await session.post(news)
+    except TimeoutError:
+        log.warning("session_not_told_of_drain", session=session.id)
 
 
 async def _post(session: Session, mail: TextFrame | BinaryFrame | Hangup, actor: asyncio.Task[None]) -> None:

@@ -220,6 +220,12 @@ class Ledger:
         self._unsaved.append((stream, writes, bare))
         log.warning("turn_end_waits_for_database", stream=stream, waiting=len(self._unsaved))
 
+    def runs_elsewhere(self, record: TurnRecord) -> bool:
+        """True for a turn whose row another process keeps alive."""
+        return (
+            not self._embedded and record.ended is None and record.owner != self._owner and record.lease_until > _now()
+        )
+
     async def by_key(self, principal: Principal, key: str) -> TurnRecord | None:
         """The turn that was started under this key, by any process."""
         return await self._one(and_(turns.c.principal == principal.id, turns.c.key == key))

@@ -16,6 +16,7 @@ from engine.api.errors import (
     InvalidRequest,
     LimitExceeded,
     ShuttingDown,
+    StreamExpired,
     StreamNotFound,
 )
 from engine.api.events import Reason
@@ -24,6 +25,7 @@ from engine.api.plugin import Listener, TurnEnded
 from engine.api.streams import OnDisconnect, StreamReader
 from engine.bus.bus import Bus, new_stream_id
 from engine.bus.stream import Stream
+from engine.db.errors import RowConflict
 from engine.log import get_logger
 from engine.sessions.ledger import Ledger, TurnRecord, body_hash
 from engine.sessions.reader import Reader
@@ -143,6 +145,16 @@ class Supervisor:
                 started.set_result(record.stream)
                 return await self.find(principal, record.stream)
             stream = await self._begin(principal, command, body, key, hashed, on_disconnect)
+        except RowConflict:
+            # Another process of the same database was quicker with this key.
+            self._keys.pop(slot, None)
+            record = await self.ledger.by_key(principal, key) if self.ledger else None
+            if record is None:
+                started.cancel()
+                raise
+            self._same(record.body_hash, hashed)
+            started.set_result(record.stream)
+            return await self.find(principal, record.stream)
         except BaseException as error:
             self._keys.pop(slot, None)
             if not started.done():
@@ -218,6 +230,12 @@ class Supervisor:
             record = await self.ledger.by_stream(principal, id) if self.ledger else None
             if record is None:
                 raise
+            if self.ledger is not None and self.ledger.runs_elsewhere(record):
+                raise StreamExpired(
+                    "this stream runs on another server of the same database; resume it there, or here when it has ended",
+                    retryable=True,
+                    retry_after=5.0,
+                ) from None
             return record
 
     def turn(self, principal: Principal, id: str) -> Turn | None:

@@ -93,7 +93,8 @@ class ChatRoutes:
     async def chat(self, request: HttpRequest[ChatPost, Any]) -> Result:
         body = request.body
         fields = body.model_dump(exclude_unset=True, exclude={"id", "key", "on_disconnect"}, by_alias=True)
-        if not request.wants_events:
+        if not request.wants_events and body.tools:
+            # Said only where it matters, so that the same request over another transport is the same under one key.
             fields.setdefault("client_tools", "return")
             if fields["client_tools"] == "wait":
                 raise InvalidRequest(

@@ -17,7 +17,7 @@ from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
 from engine.api.streams import Ending, Writer
 from engine.api.tools import Tool
-from plugins.chat.bodies import ChatSend, ToolResultSend
+from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
 from plugins.chat.history.store import History
 from plugins.chat.history.turns import Opened
 from plugins.chat.inputs import chat_request, read_input
@@ -54,7 +54,7 @@ class Sending:
         make = partial(
             ChatTurn,
             chain,
-            tools=ToolRun(tools, waiting, self._settings.tool_timeout),
+            tools=ToolRun(tools, waiting, self._settings.tool_timeout, _client_tools(body)),
             asked=len(messages),
             wait_for_client=body.client_tools != "return",
             max_steps=self._settings.max_steps,
@@ -175,6 +175,10 @@ class _Waits:
                 del self.running[self.stream]
 
         return serve
+
+
+def _client_tools(body: ChatSend) -> list[str]:
+    return [tool.name for tool in body.tools if isinstance(tool, FunctionToolInput)]
 
 
 def _check_names(tools: Sequence[FunctionTool | WebSearch]) -> None:

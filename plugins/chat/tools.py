@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 import structlog
@@ -29,10 +29,16 @@ def offer(tools: Sequence[Tool]) -> tuple[FunctionTool, ...]:
 
 
 class ToolRun:
-    """The tools of one turn. A tool that fails is an event and a message to the model, never a dead turn."""
+    """The tools of one turn: the server's, and `client`, the names of those that the client answers.
 
-    def __init__(self, server: Mapping[str, Tool], waiting: WaitingCalls, timeout: float) -> None:
+    A tool that fails, or that is none, is an event and a message to the model, never a dead turn.
+    """
+
+    def __init__(
+        self, server: Mapping[str, Tool], waiting: WaitingCalls, timeout: float, client: Collection[str] = ()
+    ) -> None:
         self._server = server
+        self._client = frozenset(client)
         self._waiting = waiting
         self._timeout = timeout
 
@@ -42,7 +48,7 @@ class ToolRun:
 
     def announce(self, call: ToolCall) -> ToolCall:
         """The call as the client is told of it; one that the client is to answer is expected from now on."""
-        if self.mine(call):
+        if call.name not in self._client:
             return call
         self._waiting.expect(call.call_id)
         return msgspec.structs.replace(call, client=True)
@@ -81,6 +87,8 @@ class ToolRun:
         return ToolResult(call_id=call.call_id, name=call.name, output=output)
 
     async def _ask(self, call: ToolCall) -> ToolResult:
+        if call.name not in self._client:
+            raise ToolFailed(f"there is no tool {call.name[:80]!r}")
         try:
             async with asyncio.timeout(self._timeout):
                 answered = await self._waiting.wait(call.call_id)
