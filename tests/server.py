@@ -71,6 +71,7 @@ class RunningServer:
         self._lines: list[dict[str, Any]] = []
         self._said = Condition()
         self._over = True
+        self._listener: Thread | None = None
 
     # Where it is.
 
@@ -112,9 +113,13 @@ class RunningServer:
             text=True,
             errors="replace",
         )
+        if self._listener is not None:
+            # The last words of a killed process must not be taken for those of this one.
+            self._listener.join()
         self._lines, self._over = [], False
         assert self._process.stdout is not None
-        Thread(target=self._listen, args=(self._process.stdout,), daemon=True).start()
+        self._listener = Thread(target=self._listen, args=(self._process.stdout,), daemon=True)
+        self._listener.start()
 
     def terminate(self) -> None:
         """Send SIGTERM and do not wait."""
