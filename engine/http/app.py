@@ -154,6 +154,9 @@ class Http:
             if self._admit_request is not None and caller is not None:
                 self._admit_request(caller)
 
+        # A socket lives long, and its handshake is over.
+        headers.clear()
+
         def open_session(peer: SocketPeer) -> Session:
             return Session(
                 peer,

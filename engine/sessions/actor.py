@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -126,6 +125,22 @@ class Session:
     command and raises what keeps it from being taken: a key that was revoked, or a rate that is used up.
     """
 
+    # Thousands of sessions are idle at a time: what one holds is counted in bytes.
+    __slots__ = (
+        "_admit",
+        "_authenticate",
+        "_mailbox",
+        "_outlet",
+        "_peer",
+        "_principal",
+        "_settings",
+        "_started",
+        "_starter",
+        "_starts",
+        "_supervisor",
+        "id",
+    )
+
     def __init__(
         self,
         peer: Peer,
@@ -145,8 +160,8 @@ class Session:
         self._admit = admit
         self._mailbox: asyncio.Queue[Mail] = asyncio.Queue(settings.mailbox)
         self._outlet = Outlet(peer)
-        self._starts: deque[Start] = deque()
-        self._started = asyncio.Event()
+        self._starts: list[Start] = []
+        self._started: asyncio.Event | None = None
         self._starter: asyncio.Task[None] | None = None
 
     async def post(self, mail: Mail) -> None:
@@ -323,7 +338,7 @@ class Session:
     async def _queue_start(self, start: Start) -> None:
         while len(self._starts) >= self._settings.mailbox:
             # The mailbox fills up behind this, and then the socket pushes back.
-            self._started.clear()
+            self._started = asyncio.Event()
             await self._started.wait()
         bound = self._settings.streams
         if bound is not None and self._outlet.watching + len(self._starts) >= bound:
@@ -346,8 +361,9 @@ class Session:
                 problem = Internal("the command failed inside the server; its log has the cause")
                 self._outlet.send(Rejected(re=start.id, error=problem.body()))
             finally:
-                self._starts.popleft()
-                self._started.set()
+                del self._starts[0]
+                if self._started is not None:
+                    self._started.set()
 
     async def _start(self, start: Start) -> None:
         found = await self._supervisor.start(
