@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import aiohttp
 
@@ -69,19 +69,15 @@ class OpenAICompatible:
         """What is missing before this provider can serve, or None."""
         return self._unavailable()
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
         """Ask the model; the deltas of each read come as one list."""
         body = chat_body(request, self.dialect, self.name)
-        encoded = encode_body(body)
-        endpoint = self._endpoint if isinstance(self._endpoint, Endpoint) else None
-        if not isinstance(self._endpoint, Endpoint):
-            async for step in self._endpoint():
-                if isinstance(step, StatusChanged):
-                    yield step
-                else:
-                    endpoint = step
-        if endpoint is None:
-            raise ModelUnavailable(f"{self._title} has no address.", retryable=True)
+        if isinstance(self._endpoint, Endpoint):
+            # No generator of its own around the answer: each would be run through for every piece of it.
+            return self._ask(self._endpoint, body)
+        return self._find_and_ask(self._endpoint, body)
+
+    def _ask(self, endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[ChatDeltas, None]:
         vendor = Vendor(self._title, credential=self._credential, secret=endpoint.api_key)
         decoder = ChatDecoder(
             vendor,
@@ -89,8 +85,18 @@ class OpenAICompatible:
             reasoning_of=self.name if self.dialect.reasoning_back else None,
         )
         url = f"{endpoint.base_url}/chat/completions"
-        answer = open_stream(await self._http.get(), url, self._headers(endpoint), encoded, vendor)
-        async with aclosing(converse(answer, decoder)) as batches:
+        return converse(open_stream(self._http, url, self._headers(endpoint), encode_body(body), vendor), decoder)
+
+    async def _find_and_ask(self, connect: Connect, body: dict[str, Any]) -> AsyncGenerator[ChatDeltas, None]:
+        endpoint = None
+        async for step in connect():
+            if isinstance(step, StatusChanged):
+                yield step
+            else:
+                endpoint = step
+        if endpoint is None:
+            raise ModelUnavailable(f"{self._title} has no address.", retryable=True)
+        async with aclosing(self._ask(endpoint, body)) as batches:
             async for deltas in batches:
                 yield deltas
 

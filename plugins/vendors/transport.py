@@ -7,11 +7,12 @@ import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import aiohttp
 from yarl import URL
 
+from engine.api import Shared
 from engine.wire.sse import SseDecoder, SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import retry_after
@@ -48,6 +49,10 @@ async def vendor_http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
+Http: TypeAlias = aiohttp.ClientSession | Shared[aiohttp.ClientSession]
+"""The pool of connections: open, or opened with the first request."""
+
+
 class EventStream:
     """A POST whose answer is server-sent events: `async with` sends it, `async for` gives what each read brought.
 
@@ -55,12 +60,10 @@ class EventStream:
     error, a cancel or a close, closes the connection, which is how the vendor learns to stop.
     """
 
-    __slots__ = ("_body", "_headers", "_response", "_session", "_sse", "_url", "_vendor")
+    __slots__ = ("_body", "_headers", "_http", "_response", "_sse", "_url", "_vendor")
 
-    def __init__(
-        self, session: aiohttp.ClientSession, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor
-    ) -> None:
-        self._session = session
+    def __init__(self, http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> None:
+        self._http = http
         self._url = url
         self._headers = headers
         self._body = body
@@ -113,8 +116,10 @@ class EventStream:
         # Nothing is chained: aiohttp's errors hold the request's headers, and with them the key.
         vendor = self._vendor
         headers = {**_STREAMING, **self._headers}
+        http = self._http
+        session = http if isinstance(http, aiohttp.ClientSession) else await http.get()
         try:
-            return await self._session.post(self._url, data=self._body, headers=headers, allow_redirects=False)
+            return await session.post(self._url, data=self._body, headers=headers, allow_redirects=False)
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
             raise vendor.broke_protocol("its base_url is no HTTP address") from None
         except aiohttp.ClientConnectorDNSError:
@@ -150,8 +155,6 @@ class EventStream:
             return
 
 
-def open_stream(
-    session: aiohttp.ClientSession, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor
-) -> EventStream:
+def open_stream(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> EventStream:
     """A POST to be sent on entering; the vendor's failures are raised as errors of the engine that hold no header."""
-    return EventStream(session, url, headers, body, vendor)
+    return EventStream(http, url, headers, body, vendor)
