@@ -291,7 +291,14 @@ class Cursor:
 
     def close(self) -> None:
         """Leave the stream; it goes on without this reader as its `on_disconnect` says."""
+        # The reader holds this cursor and `wake` holds the reader: left so, the two would keep the stream's log in memory
+        # until the garbage collector came by.
+        self.wake = _asleep
         self.stream.leave(self)
+
+
+def _asleep(_: Cursor) -> None:
+    """What a cursor wakes that nobody reads by any more."""
 
 
 class LanesOpen(EngineError):

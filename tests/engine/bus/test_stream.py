@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 
 from engine.api.errors import LogUnavailable, NotOwner, SlowConsumer, StreamOver
@@ -9,7 +12,7 @@ from engine.api.events import Audio, Citation, LaneEnded, LaneStarted, MessageSa
 from engine.api.identity import LOCAL
 from engine.bus.bus import Bus
 from engine.bus.log import Entry, MemoryLog
-from engine.bus.stream import MOST_LANES, LanesOpen, Token
+from engine.bus.stream import MOST_LANES, Cursor, LanesOpen, Stream, Token
 
 DONE = StreamEnded(status="completed", reason="done")
 
@@ -155,3 +158,26 @@ def test_what_the_log_does_not_take_was_not_said_and_has_no_number() -> None:
     with pytest.raises(LogUnavailable):
         bus.end(token, DONE)
     assert (token.stream.n, token.stream.said.text, token.stream.ended) == (2, "ab", None)
+
+
+def test_a_reader_that_has_left_keeps_nothing_of_the_stream() -> None:
+    class Watcher:
+        """Holds its place in a stream, as sessions do."""
+
+        def __init__(self, stream: Stream) -> None:
+            self.cursor = stream.subscribe(0, self.wake)
+
+        def wake(self, cursor: Cursor) -> None:
+            pass
+
+    bus = Bus(clock=lambda: 0.0)
+    token = bus.open(LOCAL, "chat.send")
+    watcher = Watcher(token.stream)
+    gone = weakref.ref(watcher)
+    gc.disable()
+    try:
+        watcher.cursor.close()
+        del watcher
+        assert gone() is None
+    finally:
+        gc.enable()
