@@ -44,7 +44,7 @@ def encode_body(body: Any) -> bytes:
 def _encode_model(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json", exclude_none=True, by_alias=True)
-    raise NotImplementedError(f"{type(value).__name__} is no JSON")
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 async def write(request: web.Request, result: Result, headers: Mapping[str, str]) -> web.StreamResponse:

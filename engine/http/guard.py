@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv6Address, ip_address
 
 from engine.api.errors import Forbidden
 from engine.api.ids import random_hex
+from engine.auth.binding import is_loopback
 
 REQUEST_ID = "X-Request-Id"
 
@@ -76,19 +76,6 @@ class LocalGuard:
         match = _ORIGIN.fullmatch(origin)
         if match is None or host_name(match["authority"]) != host:
             raise Forbidden(f"the request was made by a page of {origin[:80]!r}, another site; {_other_site()}")
-
-
-def is_loopback(host: str) -> bool:
-    """True for localhost and its subdomains, 127.0.0.0/8 and ::1 (also as IPv4 in IPv6)."""
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        address = ip_address(host.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
 
 
 def host_name(authority: str) -> str | None:

@@ -144,17 +144,17 @@ class Supervisor:
                 del self._keys[slot]
                 started.set_result(record.stream)
                 return await self.find(principal, record.stream)
-            stream = await self._begin(principal, command, body, key, hashed, on_disconnect)
-        except RowConflict:
-            # Another process of the same database was quicker with this key.
-            self._keys.pop(slot, None)
-            record = await self.ledger.by_key(principal, key) if self.ledger else None
-            if record is None:
-                started.cancel()
-                raise
-            self._same(record.body_hash, hashed)
-            started.set_result(record.stream)
-            return await self.find(principal, record.stream)
+            try:
+                stream = await self._begin(principal, command, body, key, hashed, on_disconnect)
+            except RowConflict:
+                # Another process of the same database may have been quicker with this key.
+                record = await self.ledger.by_key(principal, key) if self.ledger else None
+                if record is None:
+                    raise
+                self._same(record.body_hash, hashed)
+                del self._keys[slot]
+                started.set_result(record.stream)
+                return await self.find(principal, record.stream)
         except BaseException as error:
             self._keys.pop(slot, None)
             if not started.done():

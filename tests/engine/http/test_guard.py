@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api.errors import Forbidden
-from engine.http.guard import LocalGuard, host_name, is_loopback, request_id
+from engine.auth.binding import is_loopback
+from engine.http.guard import LocalGuard, host_name, request_id
 
 GUARD = LocalGuard(hosts=["box.lan"], origins=["https://app.example.com"])
 PLAIN = {"host": "localhost:8080"}

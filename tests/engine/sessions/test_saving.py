@@ -11,11 +11,12 @@ from sqlalchemy import Column, Integer, MetaData, Table
 from engine.api.commands import Closing
 from engine.api.data import Write
 from engine.api.events import MessageSaved
-from engine.api.identity import Principal
+from engine.api.identity import LOCAL, Principal
 from engine.api.streams import Writer
 from engine.bus.bus import Bus
 from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import RENEW_EVERY, TICK, Supervisor
+from engine.sessions.table import CommandTable
 from engine.testing.session import SessionKit
 from tests.engine.sessions.commands import Dictated, Script, command, echo, forever
 from tests.engine.sessions.memory_database import MemoryDatabase
@@ -381,3 +382,42 @@ async def test_a_cancel_of_an_ended_turn_is_accepted_and_changes_nothing(kit: Se
     await kit.send({"type": "stream.cancel", "id": "late", "stream": stream})
     assert (await kit.frame(re="late"))["type"] == "accepted"
     assert rows.rows()[0]["status"] == "completed"
+
+
+async def quicker(rows: MemoryDatabase, input: str) -> Script:
+    """Another process on the same database that starts a turn under the key first."""
+    script = Script()
+    other = Supervisor(Bus(clock=asyncio.get_running_loop().time), ledger=Ledger(rows, "that process", embedded=False))
+    other.table = CommandTable([("test", command(script))])
+    await other.start(LOCAL, "chat.send", {"input": input}, key="k1")
+    await other.drain(5)
+    return script
+
+
+async def test_a_key_that_another_process_was_quicker_with_answers_its_turn(
+    kit: SessionKit, script: Script, rows: MemoryDatabase
+) -> None:
+    async def overtaken() -> None:
+        await quicker(rows, "hello")
+
+    script.prepared = overtaken
+    await kit.send({**KEYED, "id": "a"})
+    accepted = await kit.frame(type="accepted", re="a")
+    (row,) = rows.rows()
+    assert (accepted["stream"], script.runs, script.released) == (row["stream"], 0, 1)
+
+
+async def test_who_waits_for_a_key_that_was_lost_to_another_body_is_refused_too(
+    kit: SessionKit, script: Script, rows: MemoryDatabase
+) -> None:
+    async def overtaken() -> None:
+        script.prepared = None
+        await quicker(rows, "something else")
+
+    script.prepared = overtaken
+    async with kit.device(LOCAL) as other:
+        await kit.send({**KEYED, "id": "a"})
+        await other.send({**KEYED, "id": "b"})
+        for device, id in ((kit, "a"), (other, "b")):
+            assert (await device.frame(type="rejected", re=id))["error"]["code"] == "idempotency_conflict"
+    assert script.runs == 0
