@@ -133,6 +133,7 @@ from engine.api.providers import (
     Provider,
     ProviderRole,
     Providers,
+    PushedAnswer,
     Target,
 )
 from engine.api.routes import (
@@ -244,6 +245,7 @@ __all__ = (
     "ProviderTimeout",
     "ProviderUnavailable",
     "Providers",
+    "PushedAnswer",
     "Reason",
     "Reasoning",
     "ReasoningDelta",

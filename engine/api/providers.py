@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import msgspec
 
-from engine.api.chat import ChatDelta, ChatDeltas, ChatRequest
+from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.streams import Writer
 
 ProviderRole: TypeAlias = Literal[
@@ -49,12 +49,28 @@ class ChatProvider(Provider, Protocol):
 
     role: ClassVar[ProviderRole] = "chat"
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
-        """Ask the model and yield its answer: one delta at a time, or lists of what one read brought.
+    def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas] | PushedAnswer:
+        """Ask the model and give its answer: one delta at a time, or lists of what one read brought.
 
-        Text is yielded as it comes. Each choice ends with a `Finish`; `Usage` comes once, at the end. Failure is an
+        Text is given as it comes. Each choice ends with a `Finish`; `Usage` comes once, at the end. Failure is an
         `EngineError` of the provider family. Cancelling the task or closing the iterator closes the connection to the vendor.
         Status deltas of stage `loading` hold the first-event deadline.
+        """
+        ...
+
+
+class PushedAnswer(Protocol):
+    """An answer that hands itself out instead of being iterated.
+
+    A provider that decodes its bytes where they arrive, in a callback of the loop, saves for each piece the wake-up of
+    every coroutine between the socket and the client. Most providers are well served by an asynchronous generator.
+    """
+
+    async def push(self, take: Callable[[ChatDeltas], object]) -> None:
+        """Ask the model and call `take` with each delta, or with all that one read brought, until the answer is over.
+
+        What `take` raises ends the answer and is raised here, as a failure is. Cancelling closes the connection to the
+        vendor.
         """
         ...
 
@@ -129,12 +145,12 @@ class ChatChain(Protocol):
         """Raise `UnsupportedParameter` when the catalogue knows that the first target cannot do what is asked."""
         ...
 
-    def stream(self, request: ChatRequest, stream: Writer) -> AsyncIterator[Sequence[ChatDelta]]:
-        """Call the first target that serves and yield its batches.
+    async def ask(self, request: ChatRequest, stream: Writer, take: Callable[[ChatDeltas], object]) -> None:
+        """Call the first target that serves and hand its answer to `take`: one delta, or all that one read brought.
 
         `request.model` is replaced by the target's. Retries and falls back only before the first delta; each such step
-        is a `status` event on `stream`. Usage and the answering model are metered on `stream`. Closing the iterator closes the
-        vendor's connection.
+        is a `status` event on `stream`. Usage and the answering model are metered on `stream`. `take` must not wait; what it
+        raises ends the call. Cancelling closes the vendor's connection.
         """
         ...
 

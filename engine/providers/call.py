@@ -2,14 +2,14 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from msgspec import Struct, structs
 
 from engine.api.chat import Answered, ChatDelta, ChatDeltas, ChatRequest, Extra
 from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
 from engine.api.events import StatusChanged, TextDelta, Usage
-from engine.api.providers import ChatProvider, Target
+from engine.api.providers import ChatProvider, PushedAnswer, Target
 from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
@@ -35,6 +35,8 @@ class Call:
         "_breaker",
         "_judged",
         "_meter",
+        "_ours",
+        "_pass",
         "_policy",
         "_provider",
         "_request",
@@ -45,7 +47,8 @@ class Call:
         "watch",
     )
 
-    source: AsyncIterator[ChatDeltas]
+    source: AsyncIterator[ChatDeltas] | PushedAnswer
+    _pass: Callable[[ChatDeltas], object]
 
     def __init__(
         self,
@@ -65,33 +68,42 @@ class Call:
         self._policy = policy
         self._breaker = breaker
         self._meter = Meter(target, writer, ledger)
+        self._ours: BaseException | None = None
         self.watch = Watchdog(policy.first_event, policy.total)
         self._provider = provider
 
-    def begin(self) -> None:
-        """Put the question; the wait for the first batch begins."""
-        self.source = self._provider.stream(self._request)
-        self.watch.wait()
+    async def run(self, take: Callable[[ChatDeltas], object]) -> None:
+        """Put the question, and hand what is to be passed on to `take`; raises where there was no answer."""
+        self._pass = take
+        source = self.source = self._provider.stream(self._request)
+        self.watch.begin()
+        if isinstance(source, AsyncIterator):
+            async for raw in source:
+                self._take(raw)
+                self.watch.forgive()
+        else:
+            await source.push(self._take)
+        self._finish()
 
-    def take(self, raw: ChatDeltas) -> Sequence[ChatDelta]:
-        """Account for what one read brought; gives what is to be passed on, which may be nothing."""
-        self.watch.until = None
+    def _take(self, raw: ChatDeltas) -> None:
+        """Account for what one read brought, and pass it on."""
         if not self.spoke:
-            return self._open((raw,) if isinstance(raw, Struct) else raw)
-        # Exact types first: a look at `type` costs a quarter of `isinstance`, and these two are nearly all there is.
-        if type(raw) is TextDelta:
+            raw = self._open((raw,) if isinstance(raw, Struct) else raw)
+        # Exact types first: a look at `type` costs a quarter of `isinstance`, and this one is nearly all there is.
+        elif type(raw) is TextDelta:
             self._meter.said += len(raw.text)
-            return (raw,)
-        batch: Sequence[ChatDelta] = raw if type(raw) is list else (raw,) if isinstance(raw, Struct) else raw
-        for delta in batch:
-            if type(delta) is TextDelta:
-                self._meter.said += len(delta.text)
-            else:
+        else:
+            for delta in (raw,) if isinstance(raw, Struct) else raw:
                 self._meter.take(delta)
-        return batch
+        self.watch.alive()
+        if raw:
+            try:
+                self._pass(raw)
+            except BaseException as error:
+                self._ours = error
+                raise
 
-    def finish(self) -> None:
-        """The provider's stream ended by itself; raises where it ended without an answer."""
+    def _finish(self) -> None:
         self.watch.stop()
         if self.spoke:
             self.watch.expired()  # an end in the very moment of the deadline is an end
@@ -99,7 +111,7 @@ class Call:
             raise ProviderUnavailable(f"{self.target.name} ended without an answer")
 
     def failure(self, raised: BaseException) -> EngineError | None:
-        """What went wrong, told for people; None for a cancellation or a close, which is no failure."""
+        """What went wrong, told for people; None for what is not the provider's failure: a cancellation, or who takes."""
         self.watch.stop()
         error = self._explain(raised)
         if error is not None and not self._judged:
@@ -148,6 +160,8 @@ class Call:
         self._judged = True
 
     def _explain(self, raised: BaseException) -> EngineError | None:
+        if raised is self._ours:
+            return None
         if self.watch.fired:
             self.expired = self.watch.expired()
             if self.expired:

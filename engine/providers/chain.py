@@ -1,9 +1,9 @@
 """The engine's resilience around every chat call: deadlines, retries, fallbacks, breakers, metering."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from engine.api.chat import ChatDelta, ChatRequest
+from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.errors import EngineError
 from engine.api.providers import Target
 from engine.api.streams import Writer
@@ -40,26 +40,17 @@ class Chain:
         if error is not None:
             raise error
 
-    async def stream(self, request: ChatRequest, stream: Writer) -> AsyncGenerator[Sequence[ChatDelta], None]:
-        """Call the first target that serves and yield its batches; see `engine.api.ChatChain`.
+    async def ask(self, request: ChatRequest, stream: Writer, take: Callable[[ChatDeltas], object]) -> None:
+        """Call the first target that serves and hand its deltas to `take`; see `engine.api.ChatChain`.
 
-        Retries and falls back until the first delta of the answer; from then on an error is raised as it is. The code
-        between two batches is the hottest of the engine: no task, no timer, no validation there.
+        Retries and falls back until the first delta of the answer; from then on an error is raised as it is.
         """
         course = Course(self.targets, self._policy, self._breakers, request, stream, self._ledger(stream))
         call = course.first()
         while True:
             raised: BaseException | None = None
             try:
-                call.begin()
-                take, wait = call.take, call.watch.wait
-                async for raw in call.source:
-                    batch = take(raw)
-                    if batch:
-                        yield batch
-                    wait()
-                call.finish()
-                return
+                return await call.run(take)
             except BaseException as caught:
                 raised = caught
                 error = call.failure(caught)

@@ -10,10 +10,8 @@ _TICK = 0.001
 class Watchdog:
     """Ends a wait for a provider that outlasts its deadline, by cancelling the task that waits.
 
-    `until` is the deadline of the wait that goes on; the caller sets it to None with the provider's next sign of life.
-    Only a wait is ended: a consumer that takes its time between two batches is never cancelled. The timer is set anew
-    only when it rings, so that a batch costs a few attributes and a look at the clock. A cancellation from elsewhere is
-    told apart and stays one.
+    The timer is set anew only when it rings, so that a batch costs a few attributes and a look at the clock. A cancellation
+    from elsewhere is told apart and stays one.
     """
 
     __slots__ = (
@@ -27,8 +25,8 @@ class Watchdog:
         "_time",
         "_timer",
         "_total",
+        "_until",
         "fired",
-        "until",
     )
 
     def __init__(self, patience: float, total: float) -> None:
@@ -42,23 +40,25 @@ class Watchdog:
         self._baseline = 0
         self._timer: asyncio.TimerHandle | None = None
         self._armed = math.inf
-        self.until: float | None = None
+        self._until = math.inf
         self.fired = False
 
-    def wait(self) -> None:
-        """A wait for the provider begins."""
-        if self.fired:
-            self.expired()  # the provider answered in the very moment, so the cancellation is taken back
-        until = self._time() + self._patience
-        if until > self._ends:
-            until = self._ends
-        self.until = until
-        task = asyncio.current_task(self._loop)
-        if task is not self._task:
-            self._task = task
-            self._baseline = task.cancelling() if task else 0
+    def begin(self) -> None:
+        """The wait for the provider begins, in the task that is to be cancelled."""
+        task = self._task = asyncio.current_task(self._loop)
+        self._baseline = task.cancelling() if task else 0
+        self.alive()
+
+    def alive(self) -> None:
+        """The provider gave a sign of life: the wait begins anew."""
+        until = self._until = self._time() + self._patience
         if until < self._armed:
-            self._arm(until)
+            self._arm(min(until, self._ends))
+
+    def forgive(self) -> None:
+        """The provider answered in the very moment of its deadline: the cancellation is taken back."""
+        if self.fired:
+            self.expired()
 
     def allow(self, patience: float) -> None:
         """Bound the waits that follow by another time."""
@@ -81,7 +81,6 @@ class Watchdog:
 
     def stop(self) -> None:
         """Let go of the timer; nothing is cancelled from here on."""
-        self.until = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -110,11 +109,9 @@ class Watchdog:
     def _ring(self) -> None:
         self._timer = None
         self._armed = math.inf
-        until, task = self.until, self._task
-        if until is None or task is None:
-            return  # armed again by the next wait
+        until, task = min(self._until, self._ends), self._task
         if self._time() < until - _TICK:
             self._arm(until)
-        elif task.cancelling() <= self._baseline:
+        elif task is not None and task.cancelling() <= self._baseline:
             self.fired = True
             task.cancel()

@@ -3,6 +3,7 @@
 The contract that a chat provider must meet is in `engine.testing.conformance`, which needs pytest.
 """
 
+from engine.testing.answers import batches_of, deltas_of
 from engine.testing.clock import VirtualTimeLoop, virtual_time
 from engine.testing.providers import (
     FailingProvider,
@@ -21,5 +22,7 @@ __all__ = (
     "VirtualTimeLoop",
     "answer",
     "ask",
+    "batches_of",
+    "deltas_of",
     "virtual_time",
 )

@@ -11,17 +11,17 @@ The provider is asked for real: give it an emulator of its vendor, or a model on
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import pytest
-from msgspec import Struct
 
-from engine.api.chat import ChatDelta, ChatDeltas, ChatRequest, Finish, Message, TextPart
+from engine.api.chat import ChatDelta, ChatRequest, Finish, Message, TextPart
 from engine.api.errors import EngineError
 from engine.api.events import TextDelta, Usage
 from engine.api.providers import ChatProvider
+from engine.testing.answers import batches_of, deltas_of
 
 
 class ChatProviderContract:
@@ -87,9 +87,9 @@ class ChatProviderContract:
     async def test_closing_in_the_middle_ends_soon_and_leaves_it_usable(
         self, provider: ChatProvider, question: ChatRequest
     ) -> None:
-        stream = provider.stream(question)
-        await asyncio.wait_for(_until_text(stream), self.answer_within)
-        await asyncio.wait_for(cast("AsyncGenerator[ChatDeltas, None]", stream).aclose(), self.close_within)
+        answer = batches_of(provider, question)
+        await asyncio.wait_for(_until_text(answer), self.answer_within)
+        await asyncio.wait_for(answer.aclose(), self.close_within)
         assert await self._answer(provider, question)
 
     async def test_cancelling_in_the_middle_ends_soon_and_leaves_it_usable(
@@ -108,9 +108,9 @@ class ChatProviderContract:
         await self._answer(provider, question)
         before = asyncio.all_tasks()
         await self._answer(provider, question)
-        stream = provider.stream(question)
-        await asyncio.wait_for(_until_text(stream), self.answer_within)
-        await cast("AsyncGenerator[ChatDeltas, None]", stream).aclose()
+        answer = batches_of(provider, question)
+        await asyncio.wait_for(_until_text(answer), self.answer_within)
+        await answer.aclose()
         left = asyncio.all_tasks() - before
         if left:
             _, left = await asyncio.wait(left, timeout=self.close_within)
@@ -146,9 +146,7 @@ class ChatProviderContract:
 
     async def _answer(self, provider: ChatProvider, question: ChatRequest) -> list[ChatDelta]:
         async with asyncio.timeout(self.answer_within):
-            stream = cast("AsyncGenerator[ChatDeltas, None]", provider.stream(question))
-            async with aclosing(stream):
-                return [delta async for deltas in stream for delta in _batch(deltas)]
+            return await deltas_of(provider, question)
 
 
 class _Pulse:
@@ -178,20 +176,17 @@ class _Pulse:
         self._last = now
 
 
-def _batch(deltas: ChatDeltas) -> Sequence[ChatDelta]:
-    return (deltas,) if isinstance(deltas, Struct) else deltas
-
-
-async def _until_text(stream: AsyncIterator[ChatDeltas]) -> None:
-    async for deltas in stream:
-        if any(isinstance(delta, TextDelta) for delta in _batch(deltas)):
+async def _until_text(answer: AsyncIterator[Sequence[ChatDelta]]) -> None:
+    async for batch in answer:
+        if any(isinstance(delta, TextDelta) for delta in batch):
             return
 
 
 async def _read(provider: ChatProvider, question: ChatRequest, speaking: asyncio.Event) -> None:
-    async for deltas in provider.stream(question):
-        if any(isinstance(delta, TextDelta) for delta in _batch(deltas)):
-            speaking.set()
+    async with aclosing(batches_of(provider, question)) as answer:
+        async for batch in answer:
+            if any(isinstance(delta, TextDelta) for delta in batch):
+                speaking.set()
 
 
 def _told(error: BaseException) -> list[str]:

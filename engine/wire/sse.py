@@ -7,6 +7,10 @@ from msgspec import Struct
 _BOM = b"\xef\xbb\xbf"
 
 
+class UnfinishedEvent(ValueError):
+    """Raised when an event grows past the bound without an end."""
+
+
 class SseEvent(Struct, frozen=True, gc=False):
     """One event as a vendor sent it. `name` is empty where the vendor names none."""
 
@@ -17,7 +21,7 @@ class SseEvent(Struct, frozen=True, gc=False):
 class SseDecoder:
     """Cuts a byte stream into events. Feed it what one read brought; it keeps what is not whole yet.
 
-    `limit` bounds the bytes of one unfinished event; past it `feed` raises `ValueError`.
+    `limit` bounds the bytes of one unfinished event; past it `feed` raises `UnfinishedEvent`.
     """
 
     __slots__ = ("_after_cr", "_limit", "_rest")
@@ -39,7 +43,7 @@ class SseDecoder:
             chunk = self._rest + chunk
         *blocks, self._rest = chunk.split(b"\n\n")
         if len(self._rest) > self._limit:
-            raise ValueError("an event does not end")
+            raise UnfinishedEvent("an event does not end")
         events = []
         for block in blocks:
             # Nearly every event of every vendor is one line of data.

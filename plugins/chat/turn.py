@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import partial
 
 import msgspec
 
 from engine.api.chat import (
     ChatDelta,
+    ChatDeltas,
     ChatRequest,
     Extra,
     Finish,
@@ -110,15 +110,15 @@ class ChatTurn:
                 request = shorter
 
     async def _call(self, request: ChatRequest, step: Step, stream: Writer) -> None:
-        text, extend = step.text, stream.extend
-        async with aclosing(cast("Any", self._chain.stream(request, stream))) as batches:
-            async for batch in batches:
-                if len(batch) == 1 and type(delta := batch[0]) is TextDelta:
-                    if delta.choice == 0:
-                        text.append(delta.text)
-                    stream.publish(delta)
-                else:
-                    extend(self._noted(batch, step, stream))
+        await self._chain.ask(request, stream, partial(self._take, step, stream))
+
+    def _take(self, step: Step, stream: Writer, deltas: ChatDeltas) -> None:
+        if type(deltas) is TextDelta:
+            if deltas.choice == 0:
+                step.text.append(deltas.text)
+            stream.publish(deltas)
+        else:
+            stream.extend(self._noted((deltas,) if isinstance(deltas, msgspec.Struct) else deltas, step, stream))
 
     def _noted(self, batch: Sequence[ChatDelta], step: Step, stream: Writer) -> list[ChatDelta]:
         """Keep what the next step or the end needs; gives what the client is shown."""

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
-from typing import ClassVar, cast
+from collections.abc import AsyncIterator
+from typing import ClassVar
 
 import aiohttp
 import msgspec
 
-from engine.api.chat import ChatDeltas, ChatRequest
+from engine.api.chat import ChatRequest
 from engine.api.errors import ModelUnavailable
 from engine.api.events import StatusChanged
 from engine.api.plugin import Health, Shared
-from engine.api.providers import ModelInfo, Price, ProviderRole
+from engine.api.providers import ModelInfo, Price, ProviderRole, PushedAnswer
 from plugins.local.model_file import find_model_file
 from plugins.local.settings import LocalSettings
 from plugins.local.supervisor import LIBRARY, LlamaServer, require_library
@@ -66,16 +65,15 @@ class LocalChat:
         self._started = True
         self.server.start()
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> PushedAnswer:
+        """Ask the model, within the bounds that its size asks for."""
         bounded = msgspec.structs.replace(
             request,
             max_output_tokens=request.max_output_tokens or ANSWER_TOKENS,
             temperature=TEMPERATURE if request.temperature is None else request.temperature,
             provider_options={"repeat_penalty": REPEAT_PENALTY, **request.provider_options},
         )
-        async with aclosing(cast("AsyncGenerator[ChatDeltas, None]", self._adapter.stream(bounded))) as batches:
-            async for deltas in batches:
-                yield deltas
+        return self._adapter.stream(bounded)
 
     async def _connect(self) -> AsyncIterator[StatusChanged | Endpoint]:
         while (state := self.server.state).stage in ("loading", "restarting"):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
-from engine.api import ChatDelta, EngineError, InvalidRequest, ReasoningDelta, TextDelta
+from engine.api import ChatDelta, ChatDeltas, EngineError, InvalidRequest, ReasoningDelta, TextDelta
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.transport import EventStream
@@ -102,21 +102,33 @@ class Decoder(ABC):
         return self.out.take()
 
 
-async def converse(stream: EventStream, decoder: Decoder) -> AsyncGenerator[list[ChatDelta], None]:
-    """Send the request and yield the deltas of each read, up to the end of the answer.
+class Answer:
+    """A vendor's answer, to be pushed once; see `engine.api.PushedAnswer`."""
 
-    Close it with `contextlib.aclosing`: that closes the connection, where the answer is not over.
-    """
-    async with stream:
-        async for events in stream:
-            if deltas := decoder.feed(events):
-                yield deltas
+    __slots__ = ("_decoder", "_stream")
+
+    def __init__(self, stream: EventStream, decoder: Decoder) -> None:
+        self._stream = stream
+        self._decoder = decoder
+
+    async def push(self, take: Callable[[ChatDeltas], object]) -> None:
+        """Send the request and call `take` with the deltas of each read, within the callback that brought its bytes."""
+        decoder = self._decoder
+
+        def read(events: list[SseEvent]) -> bool:
+            deltas = decoder.feed(events)
+            if len(deltas) == 1:
+                take(deltas[0])
+            elif deltas:
+                take(deltas)
             if decoder.failure is not None:
                 raise decoder.failure
-            if decoder.over:
-                return
-        if deltas := decoder.end():
-            yield deltas
+            return decoder.over
+
+        async with self._stream as stream:
+            await stream.read(read)
+            if not decoder.over and (deltas := decoder.end()):
+                take(deltas)
 
 
 def encode_body(body: Any) -> bytes:

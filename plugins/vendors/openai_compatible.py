@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, TypeAlias
 
 import aiohttp
 
-from engine.api import ChatDeltas, ChatRequest, ModelUnavailable, ProviderRole, Shared, StatusChanged
+from engine.api import ChatDeltas, ChatRequest, ModelUnavailable, ProviderRole, PushedAnswer, Shared, StatusChanged
 from plugins.vendors.chat_body import chat_body
 from plugins.vendors.chat_decoding import ChatDecoder
-from plugins.vendors.decoding import converse, encode_body
+from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.dialect import COMMON, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.transport import open_stream
@@ -69,15 +69,14 @@ class OpenAICompatible:
         """What is missing before this provider can serve, or None."""
         return self._unavailable()
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
-        body = chat_body(request, self.dialect, self.name)
+        ask = partial(self._ask, chat_body(request, self.dialect, self.name))
         if isinstance(self._endpoint, Endpoint):
-            # No generator of its own around the answer: each would be run through for every piece of it.
-            return self._ask(self._endpoint, body)
-        return self._find_and_ask(self._endpoint, body)
+            return ask(self._endpoint)
+        return _Sought(self._endpoint, ask, ModelUnavailable(f"{self._title} has no address.", retryable=True))
 
-    def _ask(self, endpoint: Endpoint, body: dict[str, Any]) -> AsyncGenerator[ChatDeltas, None]:
+    def _ask(self, body: dict[str, Any], endpoint: Endpoint) -> Answer:
         vendor = Vendor(self._title, credential=self._credential, secret=endpoint.api_key)
         decoder = ChatDecoder(
             vendor,
@@ -85,23 +84,30 @@ class OpenAICompatible:
             reasoning_of=self.name if self.dialect.reasoning_back else None,
         )
         url = f"{endpoint.base_url}/chat/completions"
-        return converse(open_stream(self._http, url, self._headers(endpoint), encode_body(body), vendor), decoder)
-
-    async def _find_and_ask(self, connect: Connect, body: dict[str, Any]) -> AsyncGenerator[ChatDeltas, None]:
-        endpoint = None
-        async for step in connect():
-            if isinstance(step, StatusChanged):
-                yield step
-            else:
-                endpoint = step
-        if endpoint is None:
-            raise ModelUnavailable(f"{self._title} has no address.", retryable=True)
-        async with aclosing(self._ask(endpoint, body)) as batches:
-            async for deltas in batches:
-                yield deltas
+        return Answer(open_stream(self._http, url, self._headers(endpoint), encode_body(body), vendor), decoder)
 
     def _headers(self, endpoint: Endpoint) -> dict[str, str]:
         return {**self.dialect.headers, **bearer(endpoint.api_key)}
+
+
+class _Sought:
+    """An answer from an endpoint that is found anew for it."""
+
+    def __init__(self, connect: Connect, ask: Callable[[Endpoint], Answer], nowhere: ModelUnavailable) -> None:
+        self._connect = connect
+        self._ask = ask
+        self._nowhere = nowhere
+
+    async def push(self, take: Callable[[ChatDeltas], object]) -> None:
+        endpoint = None
+        async for step in self._connect():
+            if isinstance(step, StatusChanged):
+                take(step)
+            else:
+                endpoint = step
+        if endpoint is None:
+            raise self._nowhere
+        await self._ask(endpoint).push(take)
 
 
 def bearer(api_key: str | None) -> dict[str, str]:

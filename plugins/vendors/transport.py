@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Self, TypeAlias, cast
 
 import aiohttp
 from yarl import URL
 
 from engine.api import Shared
-from engine.wire.sse import SseDecoder, SseEvent
+from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import retry_after
 
@@ -54,7 +54,7 @@ Http: TypeAlias = aiohttp.ClientSession | Shared[aiohttp.ClientSession]
 
 
 class EventStream:
-    """A POST whose answer is server-sent events: `async with` sends it, `async for` gives what each read brought.
+    """A POST whose answer is server-sent events: `async with` sends it, `read` gives what each read brought.
 
     Leaving the block after the end of the answer keeps the connection for the next request; leaving it earlier, by an
     error, a cancel or a close, closes the connection, which is how the vendor learns to stop.
@@ -93,24 +93,19 @@ class EventStream:
         if not response.content.is_eof():
             response.close()
 
-    def __aiter__(self) -> Self:
-        return self
+    async def read(self, take: Callable[[list[SseEvent]], bool]) -> None:
+        """Call `take` with the whole events of each read, until it returns true or the body is over.
 
-    async def __anext__(self) -> list[SseEvent]:
-        """All whole events of one read, at least one. A body that breaks off is `ProviderUnavailable`."""
+        `take` runs within the callback that brought the bytes, so that no coroutine is resumed for them; what it raises is
+        raised here. A body that breaks off is `ProviderUnavailable`.
+        """
         assert self._response is not None
-        content, sse = self._response.content, self._sse
-        while True:
-            try:
-                chunk = await content.readany()
-                if not chunk:
-                    raise StopAsyncIteration
-                if events := sse.feed(chunk):
-                    return events
-            except (aiohttp.ClientError, OSError, RuntimeError):
-                raise self._vendor.cut_off() from None
-            except ValueError:
-                raise self._vendor.broke_protocol("an event of its stream does not end") from None
+        try:
+            await _Tap(self._response, self._sse, take).over
+        except (aiohttp.ClientError, OSError, RuntimeError):
+            raise self._vendor.cut_off() from None
+        except UnfinishedEvent:
+            raise self._vendor.broke_protocol("an event of its stream does not end") from None
 
     async def _send(self) -> aiohttp.ClientResponse:
         # Nothing is chained: aiohttp's errors hold the request's headers, and with them the key.
@@ -153,6 +148,73 @@ class EventStream:
         except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError):
             # The answer is whole; only the connection is not worth keeping.
             return
+
+
+class _Tap(asyncio.Protocol):
+    """Stands between a connection and aiohttp's protocol, which parses all that comes, and takes the body from it at once.
+
+    A reader that waits costs a future, a turn of the loop and every coroutine above it for each piece of an answer. `over`
+    is done when `take` wants no more, when the body is over, and when either fails.
+    """
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, sse: SseDecoder, take: Callable[[list[SseEvent]], bool]
+    ) -> None:
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._content = response.content
+        self._sse = sse
+        self._take = take
+        self._drain()
+        if self.over.done():
+            return
+        connection = response.connection
+        if connection is None or (transport := connection.transport) is None:
+            self.over.set_exception(aiohttp.ClientConnectionError())
+            return
+        self._protocol = cast("asyncio.Protocol", connection.protocol)
+        self._transport = transport
+        transport.set_protocol(self)
+        self.over.add_done_callback(self._leave)
+
+    def _leave(self, over: asyncio.Future[None]) -> None:
+        if self._transport.get_protocol() is self:
+            self._transport.set_protocol(self._protocol)
+        if not over.cancelled():
+            over.exception()  # whoever waited may have been cancelled in this very moment, and asks no more
+
+    def _drain(self) -> None:
+        over, content = self.over, self._content
+        try:
+            # Taking may let aiohttp parse more, so there may be more to take.
+            while not over.done() and (chunk := content.read_nowait()):
+                if (events := self._sse.feed(chunk)) and self._take(events):
+                    break
+            else:
+                if not content.at_eof():
+                    return
+        except Exception as error:
+            if not over.done():
+                over.set_exception(error)
+        # What takes the events may have had the call cancelled.
+        if not over.done():
+            over.set_result(None)
+
+    def data_received(self, data: bytes) -> None:
+        self._protocol.data_received(data)
+        self._drain()
+
+    def eof_received(self) -> bool | None:
+        return self._protocol.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._protocol.connection_lost(exc)
+        self._drain()
+
+    def pause_writing(self) -> None:
+        self._protocol.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._protocol.resume_writing()
 
 
 def open_stream(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> EventStream:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
 import aiohttp
 
-from engine.api import ChatDeltas, ChatRequest, ProviderRole, Shared
+from engine.api import ChatRequest, ProviderRole, Shared
 from plugins.chat.providers.anthropic_body import anthropic_body
 from plugins.chat.providers.anthropic_decoding import AnthropicDecoder
 from plugins.chat.providers.anthropic_faults import read_anthropic_fault
-from plugins.vendors.decoding import converse, encode_body
+from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.failures import Vendor
 from plugins.vendors.settings import AnthropicSettings
 from plugins.vendors.transport import open_stream
@@ -54,10 +53,8 @@ class Anthropic:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> Answer:
         """Ask the model; the deltas of each read come as one list."""
         body = encode_body(anthropic_body(request, self.name, self._max_output(request.model)))
-        answer = open_stream(await self._http.get(), self._url, self._headers, body, self._vendor)
-        async with aclosing(converse(answer, AnthropicDecoder(self._vendor, self.name))) as batches:
-            async for deltas in batches:
-                yield deltas
+        stream = open_stream(self._http, self._url, self._headers, body, self._vendor)
+        return Answer(stream, AnthropicDecoder(self._vendor, self.name))

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
-from engine.api import ChatDeltas, ChatRequest, ProviderRole, Shared
+from engine.api import ChatRequest, ProviderRole, Shared
 from plugins.chat.providers.google_body import google_body
 from plugins.chat.providers.google_decoding import GoogleDecoder
 from plugins.chat.providers.google_faults import GoogleVendor, read_google_fault
-from plugins.vendors.decoding import converse, encode_body
+from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import open_stream
 
@@ -47,16 +45,12 @@ class Google:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> Answer:
         """Ask the model; the deltas of each read come as one list."""
         body = google_body(request, self.name)
-        answer = open_stream(
-            await self._http.get(), self._url(request.model), self._headers, encode_body(body), self._vendor
-        )
+        stream = open_stream(self._http, self._url(request.model), self._headers, encode_body(body), self._vendor)
         decoder = GoogleDecoder(self._vendor, self.name, choices=request.n, grounded=_may_be_grounded(body))
-        async with aclosing(converse(answer, decoder)) as batches:
-            async for deltas in batches:
-                yield deltas
+        return Answer(stream, decoder)
 
     def _url(self, model: str) -> URL:
         # The name comes from the caller and stays one step of the path.

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from typing import ClassVar
 
 import aiohttp
 
-from engine.api import ChatDeltas, ChatRequest, ProviderRole, Shared
+from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.responses_body import chat_completions_only, responses_body
 from plugins.chat.providers.responses_decoding import ResponsesDecoder
-from plugins.vendors.decoding import converse, encode_body
+from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.dialect import COMMON, OPENAI, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible, bearer
@@ -44,13 +42,11 @@ class OpenAIResponses:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> Answer:
         """Ask the model; the deltas of each read come as one list."""
         body = encode_body(responses_body(request, self.name))
-        answer = open_stream(await self._http.get(), self._url, self._headers, body, self._vendor)
-        async with aclosing(converse(answer, ResponsesDecoder(self._vendor, self.name))) as batches:
-            async for deltas in batches:
-                yield deltas
+        stream = open_stream(self._http, self._url, self._headers, body, self._vendor)
+        return Answer(stream, ResponsesDecoder(self._vendor, self.name))
 
 
 class OpenAI:
@@ -85,7 +81,7 @@ class OpenAI:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[ChatDeltas]:
+    def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
         return self.api_for(request).stream(request)
 

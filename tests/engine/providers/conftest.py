@@ -1,13 +1,14 @@
 """Provider tests run on virtual time: minutes of waiting take none."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import date
 
 import pytest
 
-from engine.api import ModelInfo, Provider
+from engine.api import ChatChain, ChatDelta, ChatDeltas, ChatRequest, ModelInfo, Provider
 from engine.providers import Catalogue, Registry, ResiliencePolicy
-from engine.testing import RecordingWriter, VirtualTimeLoop
+from engine.testing import RecordingWriter, VirtualTimeLoop, ask
 
 TODAY = date(2026, 11, 23)
 
@@ -36,3 +37,23 @@ def registry(
         clock=asyncio.get_running_loop().time,
         today=lambda: TODAY,
     )
+
+
+async def batches(
+    chain: ChatChain, writer: RecordingWriter, request: ChatRequest | None = None
+) -> list[list[ChatDelta]]:
+    """The answer as it came; the writer has it, too."""
+    taken: list[list[ChatDelta]] = []
+
+    def take(deltas: ChatDeltas) -> None:
+        batch = list(deltas) if isinstance(deltas, Sequence) else [deltas]
+        taken.append(batch)
+        writer.extend(batch)
+
+    await chain.ask(request or ask(), writer, take)
+    return taken
+
+
+async def play(chain: ChatChain, writer: RecordingWriter, request: ChatRequest | None = None) -> list[ChatDelta]:
+    """The deltas of the answer."""
+    return [delta for batch in await batches(chain, writer, request) for delta in batch]

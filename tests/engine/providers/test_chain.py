@@ -2,8 +2,9 @@
 
 import asyncio
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import ClassVar
 
 import pytest
 
@@ -11,6 +12,7 @@ from engine.api import (
     Answered,
     ChatChain,
     ChatDelta,
+    ChatDeltas,
     ChatRequest,
     ContextTooLong,
     EngineError,
@@ -23,23 +25,18 @@ from engine.api import (
     ProviderError,
     ProviderRateLimited,
     ProviderRefused,
+    ProviderRole,
     Providers,
     ProviderUnavailable,
+    PushedAnswer,
     StatusChanged,
     TextDelta,
     UnsupportedParameter,
 )
-from engine.providers import Catalogue, Chain, Registry, ResiliencePolicy
+from engine.providers import Catalogue, Registry, ResiliencePolicy
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
-from tests.engine.providers.conftest import registry
-
-
-async def play(chain: Chain, writer: RecordingWriter, request: ChatRequest | None = None) -> list[ChatDelta]:
-    deltas: list[ChatDelta] = []
-    async for batch in chain.stream(request or ask(), writer):
-        deltas.extend(batch)
-        writer.extend(batch)
-    return deltas
+from engine.testing.providers import Step
+from tests.engine.providers.conftest import batches, play, registry
 
 
 def down() -> ProviderUnavailable:
@@ -59,8 +56,11 @@ def test_the_registry_keeps_the_public_contracts() -> None:
 async def test_deltas_come_in_batches_and_single_ones_are_wrapped(writer: RecordingWriter) -> None:
     provider = ScriptedProvider([TextDelta("a"), TextDelta("b")], TextDelta("c"), [], Finish("stop"))
     chain = registry(provider).chat("scripted/m")
-    batches = [list(batch) async for batch in chain.stream(ask(model="asked"), writer)]
-    assert batches == [[TextDelta("a"), TextDelta("b")], [TextDelta("c")], [Finish("stop")]]
+    assert await batches(chain, writer, ask(model="asked")) == [
+        [TextDelta("a"), TextDelta("b")],
+        [TextDelta("c")],
+        [Finish("stop")],
+    ]
     assert provider.requests[0].model == "m"
     assert writer.model == "scripted/m"
 
@@ -185,12 +185,52 @@ async def test_a_fallback_that_cannot_do_it_is_passed_over(writer: RecordingWrit
     assert (writer.model, blind.requests) == ("spare/b", [])
 
 
-async def test_closing_the_stream_closes_the_providers(writer: RecordingWriter) -> None:
-    provider = ScriptedProvider("one", asyncio.Event())
-    async with aclosing(registry(provider).chat("scripted/m").stream(ask(), writer)) as stream:
-        await anext(stream)
-        assert provider.running == 1
-    assert (provider.running, provider.closed.is_set()) == (0, True)
+class Pushing:
+    """A scripted provider that hands its answer out itself."""
+
+    role: ClassVar[ProviderRole] = "chat"
+    unavailable = None
+
+    def __init__(self, *script: Step) -> None:
+        self._provider = ScriptedProvider(*script)
+        self.name = self._provider.name
+
+    @property
+    def running(self) -> int:
+        return self._provider.running
+
+    def stream(self, request: ChatRequest) -> PushedAnswer:
+        return _Pushed(self._provider.stream(request))
+
+
+class _Pushed:
+    def __init__(self, answer: AsyncGenerator[ChatDeltas, None]) -> None:
+        self._answer = answer
+
+    async def push(self, take: Callable[[ChatDeltas], object]) -> None:
+        async with aclosing(self._answer) as answer:
+            async for deltas in answer:
+                take(deltas)
+
+
+async def test_an_answer_that_hands_itself_out_is_pushed(writer: RecordingWriter) -> None:
+    provider = Pushing(*answer("hi"))
+    await play(registry(provider).chat("scripted/m"), writer)
+    assert (writer.said, provider.running) == ("hi", 0)
+
+
+@pytest.mark.parametrize("kind", [ScriptedProvider, Pushing])
+async def test_what_the_taker_raises_is_its_own_and_closes_the_call(
+    writer: RecordingWriter, kind: type[ScriptedProvider | Pushing]
+) -> None:
+    def take(deltas: ChatDeltas) -> None:
+        raise ProviderRefused("not of the provider")
+
+    provider, other = kind("one", asyncio.Event()), spare()
+    chain = registry(provider, other, fallbacks={"scripted/m": ("spare/b",)}).chat("scripted/m")
+    with pytest.raises(ProviderRefused, match="not of the provider"):
+        await chain.ask(ask(), writer, take)
+    assert (provider.running, other.requests) == (0, [])
 
 
 async def test_cancelling_the_task_closes_the_providers_and_stays_a_cancellation(writer: RecordingWriter) -> None:

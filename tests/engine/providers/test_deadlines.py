@@ -7,16 +7,11 @@ from contextlib import suppress
 import pytest
 
 from engine.api import Answered, ChatDelta, ChatRequest, ProviderTimeout, StatusChanged, TextDelta
-from engine.providers import Chain, ResiliencePolicy
-from engine.testing import RecordingWriter, ScriptedProvider, SlowProvider, answer, ask
-from tests.engine.providers.conftest import registry
+from engine.providers import ResiliencePolicy
+from engine.testing import RecordingWriter, ScriptedProvider, SlowProvider, answer
+from tests.engine.providers.conftest import play, registry
 
 POLICY = ResiliencePolicy(connect=5, first_event=20, total=100, retries=2)
-
-
-async def play(chain: Chain, writer: RecordingWriter) -> None:
-    async for batch in chain.stream(ask(), writer):
-        writer.extend(batch)
 
 
 def now() -> float:
@@ -94,22 +89,6 @@ async def test_once_connected_the_first_event_has_its_own_time(writer: Recording
     asyncio.get_running_loop().call_later(15, thinking.set)
     await play(registry(provider, policy=POLICY).chat("far/m"), writer)
     assert writer.said == "hi"
-
-
-async def test_a_consumer_that_takes_its_time_is_not_cancelled(writer: RecordingWriter) -> None:
-    chain = registry(ScriptedProvider("a", "b", *answer("c")), policy=POLICY).chat("scripted/m")
-    async for batch in chain.stream(ask(), writer):
-        writer.extend(batch)
-        await asyncio.sleep(70)
-    assert writer.said == "abc"
-
-
-async def test_each_batch_may_be_awaited_by_another_task(writer: RecordingWriter) -> None:
-    chain = registry(ScriptedProvider("a", asyncio.Event()), policy=POLICY).chat("scripted/m")
-    stream = chain.stream(ask(), writer)
-    assert await asyncio.create_task(anext(stream)) == (TextDelta("a"),)
-    with pytest.raises(ProviderTimeout):
-        await asyncio.create_task(anext(stream))
 
 
 async def test_a_cancellation_at_the_deadline_is_not_mistaken_for_it(writer: RecordingWriter) -> None:

@@ -1,25 +1,19 @@
 """What a turn used, and what that costs."""
 
 import asyncio
-from contextlib import aclosing
 from decimal import Decimal
 
 import pytest
 
 from engine.api import Cost, FunctionTool, Message, ModelInfo, Price, ProviderRefused, ProviderUnavailable, Usage
 from engine.api.chat import ChatRequest, TextPart
-from engine.providers import Chain, ResiliencePolicy, cost_of, tokens_of
+from engine.providers import ResiliencePolicy, cost_of, tokens_of
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
-from tests.engine.providers.conftest import registry
+from tests.engine.providers.conftest import play, registry
 
 USAGE = Usage(input_tokens=1000, output_tokens=200, cached_tokens=600, reasoning_tokens=50)
 PRICE = Price(input=Decimal("0.3"), output=Decimal("2.5"), cached_input=Decimal("0.03"))
 PRICED = ModelInfo(id="priced", provider="scripted", price=PRICE)
-
-
-async def play(chain: Chain, writer: RecordingWriter, request: ChatRequest | None = None) -> None:
-    async for _ in chain.stream(request or ask(), writer):
-        pass
 
 
 def test_cost_is_exact_and_prices_cached_input_and_reasoning_apart() -> None:
@@ -62,10 +56,12 @@ async def test_a_silent_vendor_is_estimated_by_four_characters_a_token(writer: R
     assert writer.cost == Cost(amount="0.0000081")
 
 
-async def test_closing_in_the_middle_meters_an_estimate(writer: RecordingWriter) -> None:
-    chain = registry(ScriptedProvider("12345678", asyncio.Event())).chat("scripted/m")
-    async with aclosing(chain.stream(ask("1234"), writer)) as stream:
-        await anext(stream)
+async def test_cancelling_in_the_middle_meters_an_estimate(writer: RecordingWriter) -> None:
+    provider = ScriptedProvider("12345678", asyncio.Event())
+    task = asyncio.create_task(play(registry(provider).chat("scripted/m"), writer, ask("1234")))
+    await provider.reached.wait()
+    task.cancel()
+    await asyncio.wait({task})
     assert writer.usage == Usage(input_tokens=1, output_tokens=2, estimated=True)
     assert writer.model == "scripted/m"
 

@@ -7,7 +7,8 @@ import pytest
 
 from engine.api import ModelInfo, ModelNotFound, ModelRetired, ModelUnavailable, TextDelta
 from engine.providers import Catalogue, ProviderClash, Registry
-from engine.testing import RecordingWriter, ScriptedProvider, answer, ask
+from engine.testing import RecordingWriter, ScriptedProvider, answer
+from tests.engine.providers.conftest import play
 
 OLD = ModelInfo(id="old", provider="acme", retires_on=date(2026, 1, 1), successor="older-heir")
 HEIR = ModelInfo(id="older-heir", provider="acme", retires_on=date(2026, 6, 1), successor="new")
@@ -114,7 +115,7 @@ def test_a_model_is_not_retired_before_its_day() -> None:
 async def test_a_successor_answers_with_a_status_if_the_operator_says_so(writer: RecordingWriter) -> None:
     chain = registry(retired="successor").chat("old")
     assert [target.model for target in chain.targets] == ["acme-new-1"]
-    [batch async for batch in chain.stream(ask(), writer)]
+    await play(chain, writer)
     [(stage, detail)] = writer.statuses
     assert stage == "successor"
     assert detail is not None
@@ -138,8 +139,7 @@ def test_fallbacks_are_found_under_any_name_of_the_model(key: str) -> None:
 async def test_a_fallback_serves_where_the_models_own_provider_is_off(writer: RecordingWriter) -> None:
     spare = ScriptedProvider(*answer("spare"), name="spare")
     chain = registry(acme(), spare, fallbacks={"other": ("old", "spare/a")}).chat("other")
-    batches = [batch async for batch in chain.stream(ask(), writer)]
-    assert batches[0] == (TextDelta("spare"),)
+    assert (await play(chain, writer))[0] == TextDelta("spare")
     assert writer.statuses[0][0] == "fallback"
     assert writer.model == "spare/a"
 

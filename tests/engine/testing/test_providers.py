@@ -5,12 +5,11 @@ import asyncio
 import pytest
 
 from engine.api import Finish, NotOwner, ProviderUnavailable, TextDelta, Usage
-from engine.api.providers import ChatProvider
 from engine.api.streams import Writer
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
 
 
-async def play(provider: ChatProvider) -> list[object]:
+async def play(provider: ScriptedProvider) -> list[object]:
     return [deltas async for deltas in provider.stream(ask())]
 
 

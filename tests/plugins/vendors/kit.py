@@ -1,15 +1,12 @@
 """What tests of chat providers share: an open pool of connections, requests in short, answers folded."""
 
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import aiohttp
 
 from engine.api import (
     ChatDelta,
-    ChatDeltas,
-    ChatProvider,
     ChatRequest,
     Finish,
     Message,
@@ -39,18 +36,6 @@ def user(*parts: Part | str) -> Message:
 
 def ask(text: str = "hello there", **fields: Any) -> ChatRequest:
     return ChatRequest(**{"model": "test-model", "messages": (user(text),), **fields})
-
-
-async def batches_of(provider: ChatProvider, request: ChatRequest) -> AsyncGenerator[Sequence[ChatDelta], None]:
-    """Each read as a sequence; leaving the loop early closes the provider's iterator."""
-    answer = cast("AsyncGenerator[ChatDeltas, None]", provider.stream(request))
-    async with aclosing(answer):
-        async for batch in answer:
-            yield batch if isinstance(batch, Sequence) else (batch,)
-
-
-async def deltas_of(provider: ChatProvider, request: ChatRequest) -> list[ChatDelta]:
-    return [delta async for batch in batches_of(provider, request) for delta in batch]
 
 
 def only(kind: type[DeltaT], deltas: Sequence[ChatDelta]) -> list[DeltaT]:

@@ -3,11 +3,12 @@
 import pytest
 
 from engine.api import Reasoning
+from engine.testing import deltas_of
 from plugins.vendors.addresses import COMPATIBLE_VENDORS
 from plugins.vendors.compatible import compatible_servers, compatible_vendor
 from plugins.vendors.settings import COMPATIBLE_SETTINGS, CompatibleSettings
 from tests.emulators.openai import OpenAIEmulator
-from tests.plugins.vendors.kit import OpenHttp, ask, deltas_of, reasoning_of, text_of
+from tests.plugins.vendors.kit import OpenHttp, ask, reasoning_of, text_of
 
 
 @pytest.mark.parametrize("name", COMPATIBLE_VENDORS)

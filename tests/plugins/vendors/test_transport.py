@@ -6,6 +6,7 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 import trustme
 from aiohttp import web
@@ -13,7 +14,7 @@ from aiohttp import web
 from engine.api import EngineError, InvalidRequest, ProviderError, ProviderUnavailable
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
-from plugins.vendors.transport import open_stream, vendor_http
+from plugins.vendors.transport import EventStream, open_stream, vendor_http
 
 KEY = "very-secret-key-1"
 ACME = Vendor("Acme", secret=KEY)
@@ -34,10 +35,22 @@ async def server(handler: Handler, tls: ssl.SSLContext | None = None) -> AsyncIt
         await runner.cleanup()
 
 
+async def reads(stream: EventStream, *, enough: bool = False) -> list[list[SseEvent]]:
+    """The events of each read, or of the first one where that is enough."""
+    batches: list[list[SseEvent]] = []
+
+    def take(events: list[SseEvent]) -> bool:
+        batches.append(events)
+        return enough
+
+    await stream.read(take)
+    return batches
+
+
 async def read(url: str) -> list[SseEvent]:
     headers = {"Authorization": f"Bearer {KEY}"}
-    async with vendor_http() as session, open_stream(session, url, headers, b"{}", ACME) as batches:
-        return [event async for batch in batches for event in batch]
+    async with vendor_http() as session, open_stream(session, url, headers, b"{}", ACME) as stream:
+        return [event for batch in await reads(stream) for event in batch]
 
 
 async def failure_of(url: str) -> EngineError:
@@ -54,8 +67,8 @@ async def test_all_events_of_one_read_are_one_batch() -> None:
     async def handler(request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"data: 1\n\ndata: 2\n\nevent: x\ndata: 3\n\n", content_type="text/event-stream")
 
-    async with server(handler) as url, vendor_http() as session, open_stream(session, url, {}, b"{}", ACME) as batches:
-        assert [batch async for batch in batches] == [[SseEvent(b"1"), SseEvent(b"2"), SseEvent(b"3", b"x")]]
+    async with server(handler) as url, vendor_http() as session, open_stream(session, url, {}, b"{}", ACME) as stream:
+        assert await reads(stream) == [[SseEvent(b"1"), SseEvent(b"2"), SseEvent(b"3", b"x")]]
 
 
 async def test_the_request_asks_for_an_uncompressed_event_stream_and_keeps_no_cookie() -> None:
@@ -69,8 +82,8 @@ async def test_the_request_asks_for_an_uncompressed_event_stream_and_keeps_no_co
 
     async with server(handler) as url, vendor_http() as session:
         for _ in range(2):
-            async with open_stream(session, url, {"X-Own": "1"}, b"{}", ACME) as batches:
-                assert [batch async for batch in batches]
+            async with open_stream(session, url, {"X-Own": "1"}, b"{}", ACME) as stream:
+                assert await reads(stream)
     assert seen[1]["accept"] == "text/event-stream"
     assert seen[1]["accept-encoding"] == "identity"
     assert seen[1]["content-type"] == "application/json"
@@ -92,8 +105,8 @@ async def test_a_connection_is_used_again_after_a_whole_answer_even_if_its_end_w
 
     async with server(handler) as url, vendor_http() as session:
         for _ in range(3):
-            async with open_stream(session, url, {}, b"{}", ACME) as batches:
-                await anext(batches)
+            async with open_stream(session, url, {}, b"{}", ACME) as stream:
+                await reads(stream, enough=True)
     assert len(ports) == 1
 
 
@@ -112,8 +125,8 @@ async def test_a_vendor_that_never_ends_its_body_does_not_hold_up_an_answer_that
 
     async with server(handler) as url, vendor_http() as session:
         async with asyncio.timeout(5):
-            async with open_stream(session, url, {}, b"{}", ACME) as batches:
-                await anext(batches)
+            async with open_stream(session, url, {}, b"{}", ACME) as stream:
+                await reads(stream, enough=True)
             await left.wait()
 
 
@@ -133,8 +146,8 @@ async def test_leaving_by_an_error_closes_the_connection_at_once() -> None:
     async with server(handler) as url, vendor_http() as session:
         async with asyncio.timeout(5):
             with pytest.raises(KeyError):
-                async with open_stream(session, url, {}, b"{}", ACME) as batches:
-                    await anext(batches)
+                async with open_stream(session, url, {}, b"{}", ACME) as stream:
+                    await reads(stream, enough=True)
                     raise KeyError
             await left.wait()
 
@@ -214,6 +227,86 @@ async def test_a_certificate_of_nobody_we_trust_is_unreachable() -> None:
         error = await failure_of(url)
     assert type(error) is ProviderUnavailable
     assert "certificate" in error.message
+
+
+async def test_events_come_as_they_are_sent_over_tls_and_the_connection_is_kept() -> None:
+    ports: set[int] = set()
+    taken = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await taken.wait()
+        await response.write(b"data: 2\n\n")
+        return response
+
+    def take(events: list[SseEvent]) -> bool:
+        taken.set()
+        seen.extend(events)
+        return False
+
+    authority = trustme.CA()
+    tls, trusting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    authority.configure_trust(trusting)
+    seen: list[SseEvent] = []
+    async with (
+        server(handler, tls) as url,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusting)) as session,
+    ):
+        for _ in range(2):
+            taken.clear()
+            async with open_stream(session, url, {}, b"{}", ACME) as stream:
+                await stream.read(take)
+    assert [event.data for event in seen] == [b"1", b"2"] * 2
+    assert len(ports) == 1
+
+
+async def test_a_bug_of_whoever_takes_the_events_is_raised_and_closes_the_connection() -> None:
+    left = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            while True:
+                await response.write(b"data: 1\n\n")
+                await asyncio.sleep(0)
+        finally:
+            left.set()
+
+    def take(events: list[SseEvent]) -> bool:
+        raise KeyError
+
+    async with server(handler) as url, vendor_http() as session, asyncio.timeout(5):
+        with pytest.raises(KeyError):
+            async with open_stream(session, url, {}, b"{}", ACME) as stream:
+                await stream.read(take)
+        await left.wait()
+
+
+async def test_a_body_that_breaks_off_is_unavailable_after_what_was_said() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\ndata: 2")
+        request.transport.close()
+        return response
+
+    def take(events: list[SseEvent]) -> bool:
+        seen.extend(events)
+        return False
+
+    seen: list[SseEvent] = []
+    async with server(handler) as url, vendor_http() as session:
+        with pytest.raises(ProviderUnavailable):
+            async with open_stream(session, url, {}, b"{}", ACME) as stream:
+                await stream.read(take)
+    assert seen == [SseEvent(b"1")]
 
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/v1", "http://", "nonsense"])

@@ -31,23 +31,13 @@ from engine.api import (
     Usage,
     WebSearch,
 )
+from engine.testing import batches_of, deltas_of
 from plugins.chat.providers.google import Google
 from plugins.vendors.settings import GoogleSettings
 from tests.emulators import reply
 from tests.emulators.google import GoogleEmulator
 from tests.emulators.reply import Fault, Hold, Say, ToolUse
-from tests.plugins.vendors.kit import (
-    OpenHttp,
-    ask,
-    batches_of,
-    deltas_of,
-    finish_of,
-    only,
-    reasoning_of,
-    text_of,
-    usage_of,
-    user,
-)
+from tests.plugins.vendors.kit import OpenHttp, ask, finish_of, only, reasoning_of, text_of, usage_of, user
 
 KEY = "AIza-test-0123456789"
 
@@ -248,7 +238,7 @@ async def test_cancelling_the_task_hangs_up_on_a_silent_vendor(
     assert (await asyncio.gather(task, return_exceptions=True))[0].__class__ is asyncio.CancelledError
 
 
-async def test_closing_the_iterator_hangs_up(provider: Google, gemini: GoogleEmulator) -> None:
+async def test_leaving_in_mid_answer_hangs_up(provider: Google, gemini: GoogleEmulator) -> None:
     gemini.script.append(Say(pieces=["first", Hold(), "second"]))
     async with aclosing(batches_of(provider, ask())) as answer:
         async for batch in answer:

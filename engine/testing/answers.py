@@ -1,0 +1,41 @@
+"""Answers of chat providers, taken as the engine takes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import cast
+
+from msgspec import Struct
+
+from engine.api.chat import ChatDelta, ChatDeltas, ChatRequest
+from engine.api.providers import ChatProvider, PushedAnswer
+
+
+async def batches_of(provider: ChatProvider, request: ChatRequest) -> AsyncGenerator[Sequence[ChatDelta], None]:
+    """What each read brought, whether the provider is iterated or pushes its answer. Leaving early ends the call."""
+    answer = provider.stream(request)
+    pulled = answer if isinstance(answer, AsyncIterator) else _pull(answer)
+    async with aclosing(cast("AsyncGenerator[ChatDeltas, None]", pulled)):
+        async for deltas in pulled:
+            yield (deltas,) if isinstance(deltas, Struct) else deltas
+
+
+async def deltas_of(provider: ChatProvider, request: ChatRequest) -> list[ChatDelta]:
+    """The whole answer."""
+    async with aclosing(batches_of(provider, request)) as batches:
+        return [delta async for batch in batches for delta in batch]
+
+
+async def _pull(answer: PushedAnswer) -> AsyncGenerator[ChatDeltas, None]:
+    pushed: asyncio.Queue[ChatDeltas | None] = asyncio.Queue()
+    pushing = asyncio.create_task(answer.push(pushed.put_nowait))
+    pushing.add_done_callback(lambda _: pushed.put_nowait(None))
+    try:
+        while (deltas := await pushed.get()) is not None:
+            yield deltas
+        await pushing
+    finally:
+        pushing.cancel()
+        await asyncio.wait({pushing})
