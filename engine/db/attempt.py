@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 from sqlalchemy import ClauseElement, Connection, Select, and_, literal, select
 
@@ -35,10 +36,14 @@ class Attempt:
             return
         self._proof = None
         steps = self._statements.plan(self._groups)
+        driver = connection.connection.dbapi_connection
         with connection.begin():
             for step in steps:
                 self.table = step.table.name
-                connection.execute(step.statement, step.rows)
+                if step.compiled is None:
+                    connection.execute(step.statement, step.rows)
+                else:
+                    cast("Any", driver).executemany(step.compiled.sql, step.compiled.values(step.rows))
             self._committing = True
 
     def _stands(self, connection: Connection, proof: Select[int]) -> bool:

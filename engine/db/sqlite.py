@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from engine.db.errors import DatabaseNotReady
 from engine.db.lock import ProcessLock
+from engine.db.refusals import original
 
 T = TypeVar("T")
 
@@ -55,6 +56,7 @@ class SqliteLink:
         )
         event.listen(self._writing, "connect", _prepare_writer)
         event.listen(self._writing, "begin", _begin_immediate)
+        self._writer: Connection | None = None
         self._reading = create_async_engine(
             URL.create("sqlite+aiosqlite", database=str(path)),
             isolation_level="AUTOCOMMIT",
@@ -74,20 +76,31 @@ class SqliteLink:
             yield connection
 
     def passing(self, error: Exception) -> bool:
-        code = getattr(error.orig, "sqlite_errorcode", None) if isinstance(error, DBAPIError) else None
+        code = getattr(original(error), "sqlite_errorcode", None)
         # The low byte is the primary code, the rest says more about it.
         return code is not None and code & 0xFF in _PASSING_CODES
 
     async def close(self) -> None:
         await self._reading.dispose()
         # In the database's thread, so after the work that is under way there.
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._writing.dispose)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
         self._lock.release()
 
     def _run(self, work: Callable[[Connection], T]) -> T:
-        with self._writing.connect() as connection:
-            return work(connection)
+        # Kept from one piece of work to the next: to take it from a pool costs as much as a transaction.
+        if self._writer is None:
+            self._writer = self._writing.connect()
+        try:
+            return work(self._writer)
+        finally:
+            if self._writer.in_transaction():
+                self._writer.rollback()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._writing.dispose()
 
 
 async def open_sqlite(path: Path, *, setting: str, exclusive: bool) -> SqliteLink:

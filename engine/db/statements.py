@@ -10,10 +10,12 @@ from typing import Any, TypeAlias
 from sqlalchemy import (
     ClauseElement,
     ColumnElement,
-    Executable,
+    Delete,
+    Insert,
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    Update,
     bindparam,
     delete,
     insert,
@@ -22,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from engine.api.data import Write
+from engine.db.compiled import CompiledStatement, compile_for
 
 Shape: TypeAlias = tuple[Table, str, tuple[str, ...], tuple[str, ...], frozenset[str]]
 
@@ -29,6 +32,7 @@ Shape: TypeAlias = tuple[Table, str, tuple[str, ...], tuple[str, ...], frozenset
 _WHERE = "where_"
 
 _NONE: frozenset[str] = frozenset()
+_SQLITE = sqlite.dialect()
 
 
 @dataclass(slots=True)
@@ -37,7 +41,10 @@ class Step:
 
     table: Table
     kind: str
-    statement: Executable
+    statement: Insert | Update | Delete
+    compiled: CompiledStatement | None = None
+    """The same for the driver, where that is of use."""
+
     rows: list[Mapping[str, Any]] = field(default_factory=list)
     shape: Shape | None = None
     touched: set[Any] | None = field(default_factory=set)
@@ -49,7 +56,7 @@ class Statements:
 
     def __init__(self, dialect: str) -> None:
         self._dialect = dialect
-        self._built: dict[Shape, Executable] = {}
+        self._built: dict[Shape, tuple[Insert | Update | Delete, CompiledStatement | None]] = {}
 
     def plan(self, groups: Sequence[Sequence[Write]]) -> list[Step]:
         """The steps that do what the groups say, in an order that nobody can tell from theirs.
@@ -65,7 +72,8 @@ class Statements:
                 place = _place(steps, write, shape, row, earliest)
                 if place is None:
                     place = len(steps)
-                    steps.append(Step(write.table, write.kind, self._statement(write, shape), [], shape))
+                    statement, compiled = self._statement(write, shape)
+                    steps.append(Step(write.table, write.kind, statement, compiled, [], shape))
                 step = steps[place]
                 step.rows.append(_parameters(write, shape))
                 if row is None:
@@ -75,15 +83,19 @@ class Statements:
                 earliest = place
         return steps
 
-    def _statement(self, write: Write, shape: Shape | None) -> Executable:
+    def _statement(
+        self, write: Write, shape: Shape | None
+    ) -> tuple[Insert | Update | Delete, CompiledStatement | None]:
         if shape is None:
-            return self._build(write)
-        statement = self._built.get(shape)
-        if statement is None:
-            statement = self._built[shape] = self._build(write)
-        return statement
+            return self._build(write), None
+        built = self._built.get(shape)
+        if built is None:
+            statement = self._build(write)
+            compiled = compile_for(_SQLITE, statement, list(write.values)) if self._dialect == "sqlite" else None
+            built = self._built[shape] = statement, compiled
+        return built
 
-    def _build(self, write: Write) -> Executable:
+    def _build(self, write: Write) -> Insert | Update | Delete:
         # The rows name the plain columns; only expressions stand in the statement. Core would drop unknown columns.
         for name in (*write.values, *write.where):
             if name not in write.table.c:
@@ -99,7 +111,7 @@ class Statements:
             case "upsert":
                 return self._upsert(write, expressions)
 
-    def _upsert(self, write: Write, expressions: Mapping[str, ClauseElement]) -> Executable:
+    def _upsert(self, write: Write, expressions: Mapping[str, ClauseElement]) -> Insert:
         keys = list(write.where)
         others = [name for name in write.values if name not in write.where]
         if not keys:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 
 import msgspec
-from sqlalchemy import ColumnElement, Select, select, text
+from sqlalchemy import ColumnElement, Select, func, select, text
 
 from engine.api.chat import Role
-from engine.api.data import Database
+from engine.api.data import Database, Write
 from engine.api.identity import Principal
-from plugins.chat.history.tables import conversations, messages, texts
+from plugins.chat.history.tables import conversations, indexed, messages, texts
 from plugins.chat.history.words import Terms, fts5_query, mysql_query, snippet, terms
+
+_INDEX_THE_REST = Write(
+    indexed, "update", {"upto": select(func.coalesce(func.max(texts.c.number), 0)).scalar_subquery()}, {"id": 1}
+)
 
 
 class Found(msgspec.Struct, kw_only=True):
@@ -43,6 +47,8 @@ class Search:
         wanted = terms(query, self._database.dialect)
         if not wanted:
             return FoundPage(results=[], next=None)
+        if self._database.dialect == "sqlite":
+            await self._database.submit([_INDEX_THE_REST])
         statement = _statement(principal, wanted, self._database.dialect).limit(limit + 1)
         if before is not None:
             statement = statement.where(texts.c.message < before)

@@ -88,6 +88,9 @@ texts = Table(
 On SQLite the virtual table `chat_texts_words` indexes it, kept up by triggers; on MySQL the FULLTEXT index of this name does.
 """
 
+indexed = Table("chat_texts_indexed", MetaData(), Column("id", Integer, primary_key=True), Column("upto", Integer))
+"""SQLite's only: its one row tells the last row of `texts` that is indexed, and to move it on indexes those between."""
+
 prompts = Table(
     "chat_prompts",
     metadata,

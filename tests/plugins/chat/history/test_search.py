@@ -84,6 +84,26 @@ async def test_pages_go_on_behind_the_last_message_told(history: History, me: Pr
     assert told == [f"otter number {i}" for i in (4, 3, 2, 1, 0)]
 
 
+async def test_what_is_said_and_taken_back_is_found_as_long_as_it_stands(
+    history: History, me: Principal, talk: Talk
+) -> None:
+    kept = await talk.turn("a kept otter", "first words")
+    gone = [await talk.turn(f"otter {i} to go", "more words") for i in range(40)]
+    assert len((await history.search.page(me, "otter", limit=100)).results) == 41
+    for opened in gone:
+        await history.conversations.delete(me, opened.conversation)
+    assert await found(history, me, "otter") == ["a kept otter"]
+    # What comes now may get the row numbers of what has gone.
+    await talk.turn("a new otter", "last words")
+    assert await found(history, me, "otter") == ["a new otter", "a kept otter"]
+    assert await found(history, me, "first") == ["first words"]
+    unsearched = await talk.turn("an otter that nobody looked for", "no")
+    await history.conversations.delete(me, unsearched.conversation)
+    await history.conversations.delete(me, kept.conversation)
+    assert await found(history, me, "otter") == ["a new otter"]
+    assert await found(history, me, "words") == ["last words"]
+
+
 async def test_nobody_finds_what_others_said(history: History, me: Principal, stranger: Principal, talk: Talk) -> None:
     await talk.turn("my secret otter", "hush 水")
     assert await found(history, stranger, "otter") == []
