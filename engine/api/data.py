@@ -51,6 +51,9 @@ class Database(Protocol):
         """A connection for SELECTs, given back at the end of the block."""
         ...
 
-    def submit(self, writes: Sequence[Write]) -> asyncio.Future[None]:
-        """Queue the rows as one transaction and return at once; the future is done when they are committed."""
+    def submit(self, writes: Sequence[Write], *, linger: float = 0.0) -> asyncio.Future[None]:
+        """Queue the rows as one transaction and return at once; the future is done when they are committed.
+
+        Rows that nobody waits for may `linger` for so many seconds, to share a transaction with later ones.
+        """
         ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Literal
 
@@ -19,6 +20,7 @@ def check_binding(host: str, mode: Literal["local", "keys"]) -> None:
         )
 
 
+@lru_cache(256)
 def is_loopback(host: str) -> bool:
     """True for localhost and its subdomains, 127.0.0.0/8 and ::1 (also as IPv4 in IPv6)."""
     name = host.lower().removesuffix(".")

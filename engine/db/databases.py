@@ -56,9 +56,11 @@ class Database:
             raise RuntimeError(f"database {self.name!r} is not open")
         return self._writer
 
-    def submit(self, writes: Sequence[Write], *, deadline: float = DEADLINE_SECONDS) -> asyncio.Future[None]:
+    def submit(
+        self, writes: Sequence[Write], *, deadline: float = DEADLINE_SECONDS, linger: float = 0.0
+    ) -> asyncio.Future[None]:
         """Queue rows as one transaction and return at once; see `Writer.submit`."""
-        return self.writer.submit(writes, deadline=deadline)
+        return self.writer.submit(writes, deadline=deadline, linger=linger)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection for SELECTs, given back at the end of the block; each statement sees what is committed by then."""

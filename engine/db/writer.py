@@ -56,6 +56,7 @@ class Writer:
         self._in_flight: list[Submission] = []
         self._rows = 0
         self._task: asyncio.Task[None] | None = None
+        self._lingering: asyncio.TimerHandle | None = None
         self._closing = False
 
     @property
@@ -63,9 +64,12 @@ class Writer:
         """Rows that are not yet committed, those under way included."""
         return self._rows
 
-    def submit(self, writes: Sequence[Write], *, deadline: float = DEADLINE_SECONDS) -> asyncio.Future[None]:
+    def submit(
+        self, writes: Sequence[Write], *, deadline: float = DEADLINE_SECONDS, linger: float = 0.0
+    ) -> asyncio.Future[None]:
         """Queue rows as one atomic group and return at once; the future is done when they are committed.
 
+        Rows that nobody waits for may `linger` for so many seconds, to go with others that are in a hurry.
         It fails with RowConflict or RowRefused when these rows are at fault, with DatabaseOverloaded at once when too
         many rows wait, and with DatabaseUnavailable when the database could not commit them within `deadline` seconds;
         after a connection lost in mid-commit the rows may stand even then. Cancelling the future takes nothing back.
@@ -81,12 +85,22 @@ class Writer:
         else:
             self._rows += len(writes)
             self._queue.append(Submission(writes, future, loop.time() + deadline))
-            if self._task is None:
-                self._task = loop.create_task(self._run(), name="database writer")
+            if not linger:
+                self._start()
+            elif self._task is None and self._lingering is None:
+                self._lingering = loop.call_later(linger, self._start)
         return future
+
+    def _start(self) -> None:
+        if self._lingering is not None:
+            self._lingering.cancel()
+            self._lingering = None
+        if self._task is None and self._queue:
+            self._task = asyncio.get_running_loop().create_task(self._run(), name="database writer")
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Wait until nothing is queued, for `timeout` seconds at most; tells whether that was reached."""
+        self._start()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=timeout)
         return self._task is None

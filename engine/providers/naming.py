@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
@@ -11,6 +11,8 @@ from engine.api.providers import ModelInfo, Provider, Target
 from engine.providers.catalogue import Catalogue, is_retired
 
 OnRetired = Literal["error", "successor"]
+
+_REMEMBERED = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +38,19 @@ class Naming:
     aliases: Mapping[str, str]
     retired: OnRetired
     today: Callable[[], date]
+    _found: dict[tuple[str, date], Named] = field(default_factory=dict, repr=False)
 
     def find(self, name: str) -> Named:
         """The target of a name. Raises `ModelNotFound`, `ModelRetired`, or `ModelUnavailable` if its provider is off."""
+        asked = name, self.today()
+        if (known := self._found.get(asked)) is not None:
+            return known
+        if len(self._found) >= _REMEMBERED:
+            self._found.clear()  # names come from clients, who may make up any number of them
+        named = self._found[asked] = self._find(name)
+        return named
+
+    def _find(self, name: str) -> Named:
         meant = self._unalias(name)
         if (info := self.catalogue.find(meant)) is not None:
             return self._listed(name, info, seen=())

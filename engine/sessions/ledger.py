@@ -26,6 +26,9 @@ from engine.wire.control import StreamSnapshot
 
 log = get_logger(__name__)
 
+LINGER = 0.01
+"""Seconds for which an accept commit that nobody waits for stands back: the request to the model goes first."""
+
 LEASE = timedelta(seconds=15)
 LEAP = 1 << 20
 """How far behind its last checkpoint the end of a lost turn is numbered: its process may have sent more than it kept."""
@@ -130,7 +133,7 @@ class Ledger:
             "created_at": now,
         }
         writes = [Write(turns, "insert", row), *serve.rows]
-        future = self._database.submit(writes)
+        future = self._database.submit(writes, linger=0.0 if key is not None else LINGER)
         self._accepting[stream] = writes, future
         future.add_done_callback(lambda done: self._accepted(stream, done))
         return future

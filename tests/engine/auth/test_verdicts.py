@@ -56,7 +56,7 @@ class Watched:
         finally:
             self.open -= 1
 
-    def submit(self, writes: Sequence[Write]) -> asyncio.Future[None]:
+    def submit(self, writes: Sequence[Write], *, linger: float = 0.0) -> asyncio.Future[None]:
         return self._database.submit(writes)
 
 

@@ -219,3 +219,24 @@ async def test_a_delete_that_cascades_is_not_overtaken_by_later_inserts(database
 
 def _link(database: Database) -> Link:
     return database._opened()
+
+
+async def test_rows_that_linger_go_with_the_next_that_is_in_a_hurry(database: Database) -> None:
+    lingering = database.submit([turn("a")], linger=3600)
+    assert await rows(database, turns.c.id) == []
+    await database.submit([turn("b")])
+    assert lingering.done()
+    assert await rows(database, turns.c.id) == [("a",), ("b",)]
+
+
+async def test_rows_that_linger_go_alone_when_nobody_comes(database: Database) -> None:
+    async with asyncio.timeout(5):
+        await database.submit([turn("a")], linger=0.01)
+    assert await rows(database, turns.c.id) == [("a",)]
+
+
+async def test_rows_that_linger_are_committed_before_the_writer_closes(database: Database) -> None:
+    lingering = database.submit([turn("a")], linger=3600)
+    assert await database.writer.drain(timeout=5)
+    assert lingering.done()
+    assert await rows(database, turns.c.id) == [("a",)]

@@ -36,7 +36,7 @@ class MemoryDatabase:
             for each in (metadata, *tables):
                 each.create_all(connection)
 
-    def submit(self, writes: Sequence[Write]) -> asyncio.Future[None]:
+    def submit(self, writes: Sequence[Write], *, linger: float = 0.0) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
         self.submitted.append(writes)
