@@ -35,7 +35,8 @@ from engine.bus.stream import Stream
 from engine.config import load
 from engine.loader.find import given_plugins
 from engine.log import configure
-from engine.main import Engine, calm_the_collector
+from engine.main import Engine
+from engine.process import calm_the_collector
 from engine.sessions.outlet import Outlet
 from engine.wire.frames import encode_event, stream_prefix
 from engine.wire.sse import SseDecoder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -19,14 +19,16 @@ from engine.auth.keys import ApiKeys
 from engine.auth.secret import auth_secret
 from engine.config import ConfigError, RawConfig, load, read_core
 from engine.config.settings import LogSettings
-from engine.db.databases import Databases
-from engine.db.migrations import pending, upgrade
+from engine.db.databases import Database, Databases
+from engine.db.history import Migrations
+from engine.db.migrations import require_upgraded, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.loader.find import PluginNameTaken, installed_plugins
 from engine.loader.gathered import Clash
 from engine.loader.load import Loader, RequiredPluginFailed
+from engine.loader.tables import histories
 from engine.log import configure
-from engine.main import SECRET_FILE, CannotListen, Engine, MigrationsPending, behind
+from engine.main import SECRET_FILE, CannotListen, Engine
 from engine.main import serve as run_server
 from engine.version import product_version
 
@@ -51,7 +53,7 @@ ConfigOption = Annotated[
 ]
 
 # What an operator can mend: told in its own words, without a traceback.
-TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, MigrationsPending, CannotListen, EngineError)
+TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, CannotListen, EngineError)
 
 QUIET = LogSettings(level="critical")
 """For commands whose output says what the log would."""
@@ -150,7 +152,7 @@ def check(config: ConfigOption = None) -> None:
         engine = Engine(raw)
         engine.judge()
         engine.swap()
-        engine.histories()
+        histories(engine.loader, engine.databases)
         return engine
 
     engine = _run(judge())
@@ -208,8 +210,8 @@ async def _with_keys(raw: RawConfig, work: Any) -> Any:
         await database.open()
         if database.embedded:
             await upgrade(database, [ENGINE_HISTORY])
-        elif late := await pending(database, [ENGINE_HISTORY]):
-            raise behind(database, late)
+        else:
+            await require_upgraded(database, [ENGINE_HISTORY])
         return await work(ApiKeys(database, auth_secret(core.auth.secret, SECRET_FILE)))
     finally:
         await databases.close()
@@ -263,22 +265,38 @@ def db_upgrade(config: ConfigOption = None) -> None:
     """Bring the tables of the engine and of every plugin that is on to this version."""
     raw = _read(config)
 
-    async def work() -> None:
+    async def work() -> list[EngineError]:
         engine = Engine(raw)
         configure(engine.core.log)
         engine.prepare_plugins()
+        failed: list[EngineError] = []
         try:
-            for database, owned in engine.histories():
+            for database, owned in histories(engine.loader, engine.databases).items():
                 await database.open()
-                done = await upgrade(database, owned)
-                for each in done:
-                    say(f"{database.name}: {each.owner} {' '.join(each.revisions)}")
-                if not done:
-                    say(f"{database.name}: nothing to do")
+                failed += await _upgrade(database, owned)
         finally:
             await engine.databases.close()
+        return failed
 
-    _run(work())
+    failed = _run(work())
+    if failed:
+        fail("\n".join(map(str, failed)))
+
+
+async def _upgrade(database: Database, owned: Sequence[Migrations]) -> list[EngineError]:
+    """Upgrade each owner's tables and say what was done; the errors of those whose migrations failed."""
+    failed: list[EngineError] = []
+    idle = True
+    for history in owned:
+        try:
+            for each in await upgrade(database, [history]):
+                say(f"{database.name}: {each.owner} {' '.join(each.revisions)}")
+                idle = False
+        except EngineError as error:
+            failed.append(error)
+    if idle and not failed:
+        say(f"{database.name}: nothing to do")
+    return failed
 
 
 def main() -> None:

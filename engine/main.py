@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
-import resource
 import secrets
-import signal
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
-from pydantic import BaseModel, ConfigDict
 
-from engine.api.data import Tables
 from engine.api.routes import Route
 from engine.auth.binding import check_binding
 from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
@@ -25,23 +19,24 @@ from engine.auth.keys import ApiKeys
 from engine.auth.limits import RequestRate, SocketCount
 from engine.auth.secret import auth_secret
 from engine.bus.bus import Bus
-from engine.config import CORE_TABLES, ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
-from engine.db.databases import Database, Databases
-from engine.db.history import Migrations
-from engine.db.migrations import Pending, pending, upgrade
-from engine.db.schema import ENGINE_HISTORY
+from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
+from engine.db.databases import Databases
 from engine.http.app import Bounds, Http, listen
 from engine.http.cors import Cors
-from engine.http.documents import CheckLine, Documents
+from engine.http.documents import Documents
 from engine.http.guard import LocalGuard
 from engine.http.streams import stream_routes
 from engine.http.table import RouteClash, RouteTable
 from engine.loader.context import Context, SharedResources, ToolTable
 from engine.loader.find import Installed, installed_plugins
 from engine.loader.gathered import Clash, Gathered
+from engine.loader.health import CheckLine, check_lines
 from engine.loader.load import Loader
 from engine.loader.names import reserved_commands, reserved_prefixes
+from engine.loader.strangers import check_tables
+from engine.loader.tables import open_tables
 from engine.log import configure, get_logger
+from engine.process import StopSignals, calm_the_collector, done_before, raise_file_limit
 from engine.providers.catalogue import CatalogueClash, load_catalogue
 from engine.providers.catalogue_file import shipped_catalogue
 from engine.providers.policy import ResiliencePolicy
@@ -55,24 +50,6 @@ from engine.version import product_version
 log = get_logger(__name__)
 
 SECRET_FILE = Path("var/auth-secret")
-
-
-class AnyTable(BaseModel):
-    """The settings of a plugin that is off: they may stand in the file, and nobody judges them."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class MigrationsPending(Exception):
-    """Raised when the tables of a database are older than this version; `betterai db upgrade` brings them up."""
-
-
-def behind(database: Database, late: Sequence[Pending]) -> MigrationsPending:
-    """The error for a database whose tables of some owners are not at this version."""
-    names = ", ".join(each.owner for each in late)
-    return MigrationsPending(
-        f"the tables of {names} in database {database.name!r} are older than this version; run `betterai db upgrade`"
-    )
 
 
 class CannotListen(Exception):
@@ -147,7 +124,7 @@ class Engine:
     def prepare_plugins(self) -> None:
         """Load plugins and judge their settings and every table's name; opens nothing."""
         self.loader.load(self.raw)
-        self._check_tables(self.loader.settings(self.raw))
+        check_tables(self.raw, self.loader.settings(self.raw), self.loader.off)
         for part in self.loader.parts.values():
             if part.plugin is not None:
                 part.context = Context(
@@ -159,17 +136,6 @@ class Engine:
                     database=self.databases.database,
                     shared=self.shared,
                 )
-
-    def _check_tables(self, owned: Mapping[str, type[BaseModel]]) -> None:
-        known: dict[str, type[BaseModel]] = {**CORE_TABLES, **owned}
-        for name in self.loader.off:
-            known.setdefault(f"plugins.{name}", AnyTable)
-        # Tables that several plugins share have no known shape while those plugins are off.
-        if self.loader.off and not any(name.startswith("vendors.") for name in known):
-            known["vendors"] = AnyTable
-        problems = self.raw.unknown_tables(known)
-        if problems:
-            raise ConfigErrors(problems)
 
     def _registry(self) -> Registry:
         models = self.core.models
@@ -191,31 +157,11 @@ class Engine:
 
     # Data
 
-    def histories(self) -> list[tuple[Database, list[Migrations]]]:
-        """The migrations of the engine and of every plugin that is on, by database."""
-        default = self.databases.database()
-        by_database: dict[Database, list[Migrations]] = {default: [ENGINE_HISTORY]}
-        for owner, tables in self.loader.register_tables():
-            assert isinstance(tables, Tables)
-            database = self.databases.database(tables.database)
-            by_database.setdefault(database, []).append(Migrations(owner, tables.metadata, tables.migrations))
-        return list(by_database.items())
-
     async def _open_databases(self) -> None:
-        histories = self.histories()
-        for database, owned in histories:
-            await database.open()
-            if self._upgrades_itself(database):
-                await upgrade(database, owned)
-            elif late := await pending(database, owned):
-                raise behind(database, late)
+        await open_tables(self.loader, self.databases, auto_upgrade=self.core.databases.auto_upgrade)
         default = self.databases.database()
         owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
         self.supervisor.ledger = Ledger(default, owner, embedded=default.embedded)
-
-    def _upgrades_itself(self, database: Database) -> bool:
-        asked = self.core.databases.auto_upgrade
-        return database.embedded if asked is None else asked
 
     # Tables
 
@@ -233,11 +179,11 @@ class Engine:
         return gathered.without(self.loader.off)
 
     def _put_in_place(self, gathered: Gathered) -> None:
-        off = self.loader.off
+        absent = self.loader.absent
         try:
             catalogue = load_catalogue(self._catalogue_files(), gathered.models)
-            commands = CommandTable(gathered.commands, reserved_commands(off))
-            routes = RouteTable([*self._own_routes(), *gathered.routes], reserved_prefixes(off))
+            commands = CommandTable(gathered.commands, reserved_commands(absent))
+            routes = RouteTable([*self._own_routes(), *gathered.routes], reserved_prefixes(absent))
             self.registry.swap(gathered.providers, catalogue)
         except (CommandClash, RouteClash, ProviderClash, CatalogueClash) as error:
             raise Clash(str(error)) from None
@@ -263,22 +209,8 @@ class Engine:
         return [("engine", route) for route in (*documents.routes(), *stream_routes(self.supervisor))]
 
     def checks(self) -> list[CheckLine]:
-        """Every line of `/health/ready`: the plugins that failed, and what the others say of themselves."""
-        lines = [
-            CheckLine(name=part.name, state="degraded", detail=part.reason or "off")
-            for part in self.loader.parts.values()
-            if part.enabled and not part.on
-        ]
-        for owner, check in self._gathered.checks if self._gathered else ():
-            try:
-                health = check.check()
-                line = CheckLine(name=f"{owner}.{check.name}", state=health.state, detail=health.detail)
-            except Exception as error:
-                log.exception("health_check_crashed", plugin=owner, check=check.name)
-                detail = f"the check itself failed: {type(error).__name__}"
-                line = CheckLine(name=f"{owner}.{check.name}", state="degraded", detail=detail)
-            lines.append(line)
-        return lines
+        """Every line of `/health/ready`."""
+        return check_lines(self.loader.parts.values(), self._gathered.checks if self._gathered else ())
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -376,63 +308,24 @@ class Engine:
             await self.supervisor.drain(seconds)
 
 
-def calm_the_collector() -> None:
-    """Let the garbage collector leave alone what lives as long as the process, and look at the rest less often.
-
-    As shipped it looks at everything each few thousand allocations, which at thousands of streams is most of the pauses.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
-
-
-def raise_file_limit() -> None:
-    """Let this process open as many sockets as the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def serve(raw: RawConfig) -> None:
     """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns."""
     raise_file_limit()
     engine = Engine(raw)
     configure(engine.core.log)
-    loop = asyncio.get_running_loop()
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    def signalled() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled)
-    if not await _unless(stop, engine.start()):
+    signals = StopSignals()
+    signals.listen()
+    if not await done_before(signals.stop, engine.start()):
         log.info("stopped", during="start")
         return
     calm_the_collector()
-    await stop.wait()
+    await signals.stop.wait()
     log.info("draining", seconds=engine.core.server.drain, turns=engine.supervisor.running)
     stopping = asyncio.ensure_future(engine.stop())
-    hurrying = asyncio.ensure_future(hurry.wait())
+    hurrying = asyncio.ensure_future(signals.hurry.wait())
     await asyncio.wait((stopping, hurrying), return_when=asyncio.FIRST_COMPLETED)
-    if hurry.is_set():
+    if signals.hurry.is_set():
         engine.supervisor.hurry()
     await stopping
     hurrying.cancel()
     log.info("stopped")
-
-
-async def _unless(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:
-    """Do the work, and say whether it was done; it is cancelled when `stop` is set before."""
-    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
-    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    if working.done():
-        await working
-        return True
-    working.cancel()
-    try:
-        await working
-    except asyncio.CancelledError:
-        return False
-    return True

@@ -47,7 +47,8 @@ def register_tables(context: PluginContext) -> Iterable[Tables]:  # type: ignore
     """Return the tables that the plugin owns and the folder of their migrations.
 
     Called once, after settings are validated and before databases are opened. In embedded mode the history is upgraded
-    at the start; otherwise by `betterai db upgrade`.
+    at the start; otherwise by `betterai db upgrade`. `Tables.database` is a name that the operator may give an address of
+    its own under `[databases]`; without one it is the default database. A plugin whose migration fails is off.
     """
 
 

@@ -136,7 +136,7 @@ DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 
 
 class DatabasesSettings(Settings):
-    """Operator's `[databases]` table: every further key names a database that plugins may bind to."""
+    """Operator's `[databases]` table: every further key gives a database that plugins ask for an address of its own."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -152,10 +152,6 @@ class DatabasesSettings(Settings):
         default=None,
         description="Upgrade the tables at the start; unset: with SQLite yes, else by `betterai db upgrade`.",
     )
-
-    def url(self, name: str) -> str:
-        """The address of a named database, of the default one where the name has none."""
-        return (self.__pydantic_extra__ or {}).get(name, self.default)
 
     @property
     def named(self) -> Mapping[str, str]:

@@ -124,15 +124,8 @@ class Databases:
         return iter(dict.fromkeys(self._by_name.values()))
 
     def database(self, name: str = "default") -> Database:
-        """The database of this name; raises DatabaseUrlInvalid when none is configured."""
-        try:
-            return self._by_name[name]
-        except KeyError:
-            known = ", ".join(sorted(self._by_name)) or "none"
-            raise DatabaseUrlInvalid(
-                f"No database is named {name!r} (configured: {known}). Add {name} to the [databases] table.",
-                field=f"databases.{name}",
-            ) from None
+        """The database of this name, the default one where the operator gave it no address of its own."""
+        return self._by_name.get(name) or self._by_name["default"]
 
     async def open(self, *names: str) -> None:
         """Open the named databases, all of them when none is named; those of a failed call are closed again."""

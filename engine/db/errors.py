@@ -60,3 +60,9 @@ class MigrationFailed(EngineError):
     """Raised when a revision raised; on SQLite nothing of it stands, on MySQL it may be half done and can be run again."""
 
     code = "migration_failed"
+
+
+class MigrationsPending(EngineError):
+    """Raised when tables are older than this version where only the operator upgrades them."""
+
+    code = "migrations_pending"

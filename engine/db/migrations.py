@@ -10,7 +10,7 @@ from sqlalchemy import ColumnClause, Connection, column, inspect, select, table,
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.db.databases import Database
-from engine.db.errors import DatabaseNotReady, MigrationFailed, MigrationHistoryInvalid
+from engine.db.errors import DatabaseNotReady, MigrationFailed, MigrationHistoryInvalid, MigrationsPending
 from engine.db.history import Migrations
 from engine.db.refusals import reason
 
@@ -27,8 +27,22 @@ class Pending:
 
 async def pending(database: Database, histories: Sequence[Migrations]) -> list[Pending]:
     """What an upgrade would run; empty when the database is up to date. Does not import Alembic."""
-    _check_owners(histories)
+    check_owners(histories)
+    for history in histories:
+        # Reading the line raises when it is none, before any other history has run.
+        if not history.line and history.metadata.tables:
+            raise MigrationHistoryInvalid(f"{history.owner} has tables but no revision in {history.path} builds them.")
     return await database.run(lambda connection: _pending(connection, histories))
+
+
+async def require_upgraded(database: Database, histories: Sequence[Migrations]) -> None:
+    """Raise MigrationsPending, with the command that helps, where an upgrade would have something to run."""
+    if late := await pending(database, histories):
+        owners = ", ".join(each.owner for each in late)
+        raise MigrationsPending(
+            f"the tables of {owners} in database {database.name!r} are older than this version; "
+            "run `betterai db upgrade`"
+        )
 
 
 async def upgrade(database: Database, histories: Sequence[Migrations]) -> list[Pending]:
@@ -116,8 +130,8 @@ def _release(connection: Connection, name: dict[str, str]) -> None:
         connection.invalidate()
 
 
-def _check_owners(histories: Sequence[Migrations]) -> None:
-    """One owner per history and one owner per table, and every history a single line."""
+def check_owners(histories: Sequence[Migrations]) -> None:
+    """One history for each owner and one owner for each table of a database, else MigrationHistoryInvalid names both."""
     owners: set[str] = set()
     tables: dict[str, str] = {}
     for history in histories:
@@ -128,6 +142,3 @@ def _check_owners(histories: Sequence[Migrations]) -> None:
             if name in tables:
                 raise MigrationHistoryInvalid(f"Table {name} is claimed by both {tables[name]} and {history.owner}.")
             tables[name] = history.owner
-        # Reading the line raises when it is none, before any other history has run.
-        if not history.line and history.metadata.tables:
-            raise MigrationHistoryInvalid(f"{history.owner} has tables but no revision in {history.path} builds them.")

@@ -14,16 +14,9 @@ from engine.http.asyncapi import asyncapi
 from engine.http.openapi import openapi
 from engine.http.pages import docs_page
 from engine.http.table import RouteTable
+from engine.loader.health import CheckLine
 from engine.sessions.table import CommandTable
 from engine.wire.control import FRAMES
-
-
-class CheckLine(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """How one part stands."""
-
-    name: str
-    state: Literal["ok", "loading", "degraded", "failed"]
-    detail: str = ""
 
 
 class Readiness(msgspec.Struct, kw_only=True):

@@ -80,8 +80,8 @@ class _Node:
 class RouteTable:
     """Which plugin's route answers an address.
 
-    `reserved` maps prefixes of addresses to installed plugins that are off. Raises `RouteClash` when two routes claim one
-    method and address, `ValueError` for a template that is none; both name the owner.
+    `reserved` maps prefixes of addresses to the plugin that has them and why it is not there, in words. Raises `RouteClash`
+    when two routes claim one method and address, `ValueError` for a template that is none; both name the owner.
     """
 
     def __init__(self, routes: Iterable[tuple[str, Route]], reserved: Mapping[str, str] = MappingProxyType({})) -> None:
@@ -89,7 +89,7 @@ class RouteTable:
         self._root = _Node()
         self._whole: dict[str, _Leaf] = {}
         self._templates: dict[str, tuple[str, ...]] = {}
-        self._reserved = {_split(prefix.rstrip("/")): plugin for prefix, plugin in reserved.items()}
+        self._reserved = {_split(prefix.rstrip("/")): why for prefix, why in reserved.items()}
         self._deepest = max(map(len, self._reserved), default=0)
         for owner, route in self.routes:
             self._add(owner, route)
@@ -142,12 +142,9 @@ class RouteTable:
 
     def _missing(self, path: str, segments: tuple[str, ...]) -> NotFound | FeatureDisabled:
         for length in range(min(len(segments), self._deepest), 0, -1):
-            plugin = self._reserved.get(segments[:length])
-            if plugin is not None:
-                return FeatureDisabled(
-                    f"{_shown(path)} belongs to the plugin {plugin!r}, which is off; "
-                    f'add "{plugin}" to `enabled` under [plugins] in the configuration to switch it on'
-                )
+            why = self._reserved.get(segments[:length])
+            if why is not None:
+                return FeatureDisabled(f"{_shown(path)} belongs to {why}")
         guess = self._nearest(segments) if len(path) <= _LONGEST_GUESSED else None
         hint = f"; did you mean {guess}?" if guess else ""
         return NotFound(f"there is nothing at {_shown(path)}{hint}")

@@ -48,6 +48,16 @@ class Part:
         return self.plugin is not None and self.reason is None
 
     @property
+    def absence(self) -> str:
+        """Why nothing answers in its name, for a caller: what the operator can do about it."""
+        if self.enabled:
+            return f"the plugin {self.name!r}, which is enabled but failed; /health/ready says why"
+        return (
+            f"the plugin {self.name!r}, which is off; "
+            f'add "{self.name}" to `enabled` under [plugins] in the configuration to switch it on'
+        )
+
+    @property
     def requires(self) -> Sequence[str]:
         """Names of the plugins that must be on too."""
         return self.plugin.requires if self.plugin is not None else ()
@@ -166,6 +176,11 @@ class Loader:
     def off(self) -> list[str]:
         """Names of installed plugins that take no part."""
         return [part.name for part in self.parts.values() if not part.on]
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """The same plugins, each with words for whoever asks for what it would answer."""
+        return {part.name: part.absence for part in self.parts.values() if not part.on}
 
     def _loaded(self) -> list[Part]:
         return [self.parts[name] for name in self._enabled if self.parts[name].on]

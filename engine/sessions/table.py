@@ -21,7 +21,7 @@ class CommandClash(ValueError):
 
 
 class CommandTable:
-    """Commands by name. `reserved` maps the first word of a command to the plugin that would answer it, were it on."""
+    """Commands by name. `reserved` maps the first word of a command to the plugin that has it and why it is not there."""
 
     def __init__(
         self, commands: Iterable[tuple[str, AnyCommand]] = (), reserved: Mapping[str, str] | None = None
@@ -49,11 +49,9 @@ class CommandTable:
         return tuple(self._commands[name] for name in sorted(self._commands))
 
     def _missing(self, name: str) -> UnknownCommand | FeatureDisabled:
-        plugin = self._reserved.get(name.partition(".")[0])
-        if plugin is not None:
-            return FeatureDisabled(
-                f"{name[:80]!r} is answered by the plugin {plugin!r}, which is off; [plugins] enabled switches it on"
-            )
+        why = self._reserved.get(name.partition(".")[0])
+        if why is not None:
+            return FeatureDisabled(f"{name[:80]!r} belongs to {why}")
         near = nearest(name, [*self._commands, *(core.name for core in CORE_COMMANDS)])
         hint = f"; did you mean {near!r}?" if near else ""
         return UnknownCommand(f"there is no command {name[:80]!r}{hint}", field="type")

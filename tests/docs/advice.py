@@ -35,6 +35,7 @@ ADVICE: Mapping[str, str] = {
     "database_in_use": "Stop the other process, or give this one another SQLite file; several nodes need MySQL.",
     "database_url_invalid": "Correct the setting that `field` names.",
     "migration_failed": "Correct the cause that the message gives and run `betterai db upgrade` again.",
+    "migrations_pending": "Run `betterai db upgrade`, or set `auto_upgrade` in `[databases]`.",
     "migration_history_invalid": "Install the version that wrote the database, or a newer one.",
     "row_conflict": "Seen by plugin authors only: the row breaks a rule of its table.",
     "row_refused": "Seen by plugin authors only: the row does not fit its table.",

@@ -15,10 +15,10 @@ from structlog.testing import capture_logs
 from engine.api.errors import ModelUnavailable
 from engine.config import ConfigError, ConfigErrors
 from engine.db.databases import Databases
-from engine.db.errors import DatabaseInUse
+from engine.db.errors import DatabaseInUse, MigrationsPending
 from engine.loader.find import given_plugins
 from engine.loader.load import RequiredPluginFailed
-from engine.main import CannotListen, Engine, MigrationsPending
+from engine.main import CannotListen, Engine
 from engine.testing.providers import ScriptedProvider
 from tests.databases import drop_all_tables, mysql_url
 from tests.engine.loader.kit import config_of, engine_of, get, plugin, refuse, running

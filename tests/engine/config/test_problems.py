@@ -196,7 +196,6 @@ def test_a_typo_in_a_key_of_plugins_is_found_beside_plugin_tables(configure: Con
 def test_databases_take_further_names_but_no_misspelt_key(configure: Configure) -> None:
     url = "sqlite+aiosqlite:///x.db"
     databases = configure(f"[databases]\nhealth = '{url}'").table("databases", DatabasesSettings)
-    assert (databases.url("health"), databases.url("ufc")) == (url, databases.default)
     assert databases.named == {"health": url}
 
     (problem,) = problems_of(configure(f"[databases]\ndefualt = '{url}'"), "databases", DatabasesSettings)

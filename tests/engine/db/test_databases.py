@@ -165,9 +165,10 @@ def test_an_address_that_cannot_work_is_refused_with_its_setting(url: str) -> No
     assert caught.value.field == "databases.health"
 
 
-def test_a_name_that_is_not_configured_is_named() -> None:
-    with pytest.raises(DatabaseUrlInvalid, match=r"'health'.*configured: default"):
-        Databases({"default": "sqlite:///x.db"}).database("health")
+def test_a_name_without_an_address_of_its_own_is_the_default_database(tmp_path: Path) -> None:
+    databases = Databases({"default": f"sqlite:///{tmp_path}/x.db", "health": f"sqlite:///{tmp_path}/y.db"})
+    assert databases.database("ufc") is databases.database("default")
+    assert databases.database("health") is not databases.database("default")
 
 
 @pytest.mark.parametrize("blocked", ["folder", "file"])

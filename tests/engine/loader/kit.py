@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import aiohttp
@@ -122,18 +123,26 @@ def engine_of(
     text: str = "",
     required: Sequence[str] = (),
     installed: Mapping[str, Installed] | None = None,
+    databases: Mapping[str, str] = MappingProxyType({}),
 ) -> Engine:
-    """An engine with these plugins on, not started."""
+    """An engine with these plugins on, not started; `databases` are addresses by name."""
     found = given_plugins(*plugins) if installed is None else installed
-    return Engine(config_of(folder, list(found), text, required), found)
+    config = config_of(folder, list(found), text, required)
+    for name, address in databases.items():
+        config = config.with_value(f"databases.{name}", address, "test")
+    return Engine(config, found)
 
 
 @asynccontextmanager
 async def running(
-    folder: Path, *plugins: type[Plugin], text: str = "", installed: Mapping[str, Installed] | None = None
+    folder: Path,
+    *plugins: type[Plugin],
+    text: str = "",
+    installed: Mapping[str, Installed] | None = None,
+    databases: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[Engine]:
     """The same engine, started, and stopped at the end of the block."""
-    engine = engine_of(folder, *plugins, text=text, installed=installed)
+    engine = engine_of(folder, *plugins, text=text, installed=installed, databases=databases)
     await engine.start()
     try:
         yield engine

@@ -93,6 +93,16 @@ def test_a_vendor_that_no_plugin_knows_is_named_with_the_nearest(tmp_path: Path)
     assert (problem.key, problem.nearest) == ("vendors.acmee", "vendors.acme")
 
 
+def test_the_vendor_of_a_plugin_that_is_off_may_stand_beside_known_ones(tmp_path: Path) -> None:
+    text = "[vendors.acme]\napi_key = 'k'\n[vendors.deepgram]\napi_key = 'k'\n"
+    assert problems(tmp_path, ["vendor"], text) == []
+
+
+def test_a_slip_in_the_name_of_a_known_vendor_is_told_though_others_are_off(tmp_path: Path) -> None:
+    (problem,) = problems(tmp_path, ["vendor"], "[vendors.acmee]\napi_key = 'k'\n")
+    assert (problem.key, problem.nearest) == ("vendors.acmee", "vendors.acme")
+
+
 def test_a_table_that_nobody_owns_is_named_with_the_nearest(tmp_path: Path) -> None:
     (problem,) = problems(tmp_path, [], "[sever]\nport = 1\n")
     assert (problem.key, problem.nearest) == ("sever", "server")

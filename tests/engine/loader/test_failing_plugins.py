@@ -176,6 +176,7 @@ async def test_a_plugin_that_fails_late_takes_back_all_that_it_brought(tmp_path:
     async with running(tmp_path, late, plugin("good", register_tools=lambda context: [tool("good_tool")])) as engine:
         status, problem = await get(engine, "/api/v1/late")
         assert (status, problem["code"]) == (404, "feature_disabled")
+        assert "the plugin 'late', which is enabled but failed; /health/ready says why" in problem["detail"]
         with pytest.raises(UnknownCommand):
             await engine.commands.call(LOCAL, "later.say", {})
         with pytest.raises(ModelUnavailable):

@@ -151,7 +151,7 @@ async def test_binary_frames_that_no_stream_takes_are_refused(kit: SessionKit, f
 
 
 async def test_a_command_whose_plugin_is_off_is_named_as_such(kit: SessionKit) -> None:
-    kit.supervisor.table = CommandTable(reserved={"tts": "speech"})
+    kit.supervisor.table = CommandTable(reserved={"tts": "the plugin 'speech', which is off"})
     error = await rejected(kit, {"type": "tts.speak"})
     assert (error["code"], "'speech', which is off" in error["message"]) == ("feature_disabled", True)
     assert len((await rejected(kit, {"type": "tts." + "x" * 10_000}))["message"]) < 300

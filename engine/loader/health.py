@@ -1,0 +1,42 @@
+"""What `/health/ready` says: the plugins that failed, and how the others say that they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+import msgspec
+
+from engine.api.plugin import HealthCheck
+from engine.loader.load import Part
+from engine.log import get_logger
+
+log = get_logger(__name__)
+
+
+class CheckLine(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How one part stands."""
+
+    name: str
+    state: Literal["ok", "loading", "degraded", "failed"]
+    detail: str = ""
+
+
+def check_lines(parts: Iterable[Part], checks: Iterable[tuple[str, HealthCheck]]) -> list[CheckLine]:
+    """A line for every enabled plugin that takes no part, and one for each check of the others."""
+    failed = [
+        CheckLine(name=part.name, state="degraded", detail=part.reason or "off")
+        for part in parts
+        if part.enabled and not part.on
+    ]
+    return failed + [_line(owner, check) for owner, check in checks]
+
+
+def _line(owner: str, check: HealthCheck) -> CheckLine:
+    name = f"{owner}.{check.name}"
+    try:
+        health = check.check()
+        return CheckLine(name=name, state=health.state, detail=health.detail)
+    except Exception as error:
+        log.exception("health_check_crashed", plugin=owner, check=check.name)
+        return CheckLine(name=name, state="degraded", detail=f"the check itself failed: {type(error).__name__}")
