@@ -1,0 +1,44 @@
+"""The `betterai` command."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from engine.cli import databases, keys, server
+from engine.cli.terminal import QUIET, TOLD
+from engine.config import load, read_core
+from engine.loader.find import installed_plugins
+from engine.loader.load import Loader
+from engine.log import configure
+
+app = typer.Typer(
+    name="betterai",
+    help="A self-hosted server for chat, voice, media and search.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+server.add_to(app)
+app.add_typer(keys.app, name="keys")
+app.add_typer(databases.app, name="db")
+
+
+def main() -> None:
+    """Run the program, with the commands that plugins add."""
+    _add_plugin_commands()
+    app()
+
+
+def _add_plugin_commands() -> None:
+    """Commands of plugins, where their configuration can be read; a broken one must not keep `check` from telling why."""
+    try:
+        raw = load(None, os.environ)
+        core = read_core(raw)
+        configure(QUIET)
+        loader = Loader(installed_plugins(), core.plugins.enabled, ())
+        loader.load(raw)
+        loader.register_cli(app)
+    except TOLD:
+        return

@@ -1,0 +1,95 @@
+"""What every command of `betterai` shares: its configuration, what it prints, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from io import StringIO
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.api.errors import EngineError
+from engine.config import ConfigError, RawConfig, load
+from engine.config.settings import LogSettings
+from engine.loader.find import PluginNameTaken
+from engine.loader.gathered import Clash
+from engine.loader.load import RequiredPluginFailed
+from engine.log import configure
+from engine.main import CannotListen
+
+out = Console(markup=False, highlight=False, emoji=False)
+err = Console(markup=False, highlight=False, emoji=False, stderr=True)
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Configuration file; else BETTERAI_CONFIG, else config/betterai.toml."),
+]
+
+# What an operator can mend: told in its own words, without a traceback.
+TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, CannotListen, EngineError)
+
+QUIET = LogSettings(level="critical")
+"""For commands whose output says what the log would."""
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the program with a message for the person at the terminal."""
+    err.print(message, style="red", soft_wrap=not err.is_terminal)
+    raise typer.Exit(code)
+
+
+def say(message: str, style: str = "") -> None:
+    """Print a line, wrapped between words on a terminal, and whole for whoever reads it through a pipe."""
+    out.print(message, style=style, soft_wrap=not out.is_terminal)
+
+
+def show(table: Table) -> None:
+    """Print a table: folded to the width of a terminal; into a pipe or a file each row is one line, however long."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    wide = Console(width=10_000, file=StringIO(), markup=False, highlight=False, emoji=False)
+    with wide.capture() as captured:
+        wide.print(table)
+    for line in captured.get().splitlines():
+        typer.echo(line.rstrip())
+
+
+def plain_table(*headers: str) -> Table:
+    """A plain table whose cells are folded where they are too long, and never cut; the first column stays whole."""
+    plain = Table(box=None, pad_edge=False)
+    for at, header in enumerate(headers):
+        plain.add_column(header, overflow="fold", no_wrap=at == 0)
+    return plain
+
+
+def read(config: Path | None) -> RawConfig:
+    configure(QUIET)
+    try:
+        return load(config, os.environ)
+    except ConfigError as error:
+        fail(str(error), 2)
+
+
+def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
+    try:
+        if loop == "uvloop" and sys.platform != "win32":
+            # Imported here: commands other than serve have no use for it, and it is missing on Windows.
+            import uvloop
+
+            return uvloop.run(work)
+        return asyncio.run(work)
+    except ConfigError as error:
+        fail(str(error), 2)
+    except TOLD as error:
+        fail(str(error))
+    except OSError as error:
+        fail(str(error))
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
