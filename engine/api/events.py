@@ -131,7 +131,7 @@ class LaneEnded(Event, frozen=True, gc=False, tag="lane.ended", kw_only=True):
 
 
 class Gap(Event, frozen=True, gc=False, tag="gap", kw_only=True):
-    """The numbers `from` to `to` of a lane were dropped on purpose, as old audio is."""
+    """The numbers `from` to `to` of a lane were dropped on purpose, as old audio is. `n` is the last of them."""
 
     lane: str
     first: int = msgspec.field(name="from")

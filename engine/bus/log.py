@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
@@ -17,7 +18,7 @@ OVERHEAD = 280
 
 
 class Entry(msgspec.Struct, gc=False):
-    """A numbered event, with its JSON frame once somebody needed it.
+    """A numbered event, with its JSON frame once somebody needed it. A gap has the last of the numbers that it covers.
 
     Neither entries nor events can be part of a cycle, so the garbage collector need not look at them: a busy server holds
     hundreds of thousands.
@@ -31,7 +32,9 @@ class Entry(msgspec.Struct, gc=False):
         """The event as a text frame: encoded once, however many read it."""
         json = self.json
         if json is None:
-            json = self.json = encode_event(prefix, self.n, self.event)
+            event = self.event
+            prev = event.first - 1 if type(event) is Gap else None
+            json = self.json = encode_event(prefix, self.n, event, prev)
         return json
 
 
@@ -62,8 +65,9 @@ class Log(Protocol):
 class MemoryLog:
     """A log in this process's memory: committed at once, bounded in bytes, and for audio in seconds per lane.
 
-    What is over the bound leaves from the front. Old audio leaves first and on its own, as a `gap` that keeps its number, so
-    that it never pushes out a word. `audio_bytes` bounds a lane whose media time does not go on.
+    What is over the bound leaves from the front. Old audio leaves first and on its own, as a `gap` that keeps its numbers, so
+    that it never pushes out a word: of what `limit` bounds only the gaps are its share, one for each run of frames.
+    `audio_bytes`, overhead counted, bounds a lane whose media time does not go on.
     """
 
     __slots__ = (
@@ -73,6 +77,7 @@ class MemoryLog:
         "_audio_ms",
         "_entries",
         "_limit",
+        "_sparse",
         "_start",
         "committed",
         "size",
@@ -89,6 +94,7 @@ class MemoryLog:
         self._audio_held = 0
         self._entries: list[Entry] = []
         self._start = 0
+        self._sparse = False
         self._audio: dict[str, _HeldAudio] | None = None
 
     def append(self, entry: Entry) -> None:
@@ -111,16 +117,27 @@ class MemoryLog:
                 f"the events up to number {self.tail} are no longer held and the last one seen is {after}; "
                 "resume the stream to get all that it said"
             )
-        first = self._start + after - self.tail
-        return self._entries[first : first + limit]
+        first = self._place(after + 1)
+        entries = self._entries[first : first + limit]
+        if self._sparse and entries and type(gap := entries[0].event) is Gap and gap.first <= after:
+            # The reader had some of the audio before it was dropped.
+            entries[0] = Entry(entries[0].n, Gap(lane=gap.lane, first=after + 1, last=gap.last))
+        return entries
+
+    def _place(self, n: int) -> int:
+        """Where the entry stands that has the number or covers it."""
+        if self._sparse:
+            return bisect_left(self._entries, n, self._start, key=_number)
+        return self._start + n - 1 - self.tail
 
     def _evict(self) -> None:
         # One entry always stays: a reader that keeps up must see the newest event, however large.
         while self.size - self._audio_held > self._limit and self._start < len(self._entries) - 1:
-            event = self._entries[self._start].event
+            entry = self._entries[self._start]
+            event = entry.event
             self.size -= _size(event)
             self._start += 1
-            self.tail += 1
+            self.tail = entry.n
             if type(event) is Audio and self._audio is not None:
                 self._audio_held -= self._audio[event.lane].forget()
         # A quarter is enough to make the deletion cheap, and little enough for what was evicted not to linger.
@@ -132,21 +149,32 @@ class MemoryLog:
         if self._audio is None:
             self._audio = {}
         held = self._audio.setdefault(event.lane, _HeldAudio())
-        held.add(n, event)
-        self._audio_held += len(event.data)
+        self._audio_held += held.add(n, event)
         while event.at - held.oldest_at > self._audio_ms or (held.bytes > self._audio_bytes and len(held.frames) > 1):
-            old = held.frames[0][0]
+            self._drop(held.frames[0][0], event.lane)
             size = held.forget()
             self._audio_held -= size
-            gap = Gap(lane=event.lane, first=old, last=old)
-            self.size += _size(gap) - OVERHEAD - size
-            entry = self._entries[self._start + old - self.tail - 1]
-            entry.event = gap
-            entry.json = None
+            self.size -= size
+
+    def _drop(self, n: int, lane: str) -> None:
+        """Put a gap in the place of a frame of audio, or widen the gap before it; the frame's own size is not its matter."""
+        place = self._place(n)
+        entry = self._entries[place]
+        before = self._entries[place - 1] if place > self._start else entry
+        gap = before.event
+        if type(gap) is Gap and gap.lane == lane and gap.last == n - 1:
+            self.size -= _size(gap)
+            entry.event = Gap(lane=lane, first=gap.first, last=n)
+            del self._entries[place - 1]
+            self._sparse = True
+        else:
+            entry.event = Gap(lane=lane, first=n, last=n)
+        entry.json = None
+        self.size += _size(entry.event)
 
 
 class _HeldAudio:
-    """The audio of one lane that a log still holds: number, media time and bytes of each frame, the oldest first."""
+    """The audio of one lane that a log still holds: number, media time and size of each frame, the oldest first."""
 
     __slots__ = ("bytes", "frames")
 
@@ -158,15 +186,22 @@ class _HeldAudio:
     def oldest_at(self) -> int:
         return self.frames[0][1]
 
-    def add(self, n: int, event: Audio) -> None:
-        self.frames.append((n, event.at, len(event.data)))
-        self.bytes += len(event.data)
+    def add(self, n: int, event: Audio) -> int:
+        """Hold a frame; gives the bytes that it costs."""
+        size = _size(event)
+        self.frames.append((n, event.at, size))
+        self.bytes += size
+        return size
 
     def forget(self) -> int:
-        """Drop the oldest frame; gives its bytes."""
+        """Drop the oldest frame; gives the bytes that it cost."""
         size = self.frames.popleft()[2]
         self.bytes -= size
         return size
+
+
+def _number(entry: Entry) -> int:
+    return entry.n
 
 
 def _size(event: Event) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from engine.api import Audio, Cost, ErrorBody, Event, Route, Usage
+from engine.bus.log import Entry
 from engine.config import describe
-from engine.wire.frames import decode_binary, encode_audio, encode_event, stream_prefix
+from engine.wire.frames import decode_binary, encode_audio, stream_prefix
 from tests.docs import examples
 from tests.docs.advice import ADVICE
 from tests.docs.product import Asked, all_hooks, codes, product, settings_tables
@@ -121,7 +122,7 @@ def events() -> str:
 def event_section(n: int, event: Event) -> str:
     if isinstance(event, Audio):
         return f"{struct_section(type(event))}\n\nGoes as a binary frame, see [below](#binary-frames)."
-    frame = json.loads(encode_event(stream_prefix(examples.STREAM), n, event))
+    frame = json.loads(Entry(n, event).frame(stream_prefix(examples.STREAM)))
     return f"{struct_section(type(event))}\n\n{fenced(frame, 'json server')}"
 
 
