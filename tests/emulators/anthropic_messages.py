@@ -36,7 +36,7 @@ class MessageRendering:
         self.number = number
         self.usage = usage_of(say.tokens(prompt), searches=bool(say.citations))
         self.stop = {
-            "stop_reason": STOP_REASONS[say.finished],
+            "stop_reason": "pause_turn" if say.paused else STOP_REASONS[say.finished],
             "stop_sequence": None,
             "stop_details": refusal_details(say) if say.finished == "content_filter" else None,
         }

@@ -161,7 +161,8 @@ class Say:
 
     Fields a protocol has no place for are left out of it. `alternatives` are the further choices when the request
     asks for several. `join` sends all events up to the next hold or fault in one TCP write. `start` holds the
-    answer back before its status line. `extra` adds top-level fields to what the vendor answers.
+    answer back before its status line. `paused` breaks off while the vendor's own tools work: it wants to be asked again.
+    `extra` adds top-level fields to what the vendor answers.
     """
 
     text: str = ""
@@ -173,6 +174,7 @@ class Say:
     refusal: str = ""
     usage: Usage | None = None
     finish: Finish | None = None
+    paused: bool = False
     alternatives: Sequence["Say"] = ()
     join: bool = False
     start: Hold | None = None

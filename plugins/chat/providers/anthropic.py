@@ -7,14 +7,15 @@ from typing import ClassVar, TypeAlias
 
 import aiohttp
 
-from engine.api import ChatRequest, ProviderRole, Shared
+from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.anthropic_body import anthropic_body
 from plugins.chat.providers.anthropic_decoding import AnthropicDecoder
 from plugins.chat.providers.anthropic_faults import read_anthropic_fault
+from plugins.chat.providers.anthropic_pauses import PausingAnswer, has_server_tools
 from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.failures import Vendor
 from plugins.vendors.settings import AnthropicSettings
-from plugins.vendors.transport import open_stream
+from plugins.vendors.transport import EventStream, open_stream
 
 NAME = "anthropic"
 API_VERSION = "2023-06-01"
@@ -53,8 +54,13 @@ class Anthropic:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    def stream(self, request: ChatRequest) -> Answer:
+    def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
-        body = encode_body(anthropic_body(request, self.name, self._max_output(request.model)))
-        stream = open_stream(self._http, self._url, self._headers, body, self._vendor)
-        return Answer(stream, AnthropicDecoder(self._vendor, self.name))
+        body = anthropic_body(request, self.name, self._max_output(request.model))
+        decoder = AnthropicDecoder(self._vendor, self.name)
+        if has_server_tools(body):
+            return PausingAnswer(self._open, body, decoder)
+        return Answer(self._open(encode_body(body)), decoder)
+
+    def _open(self, body: bytes) -> EventStream:
+        return open_stream(self._http, self._url, self._headers, body, self._vendor)

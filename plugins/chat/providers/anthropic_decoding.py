@@ -34,8 +34,11 @@ from plugins.chat.providers.anthropic_events import (
     decode_start,
     decode_type,
 )
+from plugins.chat.providers.anthropic_kept import Kept
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
+
+PAUSE = "pause_turn"
 
 # A reason that is not here ended the answer in a way that Anthropic thinks is fine.
 STOP_REASONS: Mapping[str | None, FinishReason] = {
@@ -43,8 +46,8 @@ STOP_REASONS: Mapping[str | None, FinishReason] = {
     "stop_sequence": "stop",
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    # The vendor's own tools took too long; the answer is not whole.
-    "pause_turn": "length",
+    # The vendor's own tools took too long, and once too often to go on; the answer is not whole.
+    PAUSE: "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
 }
@@ -69,18 +72,32 @@ class OpenBlock:
 
 
 class AnthropicDecoder(Decoder):
-    """One message. `provider` marks the thinking that Anthropic wants back in the next step."""
+    """One answer, in one message or, where the vendor pauses it, in several.
+
+    `provider` marks the thinking that Anthropic wants back in the next step. `paused` is the content of a message that was
+    kept to go on from it, once it has paused.
+    """
 
     def __init__(self, vendor: Vendor, provider: str) -> None:
         super().__init__(vendor)
+        self.paused: list[dict[str, Any]] | None = None
         self._provider = provider
+        self._kept: Kept | None = None
         self._blocks: dict[int, OpenBlock] = {}
         self._said = 0
         self._cited = False
         self._hits: list[SearchHit] = []
+        self._before = Usage()
         self._usage: MessageUsage | None = None
         self._extra: dict[str, Any] = {}
-        self._reason: FinishReason = "stop"
+        self._reason: str | None = None
+
+    def begin(self, *, keep: bool) -> None:
+        """Be ready for a message, the first or the next; `keep` its content, so that the vendor may pause it."""
+        self.over = False
+        self.paused = None
+        self._kept = Kept() if keep else None
+        self._blocks.clear()
 
     def event(self, event: SseEvent) -> None:
         name = event.name or decode_type(event.data).type.encode()
@@ -101,6 +118,8 @@ class AnthropicDecoder(Decoder):
     def _block_start(self, data: bytes) -> None:
         started = decode_block_start(data)
         block = started.content_block
+        if self._kept is not None:
+            self._kept.start(data)
         self._blocks[started.index] = OpenBlock(block, self._said)
         match block.type:
             case "text":
@@ -115,6 +134,8 @@ class AnthropicDecoder(Decoder):
     def _block_delta(self, data: bytes) -> None:
         grows = decode_block_delta(data)
         delta = grows.delta
+        if self._kept is not None:
+            self._kept.grow(data)
         if delta.type == "text_delta":
             self._text(delta.text)
         elif (block := self._blocks.get(grows.index)) is None:
@@ -188,21 +209,28 @@ class AnthropicDecoder(Decoder):
         if grows.usage is not None:
             self._usage = merged(self._usage, grows.usage)
         stop = grows.delta
-        self._reason = STOP_REASONS.get(stop.stop_reason, "stop")
+        self._reason = stop.stop_reason
         told = {"stop_sequence": stop.stop_sequence, "stop_details": stop.stop_details}
         self._extra |= {name: value for name, value in told.items() if value is not None}
 
     def _message_stop(self, data: bytes) -> None:
+        if self._kept is not None and self._reason == PAUSE:
+            self.paused = self._kept.content
+        else:
+            self._finish()
+        if self._usage is not None:
+            self._before = self._before + usage_of(self._usage)
+            self.out.add(self._before)
+        self.over = True
+
+    def _finish(self) -> None:
         if not self._cited:
             # An answer that cites nothing may lean on anything that was found.
             for hit in self._hits:
                 self.out.add(Citation(url=hit.url, title=hit.title))
-        self.out.add(Finish(self._reason))
+        self.out.add(Finish(STOP_REASONS.get(self._reason, "stop")))
         if self._extra:
             self.out.add(Extra(self._extra))
-        if self._usage is not None:
-            self.out.add(usage_of(self._usage))
-        self.over = True
 
     def _failed(self, data: bytes) -> None:
         raise self.vendor.failure(data)

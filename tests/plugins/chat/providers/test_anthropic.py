@@ -33,6 +33,7 @@ from engine.api import (
 )
 from engine.testing import batches_of, deltas_of
 from plugins.chat.providers.anthropic import Anthropic
+from plugins.chat.providers.anthropic_pauses import MOST_REQUESTS
 from plugins.vendors.settings import AnthropicSettings
 from tests.emulators import reply
 from tests.emulators.anthropic import AnthropicEmulator
@@ -137,6 +138,45 @@ async def test_a_search_is_told_with_the_places_that_its_sources_support(
     assert only(Citation, deltas) == [Citation(url="https://a", title="A", text="sun", start=0, end=10)]
     assert [status.stage for status in only(StatusChanged, deltas)] == ["web_search"]
     assert claude.requests[0].body["tools"][0]["max_uses"] == 2
+
+
+async def test_an_answer_that_the_vendor_pauses_goes_on_from_what_was_said(
+    provider: Anthropic, claude: AnthropicEmulator
+) -> None:
+    source = reply.Citation("https://a", "A", quote="sun")
+    first = Say("Sun today. ", reasoning="Hm.", citations=[source], usage=reply.Usage(10, 4), paused=True)
+    claude.script += [first, Say("Rain tomorrow.", citations=[source], usage=reply.Usage(30, 5))]
+
+    deltas = await deltas_of(provider, ask(tools=(WebSearch(),)))
+
+    assert text_of(deltas) == "Sun today. Rain tomorrow."
+    assert finish_of(deltas) == "stop"
+    assert [(place.start, place.end) for place in only(Citation, deltas)] == [(0, 11), (11, 25)]
+    assert only(Usage, deltas)[-1] == Usage(input_tokens=40, output_tokens=9)
+    asked, again = (request.body["messages"] for request in claude.requests)
+    assert again[:-1] == asked
+    kinds = [block["type"] for block in again[-1]["content"]]
+    assert kinds == ["thinking", "server_tool_use", "web_search_tool_result", "text"]
+    thought, search, _, said = again[-1]["content"]
+    assert (thought["thinking"], thought["signature"]) == ("Hm.", first.signature)
+    assert search["input"] == {"query": "A"}
+    assert (said["text"], said["citations"][0]["url"]) == ("Sun today. ", "https://a")
+
+
+async def test_an_answer_that_is_paused_for_ever_ends_as_one_that_is_too_long(
+    provider: Anthropic, claude: AnthropicEmulator
+) -> None:
+    claude.script += [Say("more ", paused=True)] * MOST_REQUESTS
+    deltas = await deltas_of(provider, ask(tools=(WebSearch(),)))
+    assert text_of(deltas) == "more " * MOST_REQUESTS
+    assert finish_of(deltas) == "length"
+    assert len(claude.requests) == MOST_REQUESTS
+
+
+async def test_a_failure_after_a_pause_fails_the_answer(provider: Anthropic, claude: AnthropicEmulator) -> None:
+    claude.script += [Say("Sun today. ", paused=True), Fault.because("overloaded")]
+    with pytest.raises(ProviderUnavailable):
+        await deltas_of(provider, ask(tools=(WebSearch(),)))
 
 
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
