@@ -20,6 +20,12 @@ class FunctionCall(Fields):
     args: msgspec.Raw = NOTHING
 
 
+class Blob(Fields):
+    """A picture or audio, of which only the kind is read."""
+
+    mime_type: str = ""
+
+
 class Part(Fields):
     """A piece of text, a thought or a call; `thought_signature` is to be sent back with it."""
 
@@ -27,6 +33,7 @@ class Part(Fields):
     thought: bool | None = None
     thought_signature: str | None = None
     function_call: FunctionCall | None = None
+    inline_data: Blob | None = None
 
 
 class Content(Fields):

@@ -126,6 +126,9 @@ class GoogleDecoder(Decoder):
         if part.function_call is not None:
             self._call(part.function_call, choice, part.thought_signature)
             return
+        if part.inline_data is not None:
+            detail = f"{self.vendor.title} answered with {part.inline_data.mime_type}, which a chat cannot show."
+            self.out.add(StatusChanged(stage="left_out", detail=detail))
         if part.text and part.thought:
             self.out.reasoning(part.text)
         elif part.text:

@@ -30,6 +30,30 @@ from plugins.vendors.dialect import effort_of_budget
 # The families that think. To any other the request for its encrypted thinking is an error.
 _THINKING = re.compile(r"(?:o\d|gpt-[5-9])(?!.*-chat)")
 
+CHAT_COMPLETIONS_FIELDS = frozenset(
+    {
+        "audio",
+        "frequency_penalty",
+        "function_call",
+        "functions",
+        "logit_bias",
+        "logprobs",
+        "max_completion_tokens",
+        "max_tokens",
+        "modalities",
+        "n",
+        "prediction",
+        "presence_penalty",
+        "reasoning_effort",
+        "response_format",
+        "seed",
+        "stop",
+        "verbosity",
+        "web_search_options",
+    }
+)
+"""Fields of Chat Completions that Responses does not have, by any name or by this one."""
+
 
 def responses_body(request: ChatRequest, provider: str) -> dict[str, Any]:
     """The body, for a streamed answer that OpenAI does not keep; so its thinking comes back to us, encrypted.
@@ -65,7 +89,8 @@ def chat_completions_only(request: ChatRequest) -> str | None:
         "logprobs": request.logprobs is not None,
         "audio": any(isinstance(part, AudioPart) for message in request.messages for part in message.parts),
     }
-    return next((field for field, wanted in asked.items() if wanted), None)
+    native = (f"provider_options.{field}" for field in request.provider_options if field in CHAT_COMPLETIONS_FIELDS)
+    return next((field for field, wanted in asked.items() if wanted), None) or next(native, None)
 
 
 def _input(messages: Sequence[Message], provider: str) -> Iterator[dict[str, Any]]:

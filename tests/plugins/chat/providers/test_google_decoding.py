@@ -14,6 +14,7 @@ from engine.api import (
     ProviderError,
     ProviderUnavailable,
     ReasoningPart,
+    StatusChanged,
     TextDelta,
     ToolCall,
     Usage,
@@ -58,6 +59,14 @@ def test_signatures_of_text_and_of_thoughts_are_kept_for_the_next_step() -> None
         ReasoningPart(provider="google", text="Hm.", signature="dGhvdWdodA=="),
         ReasoningPart(provider="google", signature="dGV4dA=="),
     ]
+
+
+def test_a_picture_in_the_answer_is_told_as_left_out() -> None:
+    picture = {"inlineData": {"mimeType": "image/png", "data": "aGk="}}
+    deltas = decoded(chunk({"text": "Look: "}), chunk(picture, finishReason="STOP"))
+    assert text_of(deltas) == "Look: "
+    (status,) = only(StatusChanged, deltas)
+    assert (status.stage, "image/png" in (status.detail or "")) == ("left_out", True)
 
 
 def test_calls_without_an_id_get_one_and_missing_arguments_are_none() -> None:

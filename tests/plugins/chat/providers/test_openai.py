@@ -184,6 +184,8 @@ async def test_leaving_in_mid_answer_hangs_up(responses: OpenAIResponses, vendor
         ({}, {"stop": ("END",)}, OpenAICompatible),
         ({}, {"seed": 1}, OpenAICompatible),
         ({}, {"logprobs": 1}, OpenAICompatible),
+        ({}, {"provider_options": {"presence_penalty": 1}}, OpenAICompatible),
+        ({}, {"provider_options": {"service_tier": "flex"}}, OpenAIResponses),
         ({"api": "chat_completions"}, {}, OpenAICompatible),
         ({"api": "responses"}, {"n": 2}, OpenAIResponses),
         ({"base_url": "http://127.0.0.1:1/v1"}, {}, OpenAICompatible),

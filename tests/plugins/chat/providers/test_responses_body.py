@@ -1,9 +1,10 @@
 """Bodies of Responses are what the official SDK itself would send."""
 
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
-from openai.types.responses.response_create_params import ResponseCreateParams
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.responses.response_create_params import ResponseCreateParams, ResponseCreateParamsStreaming
 
 from engine.api import (
     AudioPart,
@@ -24,7 +25,7 @@ from engine.api import (
     UnsupportedParameter,
     WebSearch,
 )
-from plugins.chat.providers.responses_body import chat_completions_only, responses_body
+from plugins.chat.providers.responses_body import CHAT_COMPLETIONS_FIELDS, chat_completions_only, responses_body
 from tests.emulators.validation import RequestCheck
 from tests.plugins.vendors.kit import ask, user
 
@@ -173,6 +174,11 @@ def test_a_budget_becomes_an_effort_and_no_thinking_has_no_summary() -> None:
     assert body_of(reasoning=Reasoning(effort="none"))["reasoning"] == {"effort": "none"}
 
 
+def test_the_fields_that_only_chat_completions_has_are_those_of_the_official_types() -> None:
+    chat, responses = get_type_hints(CompletionCreateParamsStreaming), get_type_hints(ResponseCreateParamsStreaming)
+    assert chat.keys() - responses.keys() - {"messages"} == CHAT_COMPLETIONS_FIELDS
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [
@@ -181,6 +187,8 @@ def test_a_budget_becomes_an_effort_and_no_thinking_has_no_summary() -> None:
         ({"seed": 0}, "seed"),
         ({"logprobs": 0}, "logprobs"),
         ({"messages": (user("a", AUDIO),)}, "audio"),
+        ({"provider_options": {"logit_bias": {"1": 2}}}, "provider_options.logit_bias"),
+        ({"provider_options": {"truncation": "auto"}}, None),
         ({}, None),
     ],
 )
