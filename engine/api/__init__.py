@@ -95,6 +95,7 @@ from engine.api.events import (
     MessageSaved,
     Reason,
     ReasoningDelta,
+    ReasoningKept,
     Status,
     StatusChanged,
     StreamEnded,
@@ -103,6 +104,7 @@ from engine.api.events import (
     ToolCall,
     ToolResult,
     Usage,
+    VendorPart,
 )
 from engine.api.hooks import (
     hookimpl,
@@ -135,6 +137,7 @@ from engine.api.providers import (
     Providers,
     PushedAnswer,
     Target,
+    TokenCounter,
 )
 from engine.api.routes import (
     Answer,
@@ -249,6 +252,7 @@ __all__ = (
     "Reason",
     "Reasoning",
     "ReasoningDelta",
+    "ReasoningKept",
     "ReasoningPart",
     "Request",
     "ResponseFormat",
@@ -273,6 +277,7 @@ __all__ = (
     "Target",
     "TextDelta",
     "TextPart",
+    "TokenCounter",
     "Tool",
     "ToolCall",
     "ToolChoice",
@@ -287,6 +292,7 @@ __all__ = (
     "UnsupportedParameter",
     "Usage",
     "UtcDateTime",
+    "VendorPart",
     "WebSearch",
     "WholeAnswer",
     "Write",

@@ -15,6 +15,7 @@ from engine.api.events import (
     TextDelta,
     ToolCall,
     Usage,
+    VendorPart,
 )
 
 
@@ -126,7 +127,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One call to a model.
 
     `model` is the vendor's own name of it. `provider_options` are added to the vendor's body as they are and win over
-    what the adapter made.
+    what the adapter made. `native` is the same request as its caller worded it, by the name of a dialect: an adapter that
+    speaks one sends that, and gives out as `VendorPart` what has no delta of its own.
     """
 
     model: str
@@ -147,6 +149,7 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How many alternatives to report for each token; None asks for no log probabilities."""
     user: str | None = None
     provider_options: Mapping[str, Any] = {}
+    native: Mapping[str, Mapping[str, Any]] = {}
 
 
 class Finish(msgspec.Struct, frozen=True):
@@ -169,9 +172,19 @@ class Extra(msgspec.Struct, frozen=True):
 
 
 ChatDelta: TypeAlias = (
-    TextDelta | ReasoningDelta | ReasoningPart | ToolCall | Citation | StatusChanged | Usage | Finish | Answered | Extra
+    TextDelta
+    | ReasoningDelta
+    | ReasoningPart
+    | ToolCall
+    | Citation
+    | VendorPart
+    | StatusChanged
+    | Usage
+    | Finish
+    | Answered
+    | Extra
 )
-"""What a chat provider yields. `ReasoningPart` is not shown to the client: it goes back to the vendor in the next step."""
+"""What a chat provider yields. `ReasoningPart` goes back to the vendor in the next step: the turn keeps it, or its client."""
 
 ChatDeltas: TypeAlias = ChatDelta | Sequence[ChatDelta]
 """One delta, or all that one read from the vendor brought: a batch costs the engine one wake-up."""

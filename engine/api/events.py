@@ -76,6 +76,25 @@ class ReasoningDelta(Event, frozen=True, gc=False, tag="reasoning.delta"):
     text: str
 
 
+class ReasoningKept(Event, frozen=True, gc=False, tag="reasoning.kept", kw_only=True):
+    """Thinking as its vendor wants it back with the next step, where the turn is not kept here and the client keeps it.
+
+    It goes back as a part of type `reasoning` of the assistant's message, with the same fields.
+    """
+
+    provider: str
+    text: str = ""
+    signature: str | None = None
+    id: str | None = None
+
+
+class VendorPart(Event, frozen=True, gc=False, tag="vendor.part", kw_only=True):
+    """A piece of the vendor's answer that no other event can say, as it came; only where the request was `native` too."""
+
+    dialect: str
+    part: dict[str, Any]
+
+
 class ToolCall(Event, frozen=True, gc=False, tag="tool.call", kw_only=True):
     """The model calls a tool. `arguments` is a JSON text; `client` says that the client is to answer with `tool.result`."""
 
@@ -177,9 +196,11 @@ EVENTS: tuple[type[Event], ...] = (
     StreamStarted,
     TextDelta,
     ReasoningDelta,
+    ReasoningKept,
     ToolCall,
     ToolResult,
     Citation,
+    VendorPart,
     StatusChanged,
     LaneStarted,
     LaneEnded,

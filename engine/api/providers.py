@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -75,6 +75,15 @@ class PushedAnswer(Protocol):
         ...
 
 
+@runtime_checkable
+class TokenCounter(Protocol):
+    """A chat provider that counts the tokens of a request in the dialect that it speaks."""
+
+    async def count_tokens(self, model: str, native: Mapping[str, Any]) -> int:
+        """Tokens of the input; `native` is the request as its caller worded it."""
+        ...
+
+
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output."""
 
@@ -127,6 +136,10 @@ class Target:
     def name(self) -> str:
         """`provider/model`, as clients are told which model answered."""
         return self.model if self.provider.name == self.model else f"{self.provider.name}/{self.model}"
+
+    def speaks(self, dialect: str) -> bool:
+        """Whether the provider sends `ChatRequest.native` of this dialect as it is."""
+        return getattr(self.provider, "dialect", None) == dialect
 
     def can(self, capability: str) -> bool:
         """False only where the catalogue knows that the model lacks the capability."""

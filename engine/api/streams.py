@@ -78,7 +78,7 @@ class Writer(Protocol):
         """Publish one event of the stream's own lane; never a terminal one."""
         ...
 
-    def extend(self, deltas: Iterable[ChatDelta]) -> None:
+    def extend(self, deltas: Iterable[ChatDelta | Event]) -> None:
         """Publish what one read brought: adjacent pieces of one kind are joined, what is no event is left out."""
         ...
 

@@ -56,7 +56,7 @@ class StreamWriter:
     def status(self, stage: str, detail: str | None = None) -> None:
         self._stream.publish(self._token, StatusChanged(stage=stage, detail=detail))
 
-    def extend(self, deltas: Iterable[ChatDelta]) -> None:
+    def extend(self, deltas: Iterable[ChatDelta | Event]) -> None:
         publish = self.publish
         pieces: list[Event] = []
         for delta in deltas:

@@ -179,7 +179,7 @@ class RecordingWriter:
     def publish(self, event: Event) -> None:
         self.events.append(event)
 
-    def extend(self, deltas: Iterable[ChatDelta]) -> None:
+    def extend(self, deltas: Iterable[ChatDelta | Event]) -> None:
         for delta in deltas:
             if isinstance(delta, Event):
                 self.publish(delta)

@@ -60,7 +60,18 @@ class FileInput(Body):
         return self
 
 
+class ReasoningInput(Body):
+    """What an assistant thought before, as `reasoning.kept` told it; only the model of its provider is told."""
+
+    type: Literal["reasoning"]
+    provider: str
+    text: str = ""
+    signature: str | None = None
+    id: str | None = None
+
+
 InputPart = Annotated[TextInput | ImageInput | AudioInput | FileInput, Field(discriminator="type")]
+MessagePart = Annotated[TextInput | ImageInput | AudioInput | FileInput | ReasoningInput, Field(discriminator="type")]
 
 
 class InputToolCall(Body):
@@ -76,7 +87,7 @@ class InputMessage(Body):
     """One message with its role."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[InputPart] = ""
+    content: str | list[MessagePart] = ""
     name: str | None = None
     tool_calls: list[InputToolCall] = Field(
         default_factory=list, description="Of an assistant: the calls that it made."
@@ -89,6 +100,8 @@ class InputMessage(Body):
             raise ValueError("a tool's message names its tool_call_id")
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only an assistant's message has tool_calls")
+        if self.role != "assistant" and any(isinstance(part, ReasoningInput) for part in self.content):
+            raise ValueError("only an assistant's message has parts of type reasoning")
         return self
 
 
@@ -115,7 +128,7 @@ class NamedToolChoice(Body):
     name: str
 
 
-class ReasoningInput(Body):
+class ReasoningDemand(Body):
     """How hard to think: a name or a budget in tokens."""
 
     effort: Effort | None = None
@@ -170,7 +183,7 @@ class ChatSend(Body):
     seed: int | None = None
     n: int = Field(default=1, ge=1, le=16, description="Answers to give; more than one is not kept in the history.")
     max_output_tokens: int | None = Field(default=None, ge=1)
-    reasoning: Effort | ReasoningInput | None = None
+    reasoning: Effort | ReasoningDemand | None = None
     response_format: ResponseFormatInput | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20, description="Alternatives to report for each token.")
     store: bool = Field(default=True, description="False keeps no content, in the history or anywhere else.")
@@ -179,6 +192,11 @@ class ChatSend(Body):
     provider_options: dict[str, Any] = Field(
         default_factory=dict,
         description="Added to the vendor's request as they are; they win over what the engine made.",
+    )
+    native: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="The same request in a vendor's own dialect, by the dialect's name (anthropic): a vendor that speaks "
+        "it is sent this body, any other one what the engine makes of the other fields.",
     )
 
 

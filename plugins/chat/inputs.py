@@ -16,6 +16,7 @@ from engine.api.chat import (
     Message,
     Part,
     Reasoning,
+    ReasoningPart,
     ResponseFormat,
     TextPart,
     ToolChoice,
@@ -31,7 +32,9 @@ from plugins.chat.bodies import (
     ImageInput,
     InputMessage,
     InputPart,
+    MessagePart,
     NamedToolChoice,
+    ReasoningDemand,
     ReasoningInput,
     TextInput,
 )
@@ -80,7 +83,7 @@ def _message(given: InputMessage, index: int) -> Message:
     )
 
 
-def _part(part: InputPart, field: str) -> Part:
+def _part(part: InputPart | MessagePart, field: str) -> Part:
     match part:
         case TextInput():
             return TextPart(part.text)
@@ -91,6 +94,8 @@ def _part(part: InputPart, field: str) -> Part:
             return AudioPart(data=part.data, format=part.format)
         case FileInput():
             return _file(part, field)
+        case ReasoningInput():
+            return ReasoningPart(provider=part.provider, text=part.text, signature=part.signature, id=part.id)
 
 
 def _image(part: ImageInput, field: str) -> ImagePart:
@@ -170,6 +175,7 @@ def chat_request(body: ChatSend, messages: Sequence[Message], server_tools: Sequ
         logprobs=body.logprobs,
         user=body.user,
         provider_options=body.provider_options,
+        native=body.native,
     )
 
 
@@ -182,7 +188,7 @@ def _tool_choice(body: ChatSend) -> ToolChoice | None:
 
 def _reasoning(body: ChatSend) -> Reasoning | None:
     given = body.reasoning
-    if isinstance(given, ReasoningInput):
+    if isinstance(given, ReasoningDemand):
         return Reasoning(effort=given.effort, budget=given.budget, summary=given.summary)
     return Reasoning(effort=given) if given is not None else None
 

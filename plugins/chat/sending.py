@@ -59,6 +59,7 @@ class Sending:
             wait_for_client=body.client_tools != "return",
             max_steps=self._settings.max_steps,
             trim=self._settings.context == "trim",
+            tell_reasoning=not body.store,
         )
         model = body.model or chain.targets[0].name
         waits = self._expect(request, waiting)

@@ -20,7 +20,7 @@ from engine.api.chat import (
     ToolChoice,
 )
 from engine.api.errors import ContextTooLong
-from engine.api.events import TextDelta, ToolCall, ToolResult
+from engine.api.events import Event, ReasoningKept, TextDelta, ToolCall, ToolResult
 from engine.api.providers import ChatChain
 from engine.api.streams import Writer
 from plugins.chat.tools import ToolRun
@@ -48,7 +48,10 @@ class Step:
 
 
 class ChatTurn:
-    """Serves one `chat.send`. `asked` counts the messages of this turn at the end of the request's."""
+    """Serves one `chat.send`. `asked` counts the messages of this turn at the end of the request's.
+
+    `tell_reasoning` gives the client what the vendor wants back, for a turn that the client keeps.
+    """
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class ChatTurn:
         wait_for_client: bool,
         max_steps: int,
         trim: bool,
+        tell_reasoning: bool = False,
     ) -> None:
         self.steps: list[Step] = []
         self._chain = chain
@@ -69,6 +73,7 @@ class ChatTurn:
         self._wait = wait_for_client
         self._max_steps = max_steps
         self._trim = trim
+        self._tell_reasoning = tell_reasoning
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream."""
@@ -120,9 +125,9 @@ class ChatTurn:
         else:
             stream.extend(self._noted((deltas,) if isinstance(deltas, msgspec.Struct) else deltas, step, stream))
 
-    def _noted(self, batch: Sequence[ChatDelta], step: Step, stream: Writer) -> list[ChatDelta]:
+    def _noted(self, batch: Sequence[ChatDelta], step: Step, stream: Writer) -> list[ChatDelta | Event]:
         """Keep what the next step or the end needs; gives what the client is shown."""
-        shown: list[ChatDelta] = []
+        shown: list[ChatDelta | Event] = []
         for delta in batch:
             if isinstance(delta, TextDelta):
                 if delta.choice == 0:
@@ -133,6 +138,8 @@ class ChatTurn:
                 continue
             elif isinstance(delta, ReasoningPart):
                 step.reasoning.append(delta)
+                if self._tell_reasoning:
+                    shown.append(_kept(delta))
             elif isinstance(delta, Finish):
                 stream.finish(delta.reason, choice=delta.choice)
             elif isinstance(delta, Extra):
@@ -166,3 +173,7 @@ class ChatTurn:
 
 def _left_out(count: int) -> str:
     return f"{count} old messages were left out: the conversation is longer than the model's context window"
+
+
+def _kept(part: ReasoningPart) -> ReasoningKept:
+    return ReasoningKept(provider=part.provider, text=part.text, signature=part.signature, id=part.id)

@@ -56,15 +56,20 @@ def answer_error(error: EngineError, request_id: str) -> Answer:
 
 
 def error_answer(error: ErrorBody, status: int | None = None) -> Answer:
-    """An error as an HTTP answer; the status is that of its code where none is given.
+    """An error as an HTTP answer; the status is that of its code where none is given."""
+    status = status or STATUS_OF.get(error.code, 502)
+    return Answer(openai_error(error, status), status, error_headers(error))
+
+
+def error_headers(error: ErrorBody) -> dict[str, str]:
+    """When, and whether, to ask again.
 
     `x-should-retry` keeps the official clients from repeating what cannot succeed, and what was paid for already.
     """
-    status = status or STATUS_OF.get(error.code, 502)
     headers = {"Cache-Control": "no-store", "x-should-retry": "true" if error.retryable else "false"}
     if error.retry_after is not None and math.isfinite(error.retry_after):
         headers["Retry-After"] = str(max(0, math.ceil(error.retry_after)))
-    return Answer(openai_error(error, status), status, headers)
+    return headers
 
 
 def openai_error(error: ErrorBody, status: int | None = None) -> OpenAIErrorBody:

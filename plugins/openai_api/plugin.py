@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from engine.api import Plugin, PluginContext, Route, hookimpl
 from plugins.openai_api.chat_completions import ChatCompletions
+from plugins.openai_api.messages import Messages
 from plugins.openai_api.models import Models
 from plugins.openai_api.naming import ModelNames
 from plugins.openai_api.settings import OpenAIApiSettings
@@ -20,4 +21,9 @@ class OpenAIApi(Plugin):
     @hookimpl
     def register_routes(self, context: PluginContext) -> Iterable[Route]:
         names = ModelNames(context.providers, context.settings(OpenAIApiSettings).default_vendor)
-        return [*Models(context.providers, names).routes(), *ChatCompletions(context.commands, names).routes()]
+        theirs = ModelNames(context.providers, "anthropic")
+        return [
+            *Models(context.providers, names).routes(),
+            *ChatCompletions(context.commands, names).routes(),
+            *Messages(context.commands, theirs).routes(),
+        ]

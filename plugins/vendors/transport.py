@@ -20,6 +20,7 @@ from plugins.vendors.faults import retry_after
 CONNECT_TIMEOUT = 10.0
 KEEP_ALIVE = 30.0
 LONGEST_ERROR_BODY = 64 << 10
+LONGEST_DOCUMENT = 1 << 20
 # Between an answer's last event and the end of its body there is at most a network delay.
 TRAILER_TIMEOUT = 0.25
 
@@ -148,6 +149,24 @@ class EventStream:
         except (TimeoutError, aiohttp.ClientError, OSError, RuntimeError):
             # The answer is whole; only the connection is not worth keeping.
             return
+
+
+async def post_json(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> bytes:
+    """A POST whose answer is one JSON document of at most 1 MiB; failures are raised as those of a stream are."""
+    call = EventStream(http, url, {**headers, "Accept": "application/json"}, body, vendor)
+    response = await call._send()
+    try:
+        if response.status >= 300:
+            raise await call._failure(response)
+        whole = b""
+        while (piece := await response.content.readany()) and len(whole) <= LONGEST_DOCUMENT:
+            whole += piece
+    except (aiohttp.ClientError, OSError, RuntimeError):
+        raise vendor.cut_off() from None
+    finally:
+        if not response.content.is_eof():
+            response.close()
+    return whole
 
 
 class _Tap(asyncio.Protocol):

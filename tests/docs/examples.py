@@ -17,6 +17,7 @@ from engine.api.events import (
     LaneStarted,
     MessageSaved,
     ReasoningDelta,
+    ReasoningKept,
     StatusChanged,
     StreamEnded,
     StreamStarted,
@@ -24,6 +25,7 @@ from engine.api.events import (
     ToolCall,
     ToolResult,
     Usage,
+    VendorPart,
 )
 from engine.wire.control import (
     Accepted,
@@ -43,9 +45,17 @@ EVENTS: tuple[tuple[int, Event], ...] = (
     (1, StreamStarted(model="local")),
     (2, TextDelta("Hel")),
     (3, ReasoningDelta("The user greets me.")),
+    (4, ReasoningKept(provider="anthropic", text="The user greets me.", signature="EqQB…")),
     (4, ToolCall(call_id="call_1", name="weather", arguments='{"city":"Oslo"}', client=True)),
     (5, ToolResult(call_id="call_1", name="weather", output="18 °C")),
     (6, Citation(url="https://example.com/oslo", title="Oslo today", start=0, end=12)),
+    (
+        6,
+        VendorPart(
+            dialect="anthropic",
+            part={"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Oslo"}},
+        ),
+    ),
     (7, StatusChanged(stage="retry", detail="openai did not answer; asking again")),
     (8, LaneStarted(lane="speech", number=1, format="pcm_s16le", rate=24000)),
     (9, Audio(lane="speech", data=b"\x00\x01\x02\x03", at=20)),
@@ -253,6 +263,22 @@ HTTP: Mapping[str, Exchange] = {
     "GET /v1/models/{vendor}/{owner}/{model}": Exchange(_CARD),
     "POST /v1/chat/completions": Exchange(
         _COMPLETION, {"model": "local", "messages": [{"role": "user", "content": "Hello!"}]}
+    ),
+    "POST /v1/messages": Exchange(
+        {
+            "id": "msg_…",
+            "type": "message",
+            "role": "assistant",
+            "model": "local/SmolLM2-135M-Instruct",
+            "content": [{"type": "text", "text": "Hello!"}],
+            "stop_reason": "end_turn",
+            "stop_sequence": None,
+            "usage": {"input_tokens": 32, "output_tokens": 9},
+        },
+        {"model": "local", "max_tokens": 100, "messages": [{"role": "user", "content": "Hello!"}]},
+    ),
+    "POST /v1/messages/count_tokens": Exchange(
+        {"input_tokens": 32}, {"model": "local", "messages": [{"role": "user", "content": "Hello!"}]}
     ),
 }
 """By method and address, as routes are registered."""

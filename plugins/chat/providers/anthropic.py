@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, TypeAlias
 
 import aiohttp
+import msgspec
 
 from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.anthropic_body import anthropic_body
@@ -15,9 +17,10 @@ from plugins.chat.providers.anthropic_pauses import PausingAnswer, has_server_to
 from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.failures import Vendor
 from plugins.vendors.settings import AnthropicSettings
-from plugins.vendors.transport import EventStream, open_stream
+from plugins.vendors.transport import EventStream, open_stream, post_json
 
 NAME = "anthropic"
+DIALECT = "anthropic"
 API_VERSION = "2023-06-01"
 
 MaxOutput: TypeAlias = Callable[[str], int | None]
@@ -29,6 +32,8 @@ class Anthropic:
 
     role: ClassVar[ProviderRole] = "chat"
     name = NAME
+    dialect: ClassVar[str] = DIALECT
+    """`ChatRequest.native` of this dialect is the body of a Messages request; its `betas` become the header of that name."""
 
     def __init__(
         self,
@@ -56,11 +61,37 @@ class Anthropic:
 
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
+        if (native := request.native.get(DIALECT)) is not None:
+            return self._as_it_came(native, request.model)
         body = anthropic_body(request, self.name, self._max_output(request.model))
         decoder = AnthropicDecoder(self._vendor, self.name)
         if has_server_tools(body):
             return PausingAnswer(self._open, body, decoder)
         return Answer(self._open(encode_body(body)), decoder)
 
-    def _open(self, body: bytes) -> EventStream:
-        return open_stream(self._http, self._url, self._headers, body, self._vendor)
+    async def count_tokens(self, model: str, native: Mapping[str, Any]) -> int:
+        """Tokens of the input of a request, as Anthropic counts them."""
+        body = {**native, "model": model}
+        headers = {**self._headers, **_beta_header(body.pop("betas", None))}
+        told = await post_json(self._http, f"{self._url}/count_tokens", headers, encode_body(body), self._vendor)
+        try:
+            return msgspec.json.decode(told, type=_Count).input_tokens
+        except msgspec.MsgspecError:
+            raise self._vendor.broke_protocol("it did not say how many tokens there are") from None
+
+    def _as_it_came(self, native: Mapping[str, Any], model: str) -> Answer:
+        body = {**native, "model": model, "stream": True}
+        headers = _beta_header(body.pop("betas", None))
+        decoder = AnthropicDecoder(self._vendor, self.name, dialect=DIALECT)
+        return Answer(self._open(encode_body(body), headers), decoder)
+
+    def _open(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> EventStream:
+        return open_stream(self._http, self._url, {**self._headers, **headers}, body, self._vendor)
+
+
+class _Count(msgspec.Struct):
+    input_tokens: int
+
+
+def _beta_header(betas: Sequence[str] | None) -> dict[str, str]:
+    return {"anthropic-beta": ",".join(betas)} if betas else {}

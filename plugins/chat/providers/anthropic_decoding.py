@@ -15,6 +15,7 @@ from engine.api import (
     StatusChanged,
     ToolCall,
     Usage,
+    VendorPart,
 )
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.anthropic_body import REDACTED
@@ -26,6 +27,7 @@ from plugins.chat.providers.anthropic_events import (
     MessageUsage,
     SearchError,
     SearchHit,
+    decode_any,
     decode_block_delta,
     decode_block_start,
     decode_block_stop,
@@ -39,6 +41,9 @@ from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
 
 PAUSE = "pause_turn"
+
+# Of these every piece is given out as a delta, so a request that its caller worded need not keep them.
+_SAID = frozenset({"text_delta", "thinking_delta"})
 
 # A reason that is not here ended the answer in a way that Anthropic thinks is fine.
 STOP_REASONS: Mapping[str | None, FinishReason] = {
@@ -75,14 +80,16 @@ class AnthropicDecoder(Decoder):
     """One answer, in one message or, where the vendor pauses it, in several.
 
     `provider` marks the thinking that Anthropic wants back in the next step. `paused` is the content of a message that was
-    kept to go on from it, once it has paused.
+    kept to go on from it, once it has paused. With a `dialect` the caller worded the request: what has no delta of its own
+    is given out as it came, under that name, and so are the vendor's own words for the end.
     """
 
-    def __init__(self, vendor: Vendor, provider: str) -> None:
+    def __init__(self, vendor: Vendor, provider: str, *, dialect: str | None = None) -> None:
         super().__init__(vendor)
         self.paused: list[dict[str, Any]] | None = None
         self._provider = provider
-        self._kept: Kept | None = None
+        self._dialect = dialect
+        self._kept: Kept | None = Kept() if dialect is not None else None
         self._blocks: dict[int, OpenBlock] = {}
         self._said = 0
         self._cited = False
@@ -112,6 +119,8 @@ class AnthropicDecoder(Decoder):
         self._usage = message.usage
         if message.id:
             self._extra["id"] = message.id
+        if self._dialect is not None:
+            self._extra["usage"] = decode_any(data)["message"].get("usage") or {}
         if message.model:
             self.out.add(Answered(message.model))
 
@@ -134,7 +143,7 @@ class AnthropicDecoder(Decoder):
     def _block_delta(self, data: bytes) -> None:
         grows = decode_block_delta(data)
         delta = grows.delta
-        if self._kept is not None:
+        if self._kept is not None and (self._dialect is None or delta.type not in _SAID):
             self._kept.grow(data)
         if delta.type == "text_delta":
             self._text(delta.text)
@@ -142,6 +151,8 @@ class AnthropicDecoder(Decoder):
             raise self.vendor.broke_protocol("a content block grows that was not started")
         else:
             self._grow(block, delta)
+            if self._dialect is not None and delta.type == "citations_delta":
+                self.out.add(VendorPart(dialect=self._dialect, part=decode_any(data)["delta"]))
 
     def _grow(self, block: OpenBlock, delta: Delta) -> None:
         match delta.type:
@@ -165,7 +176,8 @@ class AnthropicDecoder(Decoder):
             self.out.reasoning(text)
 
     def _block_stop(self, data: bytes) -> None:
-        block = self._blocks.pop(decode_block_stop(data).index, None)
+        index = decode_block_stop(data).index
+        block = self._blocks.pop(index, None)
         if block is None:
             return
         match block.opening.type:
@@ -177,6 +189,8 @@ class AnthropicDecoder(Decoder):
                 self._keep(block.grown, block.signature)
             case "redacted_thinking":
                 self._keep("", block.opening.data, REDACTED)
+            case _ if self._dialect is not None and self._kept is not None:
+                self.out.add(VendorPart(dialect=self._dialect, part=self._kept.whole(index)))
 
     def _cite(self, block: OpenBlock) -> None:
         """A text block is cited as a whole, so its place is known only at its end."""
@@ -211,10 +225,13 @@ class AnthropicDecoder(Decoder):
         stop = grows.delta
         self._reason = stop.stop_reason
         told = {"stop_sequence": stop.stop_sequence, "stop_details": stop.stop_details}
+        if self._dialect is not None:
+            event = decode_any(data)
+            told = {**event["delta"], "usage": {**self._extra.get("usage", {}), **event.get("usage", {})}}
         self._extra |= {name: value for name, value in told.items() if value is not None}
 
     def _message_stop(self, data: bytes) -> None:
-        if self._kept is not None and self._reason == PAUSE:
+        if self._kept is not None and self._dialect is None and self._reason == PAUSE:
             self.paused = self._kept.content
         else:
             self._finish()

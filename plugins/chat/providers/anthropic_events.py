@@ -129,6 +129,7 @@ class SearchError(msgspec.Struct):
     error_code: str = "unavailable"
 
 
+decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 decode_type = msgspec.json.Decoder(Typed).decode
 decode_start = msgspec.json.Decoder(MessageStarts).decode
 decode_block_start = msgspec.json.Decoder(BlockStarts).decode

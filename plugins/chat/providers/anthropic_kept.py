@@ -36,6 +36,10 @@ class Kept:
             case "citations_delta":
                 block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
 
+    def whole(self, index: int) -> dict[str, Any]:
+        """One block that has stopped."""
+        return _whole(self.blocks[index])
+
     @property
     def content(self) -> list[dict[str, Any]]:
         """The whole blocks, in order; a blank text is refused by the vendor that sent it."""
@@ -43,5 +47,5 @@ class Kept:
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    partial = block.pop("partial", None)
-    return block if not partial else {**block, "input": msgspec.json.decode(partial)}
+    whole = {name: value for name, value in block.items() if name != "partial"}
+    return {**whole, "input": msgspec.json.decode(block["partial"])} if block.get("partial") else whole

@@ -1,0 +1,140 @@
+"""`POST /v1/messages` and its `/count_tokens`: the same turn as `chat.send`, asked and answered in Anthropic's dialect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.api import (
+    Answer,
+    Commands,
+    EngineError,
+    EventStream,
+    HttpRequest,
+    Result,
+    Route,
+    Said,
+    StreamEnded,
+    StreamReader,
+    TokenCounter,
+    WholeAnswer,
+)
+from plugins.openai_api.chunks import STOPPED
+from plugins.openai_api.counting import estimated_tokens
+from plugins.openai_api.message import AnthropicMessage, Content, message
+from plugins.openai_api.messages_bodies import CountTokensBody, MessagesBody
+from plugins.openai_api.messages_errors import answer_error, error_answer
+from plugins.openai_api.messages_events import MessagesEncoder
+from plugins.openai_api.messages_translation import DIALECT, Translation, messages_send, told_here
+from plugins.openai_api.naming import ModelNames
+
+ESTIMATED = "X-BetterAI-Estimated"
+
+
+class TokenCount(msgspec.Struct):
+    """Tokens of a request's input."""
+
+    input_tokens: int
+
+
+class Messages:
+    """Starts the command in process: what runs here can be watched over the socket under the stream's id."""
+
+    def __init__(self, commands: Commands, names: ModelNames) -> None:
+        self._commands = commands
+        self._names = names
+
+    def routes(self) -> list[Route]:
+        """The routes of this file."""
+        return [
+            Route(
+                method="POST",
+                path="/v1/messages",
+                handler=self.create,
+                body=MessagesBody,
+                returns=AnthropicMessage,
+                events=True,
+                errors=answer_error,
+                summary="Chat in Anthropic's dialect, as a stream of events or whole.",
+                tag="anthropic",
+                statuses={
+                    404: "model_not_found",
+                    409: "idempotency_conflict",
+                    429: "rate_limit_error",
+                    502: "provider_error and its kin",
+                    503: "model_unavailable",
+                    504: "provider_timeout",
+                },
+            ),
+            Route(
+                method="POST",
+                path="/v1/messages/count_tokens",
+                handler=self.count_tokens,
+                body=CountTokensBody,
+                returns=TokenCount,
+                errors=answer_error,
+                summary="Tokens of a request: counted by Anthropic for its own models, estimated for others.",
+                tag="anthropic",
+                statuses={404: "model_not_found", 502: "provider_error and its kin", 503: "model_unavailable"},
+            ),
+        ]
+
+    async def create(self, request: HttpRequest[MessagesBody, Any]) -> Result:
+        body = request.body
+        model = self._names.find(body.model)
+        native = worded(request) if model.target.speaks(DIALECT) else None
+        sent, places = messages_send(body, model.name, native)
+        try:
+            # Nobody comes back for an answer of this dialect: who hangs up stops the model.
+            reader = await self._commands.start(
+                request.principal,
+                "chat.send",
+                sent,
+                key=request.headers.get("idempotency-key"),
+                on_disconnect="cancel",
+            )
+        except EngineError as error:
+            raise told_here(error, places) from error.__cause__
+        headers = {"request-id": request.id}
+        if body.stream:
+            encoder = MessagesEncoder(reader.stream, model.target.name)
+            return EventStream(reader, encoder, hold=True, headers=headers)
+        return await _whole(reader, model.target.name, request.id)
+
+    async def count_tokens(self, request: HttpRequest[CountTokensBody, Any]) -> Answer:
+        body = request.body
+        model = self._names.find(body.model)
+        counter = model.target.provider
+        headers = {"request-id": request.id}
+        if model.target.speaks(DIALECT) and isinstance(counter, TokenCounter):
+            return Answer(TokenCount(await counter.count_tokens(model.target.model, worded(request))), headers=headers)
+        translation = Translation(body, native=False)
+        translation.refuse_extras(body)
+        estimate = estimated_tokens({"input": translation.messages(), **translation.settings()})
+        return Answer(TokenCount(estimate), headers={**headers, ESTIMATED: "true"})
+
+
+def worded(request: HttpRequest[Any, Any]) -> Mapping[str, Any]:
+    """The request as it came, with the features in trial that its header asks for."""
+    body: dict[str, Any] = msgspec.json.decode(request.raw)
+    betas = [each.strip() for each in request.headers.get("anthropic-beta", "").split(",") if each.strip()]
+    return {**body, "betas": betas} if betas else body
+
+
+async def _whole(reader: StreamReader, model: str, request_id: str) -> WholeAnswer:
+    content = Content()
+    try:
+        async for _, event in reader:
+            content.add(event)
+    except BaseException:
+        reader.close()
+        raise
+
+    def build(said: Said, ended: StreamEnded) -> Answer:
+        if ended.status != "completed":
+            return error_answer(ended.error or STOPPED, request_id)
+        return Answer(message(reader.stream, model, content.whole(said), ended), headers={"request-id": request_id})
+
+    return WholeAnswer(reader, build)

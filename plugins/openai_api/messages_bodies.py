@@ -1,0 +1,200 @@
+"""What Anthropic's clients send to `/v1/messages` (types: `anthropic.types.message_create_params`).
+
+What is not listed here is taken too: a vendor that speaks this dialect gets the request as it came, and for any other one
+`messages_translation` refuses by name what it cannot say.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, Tag
+
+from engine.api import Body
+
+
+class Open(Body):
+    """Root of bodies whose other fields are looked at later."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class TextBlock(Open):
+    """Words."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageSource(Open):
+    """A picture's address or content in base64."""
+
+    type: str
+    url: str | None = None
+    media_type: str | None = None
+    data: str | None = None
+
+
+class ImageBlock(Open):
+    """A picture."""
+
+    type: Literal["image"]
+    source: ImageSource
+
+
+class DocumentSource(Open):
+    """A document's address, its content in base64, or its plain text."""
+
+    type: str
+    url: str | None = None
+    media_type: str | None = None
+    data: str | None = None
+    content: Any = None
+
+
+class DocumentBlock(Open):
+    """A document."""
+
+    type: Literal["document"]
+    source: DocumentSource
+    title: str | None = None
+
+
+class ToolUseBlock(Open):
+    """A call that the assistant made earlier."""
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: Any
+
+
+class ToolResultBlock(Open):
+    """What a tool answered."""
+
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: str | list[Block] = ""
+    is_error: bool | None = None
+
+
+class ThinkingBlock(Open):
+    """What the assistant thought earlier, sealed by its signature."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: str
+
+
+class RedactedThinkingBlock(Open):
+    """Thinking that only its vendor can read."""
+
+    type: Literal["redacted_thinking"]
+    data: str
+
+
+class OtherBlock(Open):
+    """A block that only Anthropic knows."""
+
+    type: str
+
+
+_KNOWN = ("text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
+
+
+def _kind(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if kind in _KNOWN else "other"
+
+
+Block = Annotated[
+    Annotated[TextBlock, Tag("text")]
+    | Annotated[ImageBlock, Tag("image")]
+    | Annotated[DocumentBlock, Tag("document")]
+    | Annotated[ToolUseBlock, Tag("tool_use")]
+    | Annotated[ToolResultBlock, Tag("tool_result")]
+    | Annotated[ThinkingBlock, Tag("thinking")]
+    | Annotated[RedactedThinkingBlock, Tag("redacted_thinking")]
+    | Annotated[OtherBlock, Tag("other")],
+    Discriminator(_kind),
+]
+
+
+class MessageIn(Open):
+    """One message of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Block]
+
+
+class ToolDefinition(Open):
+    """A tool of the client, or one that Anthropic runs, which its `type` names."""
+
+    name: str = ""
+    type: str | None = None
+    description: str | None = None
+    input_schema: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ToolChoiceIn(Open):
+    """Whether and which tool must be called."""
+
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class ThinkingIn(Open):
+    """How much may be thought."""
+
+    type: Literal["enabled", "disabled", "adaptive"]
+    budget_tokens: int | None = Field(default=None, ge=1)
+
+
+class OutputFormat(Open):
+    """The form of a JSON answer."""
+
+    type: Literal["json_schema"]
+    json_schema: dict[str, Any] = Field(alias="schema")
+
+
+class OutputConfig(Open):
+    """How hard to work, and in which form to answer."""
+
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    format: OutputFormat | None = None
+
+
+class Metadata(Open):
+    """Whom the request is for."""
+
+    user_id: str | None = None
+
+
+class CountTokensBody(Open):
+    """A request whose input is to be counted."""
+
+    model: str | None = Field(
+        default=None,
+        max_length=200,
+        description="Catalogue id, alias, vendor/model, or local. A bare name that the catalogue does not know goes to "
+        "anthropic, if it can serve. Absent: the server's default.",
+    )
+    messages: list[MessageIn] = Field(min_length=1)
+    system: str | list[TextBlock] | None = None
+    tools: list[ToolDefinition] | None = None
+    tool_choice: ToolChoiceIn | None = None
+    thinking: ThinkingIn | None = None
+    output_config: OutputConfig | None = None
+
+
+class MessagesBody(CountTokensBody):
+    """A chat as Anthropic's clients ask for it."""
+
+    max_tokens: int = Field(ge=1)
+    stream: bool | None = None
+    temperature: float | None = Field(default=None, ge=0, le=1)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    stop_sequences: list[str] | None = None
+    metadata: Metadata | None = None

@@ -1,0 +1,308 @@
+"""A request of Anthropic's Messages as the engine's own command, `chat.send`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.api import EngineError, InvalidRequest, UnsupportedParameter
+from plugins.openai_api.messages_bodies import (
+    Block,
+    CountTokensBody,
+    DocumentBlock,
+    ImageBlock,
+    MessageIn,
+    MessagesBody,
+    Open,
+    OtherBlock,
+    RedactedThinkingBlock,
+    TextBlock,
+    ThinkingBlock,
+    ToolDefinition,
+    ToolResultBlock,
+    ToolUseBlock,
+)
+from plugins.openai_api.sealed import Seal, unsealed
+
+DIALECT = "anthropic"
+REDACTED = "redacted_thinking"
+
+# Marks for Anthropic's own use, without which another vendor's answer is the same.
+_HINTS = frozenset({"cache_control", "citations", "context", "caller", "eager_input_streaming", "display"})
+# Values with which many clients say that they want nothing.
+_NEUTRAL: Mapping[str, Sequence[Any]] = {"service_tier": ("auto", "standard_only"), "top_k": (None,)}
+
+Places = list[int]
+"""For each message of `chat.send` the place of the one in the request that it was made of."""
+
+
+class Translation:
+    """One request. With `native` its vendor gets it as it came, so that what we cannot say need not be refused."""
+
+    def __init__(self, body: CountTokensBody, *, native: bool) -> None:
+        self._body = body
+        self._native = native
+        self.places: Places = []
+
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages as `chat.send` takes them."""
+        found: list[dict[str, Any]] = []
+        for at, message in enumerate(self._body.messages):
+            for made in self._message(message, f"messages.{at}"):
+                found.append(made)
+                self.places.append(at)
+        return found
+
+    def settings(self) -> dict[str, Any]:
+        """The other fields of `chat.send` that a count of tokens has, too."""
+        body = self._body
+        one_call = body.tool_choice is not None and body.tool_choice.disable_parallel_tool_use
+        tools = [self._tool(tool, f"tools.{at}") for at, tool in enumerate(body.tools or ())]
+        fields = {
+            "instructions": self._system(),
+            "tools": [tool for tool in tools if tool is not None] or None,
+            "tool_choice": self._tool_choice(),
+            "parallel_tool_calls": False if one_call else None,
+            "reasoning": self._reasoning(),
+            "response_format": self._response_format(),
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+    def refuse_extras(self, given: Open, field: str = "") -> None:
+        """Raise for fields that nobody but Anthropic understands."""
+        # A block of an unknown kind is refused as a whole.
+        extra = {} if isinstance(given, OtherBlock) else given.model_extra or {}
+        for name, value in extra.items():
+            if self._native or value is None or name in _HINTS or value in _NEUTRAL.get(name, ()):
+                continue
+            where = f"{field}.{name}" if field else name
+            raise UnsupportedParameter(
+                f"{where} is Anthropic's alone; this model's vendor has no such field", field=where
+            )
+
+    # Messages
+
+    def _message(self, message: MessageIn, field: str) -> Iterator[dict[str, Any]]:
+        self.refuse_extras(message, field)
+        if isinstance(message.content, str):
+            yield {"role": message.role, "content": message.content}
+        elif message.role == "assistant":
+            yield self._assistant(message.content, field)
+        else:
+            yield from self._user(message.role, message.content, field)
+
+    def _user(self, role: str, content: Sequence[Block], field: str) -> Iterator[dict[str, Any]]:
+        """The answers of tools, each a message of its own, and then what the user says."""
+        parts: list[dict[str, Any]] = []
+        for at, block in enumerate(content):
+            where = f"{field}.content.{at}"
+            self.refuse_extras(block, where)
+            if isinstance(block, ToolResultBlock):
+                yield self._result(block, where)
+            elif (part := self._part(block, where)) is not None:
+                parts.append(part)
+        if parts:
+            yield {"role": role, "content": parts}
+
+    def _result(self, block: ToolResultBlock, field: str) -> dict[str, Any]:
+        if isinstance(block.content, str):
+            content: str | list[dict[str, Any]] = block.content
+        else:
+            parts = [self._part(each, f"{field}.content.{at}") for at, each in enumerate(block.content)]
+            content = [part for part in parts if part is not None]
+        if block.is_error and not content:
+            content = "The tool failed."
+        return {"role": "tool", "tool_call_id": block.tool_use_id, "content": content}
+
+    def _assistant(self, content: Sequence[Block], field: str) -> dict[str, Any]:
+        parts: list[dict[str, Any]] = []
+        calls: list[dict[str, Any]] = []
+        seals = {}
+        for at, block in enumerate(content):
+            where = f"{field}.content.{at}"
+            self.refuse_extras(block, where)
+            match block:
+                case ToolUseBlock():
+                    arguments = msgspec.json.encode(block.input).decode()
+                    calls.append({"call_id": block.id, "name": block.name, "arguments": arguments})
+                case ThinkingBlock():
+                    seal = unsealed(block.signature)
+                    if seal.call is not None:
+                        seals[seal.call] = seal.signature
+                    else:
+                        parts.append(_thought(seal, block.thinking))
+                case RedactedThinkingBlock():
+                    parts.append(_thought(Seal(signature=block.data, id=REDACTED), ""))
+                case _:
+                    if (part := self._part(block, where)) is not None:
+                        parts.append(part)
+        made: dict[str, Any] = {"role": "assistant", "content": parts}
+        if calls:
+            made["tool_calls"] = [
+                {**call, "signature": seals[call["call_id"]]} if seals.get(call["call_id"]) else call for call in calls
+            ]
+        return made
+
+    def _part(self, block: Block, field: str) -> dict[str, Any] | None:
+        match block:
+            case TextBlock():
+                return {"type": "text", "text": block.text}
+            case ImageBlock():
+                return self._image(block, field)
+            case DocumentBlock():
+                return self._document(block, field)
+            case OtherBlock() if self._native:
+                return None
+        raise UnsupportedParameter(
+            f"{field}.type {block.type[:60]!r} does not go here for this model", field=f"{field}.type"
+        )
+
+    def _image(self, block: ImageBlock, field: str) -> dict[str, Any] | None:
+        source = block.source
+        if source.type == "url" and source.url is not None:
+            return {"type": "image", "url": source.url}
+        if source.type == "base64" and source.data is not None:
+            return {"type": "image", "data": source.data, "media_type": source.media_type}
+        self._unknown_source(source.type, field)
+        return None
+
+    def _document(self, block: DocumentBlock, field: str) -> dict[str, Any] | None:
+        source = block.source
+        name = {"name": block.title} if block.title else {}
+        if source.type == "url" and source.url is not None:
+            return {"type": "file", "url": source.url, **name}
+        if source.type == "base64" and source.data is not None:
+            return {"type": "file", "data": source.data, "media_type": source.media_type, **name}
+        if source.type == "text" and source.data is not None:
+            titled = f"{block.title}\n\n{source.data}" if block.title else source.data
+            return {"type": "text", "text": titled}
+        self._unknown_source(source.type, field)
+        return None
+
+    def _unknown_source(self, kind: str, field: str) -> None:
+        if self._native:
+            return
+        where = f"{field}.source"
+        raise UnsupportedParameter(
+            f"{where} of type {kind[:60]!r} is not taken for this model; send base64 or a url", field=where
+        )
+
+    # The rest
+
+    def _system(self) -> str | None:
+        system = self._body.system
+        if system is None or isinstance(system, str):
+            return system
+        for at, block in enumerate(system):
+            self.refuse_extras(block, f"system.{at}")
+        return "\n\n".join(block.text for block in system)
+
+    def _tool(self, tool: ToolDefinition, field: str) -> dict[str, Any] | None:
+        kind = tool.type or "custom"
+        if kind == "custom":
+            self.refuse_extras(tool, field)
+            fields = {"description": tool.description, "parameters": tool.input_schema, "strict": tool.strict}
+            given = {name: value for name, value in fields.items() if value is not None}
+            return {"type": "function", "name": tool.name, **given}
+        if kind.startswith("web_search_"):
+            return {"type": "web_search"}
+        if self._native:
+            return None
+        raise UnsupportedParameter(
+            f"{field}.type {kind[:60]!r} is a tool of Anthropic's; this model's vendor has none of the kind",
+            field=f"{field}.type",
+        )
+
+    def _tool_choice(self) -> str | dict[str, str] | None:
+        choice = self._body.tool_choice
+        if choice is None or not self._body.tools:
+            return None
+        if choice.type == "tool":
+            if not choice.name:
+                raise InvalidRequest("tool_choice.name is required with type tool", field="tool_choice.name")
+            return {"name": choice.name}
+        return {"auto": "auto", "any": "required", "none": "none"}[choice.type]
+
+    def _reasoning(self) -> dict[str, Any] | str | None:
+        thinking, config = self._body.thinking, self._body.output_config
+        if thinking is not None and thinking.type == "enabled":
+            if thinking.budget_tokens is None:
+                raise InvalidRequest(
+                    "thinking.budget_tokens is required with type enabled", field="thinking.budget_tokens"
+                )
+            return {"budget": thinking.budget_tokens}
+        if config is not None and config.effort is not None and not (thinking and thinking.type == "disabled"):
+            return "max" if config.effort == "xhigh" else config.effort
+        return None
+
+    def _response_format(self) -> dict[str, Any] | None:
+        config = self._body.output_config
+        if config is None or config.format is None:
+            return None
+        return {"type": "json_schema", "schema": config.format.json_schema}
+
+
+def _thought(seal: Seal, text: str) -> dict[str, Any]:
+    fields = {"provider": seal.provider, "text": text, "signature": seal.signature, "id": seal.id}
+    return {"type": "reasoning", **{name: value for name, value in fields.items() if value is not None}}
+
+
+def messages_send(
+    body: MessagesBody, model: str | None, native: Mapping[str, Any] | None
+) -> tuple[dict[str, Any], Places]:
+    """The fields of `chat.send` and where its messages come from; `native` is the request as a vendor of this dialect gets it.
+
+    The turn is not kept, no tool of the server is offered, and it ends with the calls of the client's tools. Raises
+    `UnsupportedParameter` or `InvalidRequest` that names the field.
+    """
+    translation = Translation(body, native=native is not None)
+    translation.refuse_extras(body)
+    fields = {
+        "model": model,
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "stop": body.stop_sequences or None,
+        "max_output_tokens": body.max_tokens,
+        "user": body.metadata.user_id if body.metadata else None,
+        "native": {DIALECT: dict(native)} if native is not None else None,
+    }
+    sent = {
+        "input": translation.messages(),
+        "store": False,
+        "client_tools": "return",
+        "server_tools": [],
+        **translation.settings(),
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+    return sent, translation.places
+
+
+def told_here(error: EngineError, places: Places) -> EngineError:
+    """The same error, whose field is one of this dialect's."""
+    if (field := error.field) is not None:
+        error.field = _field(field, places)
+        if error.message.startswith(field):
+            error.message = error.field + error.message[len(field) :]
+    return error
+
+
+_NAMES = {
+    "instructions": "system",
+    "max_output_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "reasoning": "thinking",
+    "response_format": "output_config.format",
+    "user": "metadata.user_id",
+}
+
+
+def _field(field: str, places: Places) -> str:
+    head, _, rest = field.partition(".")
+    if head == "input":
+        at, _, inner = rest.partition(".")
+        if at.isdigit() and int(at) < len(places):
+            return ".".join(filter(None, ("messages", str(places[int(at)]), inner.partition(".")[0])))
+        return "messages"
+    return ".".join(filter(None, (_NAMES.get(head, head), rest)))
