@@ -54,6 +54,7 @@ class Database(Protocol):
     def submit(self, writes: Sequence[Write], *, linger: float = 0.0) -> asyncio.Future[None]:
         """Queue the rows as one transaction and return at once; the future is done when they are committed.
 
-        Rows that nobody waits for may `linger` for so many seconds, to share a transaction with later ones.
+        Rows that nobody waits for may `linger` for so many seconds, to share a transaction with later ones, of which one
+        without rows only calls them.
         """
         ...

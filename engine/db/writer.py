@@ -69,7 +69,8 @@ class Writer:
     ) -> asyncio.Future[None]:
         """Queue rows as one atomic group and return at once; the future is done when they are committed.
 
-        Rows that nobody waits for may `linger` for so many seconds, to go with others that are in a hurry.
+        Rows that nobody waits for may `linger` for so many seconds, to go with others that are in a hurry; a group without
+        rows only calls them.
         It fails with RowConflict or RowRefused when these rows are at fault, with DatabaseOverloaded at once when too
         many rows wait, and with DatabaseUnavailable when the database could not commit them within `deadline` seconds;
         after a connection lost in mid-commit the rows may stand even then. Cancelling the future takes nothing back.

@@ -147,6 +147,10 @@ class Ledger:
         if error is not None:
             log.warning("turn_accept_not_written", stream=stream, error=str(error))
 
+    def hurry(self) -> None:
+        """Have accept commits that stand back written now: a turn has come to its end and waits for its own."""
+        self._database.submit([])
+
     def forget(self, stream: str) -> None:
         """Drop the rows of an accept commit that did not go through: the turn was refused and has no end."""
         self._accepting.pop(stream, None)

@@ -267,6 +267,7 @@ class _Commit:
             self._write(self._accepted)
         else:
             self._accepted.add_done_callback(self._write)
+            self._ledger.hurry()
 
     def _write(self, accepted: asyncio.Future[None] | None) -> None:
         if accepted is not None and not accepted.cancelled():

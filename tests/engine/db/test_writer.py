@@ -229,6 +229,13 @@ async def test_rows_that_linger_go_with_the_next_that_is_in_a_hurry(database: Da
     assert await rows(database, turns.c.id) == [("a",), ("b",)]
 
 
+async def test_a_group_without_rows_calls_those_that_linger(database: Database) -> None:
+    lingering = database.submit([turn("a")], linger=3600)
+    await database.submit([])
+    assert lingering.done()
+    assert await rows(database, turns.c.id) == [("a",)]
+
+
 async def test_rows_that_linger_go_alone_when_nobody_comes(database: Database) -> None:
     async with asyncio.timeout(5):
         await database.submit([turn("a")], linger=0.01)
