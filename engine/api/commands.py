@@ -116,6 +116,13 @@ class Commands(Protocol):
         """
         ...
 
+    async def watch(self, principal: Principal, stream: str, *, after: int = 0) -> StreamReader:
+        """Read a stream of the caller's behind a number, whether it runs, has ended, or is only remembered.
+
+        Raises `StreamNotFound`. What is no longer held is known to `StreamReader.said`, and iterating says so.
+        """
+        ...
+
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a command that is answered at once."""
         ...

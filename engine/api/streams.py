@@ -10,7 +10,18 @@ import msgspec
 
 from engine.api.chat import ChatDelta
 from engine.api.errors import ErrorBody, InvalidRequest
-from engine.api.events import Citation, Cost, Event, FinishReason, MessageSaved, Reason, Status, ToolCall, Usage
+from engine.api.events import (
+    Citation,
+    Cost,
+    Event,
+    FinishReason,
+    MessageSaved,
+    Reason,
+    Status,
+    StreamEnded,
+    ToolCall,
+    Usage,
+)
 from engine.api.identity import Principal
 
 
@@ -139,11 +150,16 @@ class StreamReader(Protocol):
         """All that the stream has said up to now, whether or not it was read here."""
         ...
 
+    @property
+    def over(self) -> StreamEnded | None:
+        """The terminal event, once there is one."""
+        ...
+
     def __aiter__(self) -> AsyncIterator[tuple[int, Event]]:
         """Number and event, up to and with `stream.ended`. Raises `SlowConsumer` when the reader fell off the tail."""
         ...
 
-    async def ended(self) -> Event:
+    async def ended(self) -> StreamEnded:
         """Wait for the terminal event without reading what comes before it."""
         ...
 

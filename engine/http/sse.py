@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from aiohttp import HttpVersion11, web
 
 from engine.api.errors import EngineError, SlowConsumer
-from engine.api.events import Audio, Event, StatusChanged, StreamEnded, StreamStarted
+from engine.api.events import Audio, Event, MessageSaved, StatusChanged, StreamEnded, StreamStarted
 from engine.api.routes import Encoder
 from engine.bus.log import Entry
 from engine.bus.stream import Cursor, Stream
@@ -205,7 +205,7 @@ STATUS_OF = _statuses(EngineError)
 
 
 def _is_word(event: Event) -> bool:
-    return not isinstance(event, (StreamStarted, StatusChanged, StreamEnded))
+    return not isinstance(event, (StreamStarted, StatusChanged, MessageSaved, StreamEnded))
 
 
 def snapshot_event(stream: Stream, n: int) -> bytes:

@@ -29,6 +29,10 @@ class Reader:
     def said(self) -> Said:
         return self.source.said
 
+    @property
+    def over(self) -> StreamEnded | None:
+        return self.source.ended
+
     async def __aiter__(self) -> AsyncIterator[tuple[int, Event]]:
         cursor = self._cursor
         while not cursor.over:

@@ -26,6 +26,10 @@ class RecordReader:
     def said(self) -> Said:
         return self.record.said
 
+    @property
+    def over(self) -> StreamEnded | None:
+        return self._ended
+
     async def __aiter__(self) -> AsyncIterator[tuple[int, Event]]:
         raise StreamExpired(f"the events of stream {self.stream} are no longer held; its whole answer is")
         yield  # makes this an async generator

@@ -374,5 +374,9 @@ class InProcessCommands:
         found = await self._supervisor.start(principal, command, body, key=key, on_disconnect=on_disconnect)
         return self._supervisor.reader(found) if isinstance(found, Stream) else RecordReader(found)
 
+    async def watch(self, principal: Principal, stream: str, *, after: int = 0) -> StreamReader:
+        found = await self._supervisor.find(principal, stream)
+        return self._supervisor.reader(found, after) if isinstance(found, Stream) else RecordReader(found, after)
+
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._supervisor.call(principal, command, body)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TypeAlias
 
 import msgspec
 
@@ -35,6 +36,10 @@ _PARAMS = (
 )
 
 
+Spelling: TypeAlias = Callable[[str | None], str | None]
+"""From a field of `chat.send` to the one that a client knows."""
+
+
 class OpenAIError(msgspec.Struct, kw_only=True):
     """What went wrong. `param` names the field at fault, `code` is stable."""
 
@@ -55,10 +60,10 @@ def answer_error(error: EngineError, request_id: str) -> Answer:
     return error_answer(error.body(), error.status)
 
 
-def error_answer(error: ErrorBody, status: int | None = None) -> Answer:
+def error_answer(error: ErrorBody, status: int | None = None, spelt: Spelling | None = None) -> Answer:
     """An error as an HTTP answer; the status is that of its code where none is given."""
     status = status or STATUS_OF.get(error.code, 502)
-    return Answer(openai_error(error, status), status, error_headers(error))
+    return Answer(openai_error(error, status, spelt), status, error_headers(error))
 
 
 def error_headers(error: ErrorBody) -> dict[str, str]:
@@ -72,9 +77,9 @@ def error_headers(error: ErrorBody) -> dict[str, str]:
     return headers
 
 
-def openai_error(error: ErrorBody, status: int | None = None) -> OpenAIErrorBody:
-    """An error as OpenAI words it."""
-    param = param_of(error.field)
+def openai_error(error: ErrorBody, status: int | None = None, spelt: Spelling | None = None) -> OpenAIErrorBody:
+    """An error as OpenAI words it; `spelt` names its field in another dialect than that of Chat Completions."""
+    param = (spelt or param_of)(error.field)
     message = error.message
     if error.field is not None and param is not None and message.startswith(error.field):
         message = param + message[len(error.field) :]

@@ -16,7 +16,9 @@ from engine.api import (
     Result,
     Route,
     Said,
+    SlowConsumer,
     StreamEnded,
+    StreamExpired,
     StreamReader,
     TokenCounter,
     WholeAnswer,
@@ -128,6 +130,8 @@ async def _whole(reader: StreamReader, model: str, request_id: str) -> WholeAnsw
     try:
         async for _, event in reader:
             content.add(event)
+    except (SlowConsumer, StreamExpired):
+        content = Content()  # what is no longer held event by event is known as a whole
     except BaseException:
         reader.close()
         raise

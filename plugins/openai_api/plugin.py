@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.api import Plugin, PluginContext, Route, hookimpl
+from engine.api.data import Tables
 from plugins.openai_api.chat_completions import ChatCompletions
 from plugins.openai_api.messages import Messages
 from plugins.openai_api.models import Models
 from plugins.openai_api.naming import ModelNames
+from plugins.openai_api.responses import ResponseRoutes
+from plugins.openai_api.responses_store import TABLES, Responses
 from plugins.openai_api.settings import OpenAIApiSettings
 
 
@@ -19,6 +22,10 @@ class OpenAIApi(Plugin):
     Settings = OpenAIApiSettings
 
     @hookimpl
+    def register_tables(self, context: PluginContext) -> Iterable[Tables]:
+        return [TABLES]
+
+    @hookimpl
     def register_routes(self, context: PluginContext) -> Iterable[Route]:
         names = ModelNames(context.providers, context.settings(OpenAIApiSettings).default_vendor)
         theirs = ModelNames(context.providers, "anthropic")
@@ -26,4 +33,5 @@ class OpenAIApi(Plugin):
             *Models(context.providers, names).routes(),
             *ChatCompletions(context.commands, names).routes(),
             *Messages(context.commands, theirs).routes(),
+            *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),
         ]

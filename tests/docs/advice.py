@@ -34,6 +34,8 @@ ADVICE: Mapping[str, str] = {
     "database_unavailable": "Try again shortly. The operator looks at the disk and at the database server.",
     "database_in_use": "Stop the other process, or give this one another SQLite file; several nodes need MySQL.",
     "database_url_invalid": "Correct the setting that `field` names.",
+    "response_not_found": "Check the id and the key; responses of `store: false` and deleted ones are not there.",
+    "previous_response_not_found": "Begin without `previous_response_id`, and send what was said before as `input`.",
     "migration_failed": "Correct the cause that the message gives and run `betterai db upgrade` again.",
     "migrations_pending": "Run `betterai db upgrade`, or set `auto_upgrade` in `[databases]`.",
     "migration_history_invalid": "Install the version that wrote the database, or a newer one.",

@@ -180,6 +180,47 @@ _COMPLETION: Mapping[str, Any] = {
         "completion_tokens_details": {"reasoning_tokens": 0},
     },
 }
+_RESPONSE: Mapping[str, Any] = {
+    "id": f"resp_{STREAM}",
+    "object": "response",
+    "created_at": 1795428000,
+    "status": "completed",
+    "background": False,
+    "error": None,
+    "incomplete_details": None,
+    "instructions": None,
+    "max_output_tokens": None,
+    "model": "local/SmolLM2-135M-Instruct",
+    "output": [
+        {
+            "id": f"msg_{STREAM}_0",
+            "type": "message",
+            "role": "assistant",
+            "status": "completed",
+            "content": [{"type": "output_text", "text": "Hello!", "annotations": [], "logprobs": []}],
+        }
+    ],
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "reasoning": {"effort": None, "summary": None},
+    "store": True,
+    "temperature": None,
+    "text": {"format": {"type": "text"}},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": None,
+    "top_p": None,
+    "truncation": "disabled",
+    "usage": {
+        "input_tokens": 32,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 9,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 41,
+    },
+    "user": None,
+    "metadata": {},
+}
 _ANSWER: Mapping[str, Any] = {
     "stream": STREAM,
     "status": "completed",
@@ -264,6 +305,28 @@ HTTP: Mapping[str, Exchange] = {
     "POST /v1/chat/completions": Exchange(
         _COMPLETION, {"model": "local", "messages": [{"role": "user", "content": "Hello!"}]}
     ),
+    "POST /v1/responses": Exchange(_RESPONSE, {"model": "local", "input": "Hello!"}),
+    "GET /v1/responses/{id}": Exchange(query="?stream=true&starting_after=17"),
+    "DELETE /v1/responses/{id}": Exchange({"id": f"resp_{STREAM}", "object": "response", "deleted": True}),
+    "GET /v1/responses/{id}/input_items": Exchange(
+        {
+            "object": "list",
+            "data": [
+                {
+                    "id": f"in_{STREAM}_0",
+                    "type": "message",
+                    "role": "user",
+                    "status": "completed",
+                    "content": [{"type": "input_text", "text": "Hello!"}],
+                }
+            ],
+            "first_id": f"in_{STREAM}_0",
+            "last_id": f"in_{STREAM}_0",
+            "has_more": False,
+        },
+        query="?limit=20&order=asc",
+    ),
+    "POST /v1/responses/{id}/cancel": Exchange({**_RESPONSE, "status": "cancelled", "background": True}),
     "POST /v1/messages": Exchange(
         {
             "id": "msg_…",

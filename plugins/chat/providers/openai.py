@@ -81,6 +81,12 @@ class OpenAI:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
+    @property
+    def dialect(self) -> str | None:
+        """`responses` where that API is what requests go to unless they ask for something that it has not."""
+        api = self._settings.api
+        return "responses" if api == "responses" or (api == "auto" and self._settings.own_address) else None
+
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
         return self.api_for(request).stream(request)

@@ -1,0 +1,1 @@
+"""Revisions of this plugin's tables, oldest first."""

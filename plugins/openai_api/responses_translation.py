@@ -1,0 +1,267 @@
+"""A request of OpenAI's Responses as the engine's own command, `chat.send`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from engine.api import InvalidRequest, UnsupportedParameter
+from plugins.openai_api.responses_bodies import (
+    FunctionCallItem,
+    FunctionCallOutputItem,
+    FunctionToolDefinition,
+    HostedTool,
+    InputAudio,
+    InputFile,
+    InputImage,
+    InputText,
+    Item,
+    MessageItem,
+    OutputRefusal,
+    OutputText,
+    Part,
+    ReasoningItem,
+    ResponsesBody,
+)
+from plugins.openai_api.sealed import unsealed
+
+DIALECT = "responses"
+
+# Marks for OpenAI's own use, without which another vendor's answer is the same.
+_HINTS = frozenset({"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier"})
+# Values with which many clients say that they want nothing.
+_NEUTRAL: Mapping[str, Sequence[Any]] = {"service_tier": ("auto", "default")}
+_WEB_SEARCH = "web_search"
+# What an earlier answer had beside its words: the words that follow hold what came of it.
+_PASSED_OVER = frozenset({"web_search_call"})
+_KNOWN_INCLUDES = frozenset(
+    {"reasoning.encrypted_content", "message.output_text.logprobs", "web_search_call.action.sources"}
+)
+
+Places = list[int]
+"""For each message of `chat.send` the place of the first item that it was made of."""
+
+
+def responses_send(body: ResponsesBody, model: str | None, *, speaks: bool) -> tuple[dict[str, Any], Places]:
+    """The fields of `chat.send` and where its messages come from; `speaks` says that the vendor speaks this dialect.
+
+    No tool of the server is offered, and the turn ends with the calls of the client's tools. Raises
+    `UnsupportedParameter` or `InvalidRequest` that names the field.
+    """
+    _check(body)
+    places: Places = []
+    fields = {
+        "model": model,
+        "instructions": body.instructions,
+        "tools": _tools(body),
+        "tool_choice": _tool_choice(body),
+        "parallel_tool_calls": body.parallel_tool_calls,
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "max_output_tokens": body.max_output_tokens,
+        "logprobs": _logprobs(body),
+        "reasoning": _reasoning(body),
+        "response_format": _response_format(body),
+        "metadata": body.metadata,
+        "user": body.user,
+        "provider_options": _passed_on(body, speaks=speaks) or None,
+    }
+    sent = {
+        "input": body.input if isinstance(body.input, str) else _messages(body.input or (), places),
+        "store": body.store is not False,
+        "client_tools": "return",
+        "server_tools": [],
+        **{name: value for name, value in fields.items() if value is not None},
+    }
+    return sent, places
+
+
+def _check(body: ResponsesBody) -> None:
+    if not body.input:
+        raise InvalidRequest("input is empty; send a text or items", field="input")
+    if body.background and body.store is False:
+        raise InvalidRequest("a response in the background is got by its id, so it needs store", field="store")
+    for at, name in enumerate(body.include or ()):
+        if name not in _KNOWN_INCLUDES:
+            raise UnsupportedParameter(f"include.{at} {name[:80]!r} is not known here", field=f"include.{at}")
+
+
+def _passed_on(body: ResponsesBody, *, speaks: bool) -> dict[str, Any]:
+    """The fields that go to the vendor as they are."""
+    given = dict(body.model_extra or {})
+    if body.text is not None and body.text.verbosity not in (None, "medium"):
+        # The vendor takes the text's form and its verbosity in one field, so both go as they came.
+        given["text"] = body.text.model_dump(by_alias=True, exclude_none=True)
+    asked = {
+        name: value
+        for name, value in given.items()
+        if value is not None and value not in _NEUTRAL.get(name, ()) and (speaks or name not in _HINTS)
+    }
+    if asked and not speaks:
+        name = next(iter(asked))
+        field = "text.verbosity" if name == "text" else name
+        raise UnsupportedParameter(f"{field} is OpenAI's alone; this model's vendor has no such field", field=field)
+    return asked
+
+
+# Messages
+
+
+def _messages(items: Sequence[Item], places: Places) -> list[dict[str, Any]]:
+    """The items as messages; what the model thought, said and called in one go is one message of the assistant."""
+    made: list[dict[str, Any]] = []
+    for at, item in enumerate(items):
+        field = f"input.{at}"
+        if isinstance(item, MessageItem) and item.role != "assistant":
+            made.append(_message(item, field))
+        elif isinstance(item, FunctionCallOutputItem):
+            made.append(_result(item, field))
+        elif isinstance(item, MessageItem | FunctionCallItem | ReasoningItem):
+            if not made or made[-1]["role"] != "assistant":
+                made.append({"role": "assistant", "content": [], "tool_calls": []})
+            _add_to_assistant(made[-1], item)
+        elif item.type in _PASSED_OVER:
+            continue
+        else:
+            raise UnsupportedParameter(f"{field}.type {item.type[:60]!r} is not taken here", field=f"{field}.type")
+        if len(places) < len(made):
+            places.append(at)
+    return made
+
+
+def _add_to_assistant(message: dict[str, Any], item: MessageItem | FunctionCallItem | ReasoningItem) -> None:
+    match item:
+        case MessageItem():
+            message["content"] += [{"type": "text", "text": text} for text in _said(item) if text]
+        case FunctionCallItem():
+            call = {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
+            message["tool_calls"].append(call)
+        case ReasoningItem(encrypted_content=str(sealed)):
+            seal = unsealed(sealed)
+            fields = {"provider": seal.provider, "signature": seal.signature, "id": seal.id}
+            text = "".join(piece.text for piece in item.summary)
+            message["content"].append(
+                {"type": "reasoning", "text": text} | {name: value for name, value in fields.items() if value}
+            )
+
+
+def _said(item: MessageItem) -> Iterator[str]:
+    if isinstance(item.content, str):
+        yield item.content
+        return
+    for part in item.content:
+        if isinstance(part, OutputText | InputText):
+            yield part.text
+        elif isinstance(part, OutputRefusal):
+            yield part.refusal
+
+
+def _message(item: MessageItem, field: str) -> dict[str, Any]:
+    if isinstance(item.content, str):
+        return {"role": item.role, "content": item.content}
+    return {
+        "role": item.role,
+        "content": [_part(part, f"{field}.content.{at}") for at, part in enumerate(item.content)],
+    }
+
+
+def _result(item: FunctionCallOutputItem, field: str) -> dict[str, Any]:
+    output = item.output
+    if not isinstance(output, str):
+        output = [_part(part, f"{field}.output.{at}") for at, part in enumerate(output)]  # type: ignore[misc]
+    return {"role": "tool", "tool_call_id": item.call_id, "content": output}
+
+
+def _part(part: Part, field: str) -> dict[str, Any]:
+    match part:
+        case InputText() | OutputText():
+            return {"type": "text", "text": part.text}
+        case OutputRefusal():
+            return {"type": "text", "text": part.refusal}
+        case InputImage():
+            url = _source(part.image_url, part.file_id, field, "image_url")
+            detail = {"detail": part.detail} if part.detail in ("auto", "low", "high") else {}
+            return {"type": "image", "url": url, **detail}
+        case InputAudio():
+            return {"type": "audio", "data": part.input_audio.data, "format": part.input_audio.format}
+        case InputFile():
+            name = {"name": part.filename} if part.filename else {}
+            if part.file_url is not None:
+                return {"type": "file", "url": part.file_url, **name}
+            data = _source(part.file_data, part.file_id, field, "file_data")
+            return {"type": "file", "url" if data.startswith("data:") else "data": data, **name}
+
+
+def _source(content: str | None, file_id: str | None, field: str, name: str) -> str:
+    if file_id is not None:
+        raise UnsupportedParameter(
+            f"{field}.file_id: no uploaded files are kept here; send {name}", field=f"{field}.file_id"
+        )
+    if content is None:
+        raise InvalidRequest(f"{field}.{name} is required", field=f"{field}.{name}")
+    return content
+
+
+# The rest
+
+
+def _tools(body: ResponsesBody) -> list[dict[str, Any]] | None:
+    return [_tool(tool, f"tools.{at}") for at, tool in enumerate(body.tools or ())] or None
+
+
+def _tool(tool: FunctionToolDefinition | HostedTool, field: str) -> dict[str, Any]:
+    if isinstance(tool, FunctionToolDefinition):
+        fields = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
+        return {
+            "type": "function",
+            "name": tool.name,
+            **{name: value for name, value in fields.items() if value is not None},
+        }
+    if tool.type.startswith(_WEB_SEARCH):
+        return {"type": "web_search", "options": tool.model_extra or {}}
+    raise UnsupportedParameter(
+        f"{field}.type {tool.type[:60]!r} is not offered here; functions and web_search are", field=f"{field}.type"
+    )
+
+
+def _tool_choice(body: ResponsesBody) -> str | dict[str, str] | None:
+    choice = body.tool_choice
+    if not body.tools:
+        if choice == "required" or not isinstance(choice, str | None):
+            raise InvalidRequest("tool_choice demands a call, and there are no tools", field="tool_choice")
+        return None
+    if choice is None or isinstance(choice, str):
+        return choice
+    if choice.type != "function" or choice.name is None:
+        raise UnsupportedParameter("tool_choice is a word or a function by its name here", field="tool_choice.type")
+    return {"name": choice.name}
+
+
+def _logprobs(body: ResponsesBody) -> int | None:
+    if body.top_logprobs:
+        return body.top_logprobs
+    return 0 if "message.output_text.logprobs" in (body.include or ()) else None
+
+
+def _reasoning(body: ResponsesBody) -> str | None:
+    effort = body.reasoning.effort if body.reasoning is not None else None
+    # The engine's hardest effort has one name.
+    return "max" if effort == "xhigh" else effort
+
+
+def _response_format(body: ResponsesBody) -> dict[str, Any] | None:
+    wanted = body.text.format if body.text is not None else None
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return {"type": "json"}
+    if wanted.json_schema is None:
+        raise InvalidRequest("text.format.schema is required with type json_schema", field="text.format.schema")
+    told = {"description": wanted.description} if wanted.description else {}
+    strict = {} if wanted.strict is None else {"strict": wanted.strict}
+    return {
+        "type": "json_schema",
+        "name": wanted.name or "answer",
+        "schema": {**told, **wanted.json_schema},
+        **strict,
+    }
