@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from weakref import ref
 
 from engine.api.errors import EngineError, NotOwner, SlowConsumer, StreamOver
 from engine.api.events import (
@@ -31,7 +32,7 @@ MOST_LANES = 255
 class Token:
     """The right to write one stream. Compared by identity; there is at most one live token for a stream."""
 
-    __slots__ = ("stream",)
+    __slots__ = ("__weakref__", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -48,6 +49,7 @@ class Stream:
         "_citations",
         "_cursors",
         "_lanes",
+        "_last_token",
         "_logprobs",
         "_reasoning",
         "_saved",
@@ -79,6 +81,7 @@ class Stream:
         self.prefix = stream_prefix(id)
         self.on_unwatched: Callable[[], None] | None = None
         self._token: Token | None = None
+        self._last_token: ref[Token] | None = None
         self._cursors: list[Cursor] = []
         self._lanes: dict[str, Lane] | None = None
         self._choices: list[list[str]] = [[]]
@@ -92,12 +95,16 @@ class Stream:
 
     def grant(self) -> Token:
         """Make the current token; the one before is dead at this instant."""
-        self._token = token = Token(self)
+        token = Token(self)
+        if self.ended is None:
+            self._token = token
+        else:
+            self._last_token = ref(token)
         return token
 
     def owned(self, token: Token) -> None:
         """Raises `NotOwner` unless `token` is the current one; asked before anything else, also after the end."""
-        if token is not self._token:
+        if token is not (self._token if self._last_token is None else self._last_token()):
             raise NotOwner(f"stream {self.id} is written by another owner")
 
     def publish(self, token: Token, event: Event) -> int:
@@ -134,6 +141,10 @@ class Stream:
         self.log.append(Entry(self.n + 1, event))
         self.n += 1
         self.ended = event
+        # A stream and its token hold each other, and through `on_unwatched` a turn with all that it asked: left so, each
+        # would be memory until the garbage collector came by.
+        self._token, self._last_token = None, ref(token)
+        self.on_unwatched = None
         return self._wake()
 
     def lend(self, token: Token, name: str, *, format: str | None = None, rate: int | None = None) -> Lane:

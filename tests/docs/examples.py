@@ -306,7 +306,7 @@ HTTP: Mapping[str, Exchange] = {
         _COMPLETION, {"model": "local", "messages": [{"role": "user", "content": "Hello!"}]}
     ),
     "POST /v1/responses": Exchange(_RESPONSE, {"model": "local", "input": "Hello!"}),
-    "GET /v1/responses/{id}": Exchange(query="?stream=true&starting_after=17"),
+    "GET /v1/responses/{id}": Exchange(_RESPONSE, query="?stream=false"),
     "DELETE /v1/responses/{id}": Exchange({"id": f"resp_{STREAM}", "object": "response", "deleted": True}),
     "GET /v1/responses/{id}/input_items": Exchange(
         {

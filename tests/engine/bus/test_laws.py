@@ -82,6 +82,7 @@ class BusLaws(RuleBasedStateMachine):
             clock=lambda: self.now, stream_bytes=STREAM_BYTES, memory=MEMORY, keep=KEEP, log=LOGS[self.backend]
         )
         self.written: dict[str, Written] = {}
+        self.owners: dict[str, Token] = {}
 
     def of(self, token: Token) -> Written:
         return self.written[token.stream.id]
@@ -94,6 +95,7 @@ class BusLaws(RuleBasedStateMachine):
     def open(self, owner: str) -> Token:
         token = self.bus.open(Principal(owner), "test")
         self.written[token.stream.id] = Written(token.stream, token.stream.principal)
+        self.owners[token.stream.id] = token
         return token
 
     @rule(target=streams, token=tokens)
@@ -150,6 +152,7 @@ class BusLaws(RuleBasedStateMachine):
         for use in uses:
             with pytest.raises(NotOwner):
                 use()
+        self.owners[new.stream.id] = new
         return new
 
     @rule(target=dead, token=tokens)
@@ -194,8 +197,8 @@ class BusLaws(RuleBasedStateMachine):
             lane.audio(audio.data, at=at)
             self.log(written, audio, written.stream.n)
 
-    def owner_of(self, written: Written) -> Token | None:
-        return written.stream._token
+    def owner_of(self, written: Written) -> Token:
+        return self.owners[written.stream.id]
 
     @rule(lent=lanes)
     def end_lane(self, lent: tuple[Token, Lane]) -> None:

@@ -181,3 +181,16 @@ def test_a_reader_that_has_left_keeps_nothing_of_the_stream() -> None:
         assert gone() is None
     finally:
         gc.enable()
+
+
+def test_a_stream_that_has_ended_waits_for_no_garbage_collector() -> None:
+    bus = Bus(clock=lambda: 0.0, memory=0)
+    gc.collect()
+    token = bus.open(LOCAL, "chat.send")
+    turn = [token]
+    token.stream.on_unwatched = turn.clear
+    bus.publish(token, TextDelta("a"))
+    bus.end(token, DONE)
+    assert bus.held == (0, 0, 0)
+    del token, turn
+    assert gc.collect() == 0
