@@ -9,7 +9,7 @@ PORT ?=
 HOST ?=
 WORKERS ?= 2
 
-.PHONY: serve test check bench soak docs clean
+.PHONY: serve test check bench soak clients docs clean
 
 serve: $(VENV)/.serve ## Start the server; PORT=8123 and HOST=127.0.0.1 choose where.
 	$(BIN)/betterai serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -27,6 +27,9 @@ bench: $(VENV)/.dev ## The server beside a bare byte relay, as ratios.
 
 soak: $(VENV)/.dev ## Long and large: thousands of sockets, random cuts.
 	$(BIN)/python -m pytest -m soak --timeout 3600 -s
+
+clients: $(VENV)/.dev ## Other people's clients, each in an environment of its own.
+	$(BIN)/python -m pytest -m clients --timeout 900
 
 docs: $(VENV)/.dev ## Write the generated pages under docs/ anew.
 	$(BIN)/python -m tests.docs.generate

@@ -1,0 +1,1 @@
+"""Clients that other people wrote, unmodified, each in an environment of its own, against a whole server."""
