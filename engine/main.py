@@ -152,6 +152,7 @@ class Engine:
             aliases=models.aliases,
             fallbacks=models.fallbacks,
             default_model=models.default,
+            default_embedding=models.embedding,
             retired=models.retired,
         )
 

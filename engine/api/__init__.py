@@ -42,6 +42,10 @@ from engine.api.data import (
     Tables,
     Write,
 )
+from engine.api.embedding import (
+    Embedded,
+    EmbeddingRequest,
+)
 from engine.api.errors import (
     Cancelled,
     Conflict,
@@ -130,6 +134,8 @@ from engine.api.plugin import (
 from engine.api.providers import (
     ChatChain,
     ChatProvider,
+    EmbeddingModel,
+    EmbeddingProvider,
     ModelInfo,
     Price,
     Provider,
@@ -190,6 +196,10 @@ __all__ = (
     "Cost",
     "Database",
     "DatabaseUnavailable",
+    "Embedded",
+    "EmbeddingModel",
+    "EmbeddingProvider",
+    "EmbeddingRequest",
     "Encoder",
     "Ending",
     "EngineError",

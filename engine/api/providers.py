@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkabl
 import msgspec
 
 from engine.api.chat import ChatDeltas, ChatRequest
+from engine.api.embedding import Embedded, EmbeddingRequest
 from engine.api.streams import Writer
 
 ProviderRole: TypeAlias = Literal[
@@ -72,6 +73,27 @@ class PushedAnswer(Protocol):
         What `take` raises ends the answer and is raised here, as a failure is. Cancelling closes the connection to the
         vendor.
         """
+        ...
+
+
+class EmbeddingProvider(Provider, Protocol):
+    """Turns texts into vectors. Retries, deadline and cost are the engine's matter."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """A vector for each input; raises an `EngineError` of the provider family for the vendor's failures."""
+        ...
+
+
+class EmbeddingModel(Protocol):
+    """One embedding model, with the engine's resilience around each call."""
+
+    @property
+    def target(self) -> Target:
+        """The provider, and its name of the model."""
+        ...
+
+    async def embed(self, request: EmbeddingRequest) -> Embedded:
+        """A vector for each input, with usage and cost; `request.model` is replaced by the target's."""
         ...
 
 
@@ -176,6 +198,10 @@ class Providers(Protocol):
 
         Raises `ModelNotFound`, `ModelRetired` or `ModelUnavailable`, each naming what would be right.
         """
+        ...
+
+    def embedding(self, model: str | None) -> EmbeddingModel:
+        """The embedding model of a name; None is the configured default. Raises as `chat` does."""
         ...
 
     def get(self, role: ProviderRole, name: str) -> Provider:

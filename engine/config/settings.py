@@ -199,6 +199,12 @@ class ModelsSettings(Settings):
     """Operator's `[models]` table."""
 
     default: str = Field(default="local", min_length=1, description="Model that answers when a client names none.")
+    embedding: str | None = Field(
+        default=None,
+        min_length=1,
+        examples=["text-embedding-3-small"],
+        description="Embedding model that answers when a client names none.",
+    )
     aliases: Mapping[str, str] = Field(
         default_factory=dict, description='Further names of models, for example { fast = "local" }.'
     )

@@ -7,7 +7,7 @@ from datetime import date
 from typing import Literal
 
 from engine.api.errors import EngineError, ModelNotFound, ModelRetired, ModelUnavailable
-from engine.api.providers import ModelInfo, Provider, Target
+from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.catalogue import Catalogue, is_retired
 
 OnRetired = Literal["error", "successor"]
@@ -25,7 +25,7 @@ class Named:
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """Finds targets by name, for the chat providers that are on.
+    """Finds targets by name, for the providers of one role that are on.
 
     A name is, in this order: an alias of the operator, an id or alias of the catalogue, `vendor/model`, or the name of a
     provider that has a default model of its own (an attribute `default_model`). What follows `vendor/` may be unknown to
@@ -38,6 +38,7 @@ class Naming:
     aliases: Mapping[str, str]
     retired: OnRetired
     today: Callable[[], date]
+    role: ProviderRole = "chat"
     _found: dict[tuple[str, date], Named] = field(default_factory=dict, repr=False)
 
     def find(self, name: str) -> Named:
@@ -80,8 +81,8 @@ class Naming:
         return Named(Target(provider, model, None, checked=_own_address(provider)))
 
     def _listed(self, asked: str, info: ModelInfo, seen: tuple[str, ...]) -> Named:
-        if info.role != "chat":
-            raise ModelNotFound(f"{asked!r} is a model for {info.role}, not for chat", field="model")
+        if info.role != self.role:
+            raise ModelNotFound(f"{asked!r} is a model for {info.role}, not for {self.role}", field="model")
         if self.retires(info):
             return self._succeeded(asked, info, seen)
         provider = self.providers.get(info.provider)

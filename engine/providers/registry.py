@@ -11,6 +11,7 @@ from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.breaker import Breaker
 from engine.providers.catalogue import Catalogue
 from engine.providers.chain import Chain
+from engine.providers.embedding import Embedder
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
 
@@ -26,11 +27,13 @@ def utc_today() -> date:
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """What a switch replaces, in one piece: providers, catalogue, and the breakers of the chat providers."""
+    """What a switch replaces, in one piece: providers, catalogue, and the breakers of chat and of embedding."""
 
     providers: Mapping[tuple[ProviderRole, str], Provider]
     naming: Naming
     breakers: Mapping[str, Breaker]
+    embedding: Naming
+    embedding_breakers: Mapping[str, Breaker]
 
 
 class Registry:
@@ -49,6 +52,7 @@ class Registry:
         aliases: Mapping[str, str] | None = None,
         fallbacks: Mapping[str, Sequence[str]] | None = None,
         default_model: str = "local",
+        default_embedding: str | None = None,
         retired: OnRetired = "error",
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = utc_today,
@@ -57,6 +61,7 @@ class Registry:
         self._aliases = dict(aliases or {})
         self._fallbacks = {name: tuple(models) for name, models in (fallbacks or {}).items()}
         self._default = default_model
+        self._default_embedding = default_embedding
         self._retired: OnRetired = retired
         self._clock = clock
         self._today = today
@@ -94,6 +99,20 @@ class Registry:
         if obstacle is not None and found[0].target.provider.unavailable is None:
             notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
         return Chain(_distinct(found), self._policy, table.breakers, notices)
+
+    def embedding(self, model: str | None) -> Embedder:
+        """The embedding model of a name; see `engine.api.Providers`."""
+        name = model or self._default_embedding
+        if name is None:
+            raise ModelUnavailable(
+                "no model is named and there is no default one; name one, or the operator sets [models] embedding",
+                field="model",
+            )
+        table = self._table
+        target = table.embedding.find(name).target
+        if (reason := target.provider.unavailable) is not None:
+            raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
+        return Embedder(target, self._policy, table.embedding_breakers[target.provider.name])
 
     def get(self, role: ProviderRole, name: str) -> Provider:
         """The provider of this role and name, or `ModelUnavailable` with the reason why it cannot serve."""
@@ -149,11 +168,18 @@ class Registry:
                 )
             owners[key] = owner
             providers[key] = provider
-        chat = {name: provider for (role, name), provider in providers.items() if role == "chat"}
-        naming = Naming(chat, catalogue, self._aliases, self._retired, self._today)
+        chat, embedding = _of_role(providers, "chat"), _of_role(providers, "embedding")
+        return _Table(
+            providers,
+            Naming(chat, catalogue, self._aliases, self._retired, self._today),
+            self._breakers(chat),
+            Naming(embedding, catalogue, self._aliases, self._retired, self._today, "embedding"),
+            self._breakers(embedding),
+        )
+
+    def _breakers(self, providers: Mapping[str, Provider]) -> dict[str, Breaker]:
         policy = self._policy
-        breakers = {name: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for name in chat}
-        return _Table(providers, naming, breakers)
+        return {name: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for name in providers}
 
     def _find(self, table: _Table, name: str) -> Named:
         try:
@@ -180,11 +206,18 @@ class Registry:
         return found
 
     def _problem(self, model: str) -> str | None:
+        table = self._table
+        info = table.naming.catalogue.find(model)
+        naming = table.embedding if info is not None and info.role == "embedding" else table.naming
         try:
-            reason = self._table.naming.find(model).target.provider.unavailable
+            reason = naming.find(model).target.provider.unavailable
         except EngineError as error:
             return error.message
         return None if reason is None else f"{model!r} cannot be used: {reason}"
+
+
+def _of_role(providers: Mapping[tuple[ProviderRole, str], Provider], wanted: ProviderRole) -> dict[str, Provider]:
+    return {name: provider for (role, name), provider in providers.items() if role == wanted}
 
 
 def _names(target: Target) -> tuple[str, ...]:

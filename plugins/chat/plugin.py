@@ -16,7 +16,7 @@ from plugins.chat.bodies import ChatSend, ToolResultSend
 from plugins.chat.history.routes import routes as history_routes
 from plugins.chat.history.store import History
 from plugins.chat.history.tables import TABLES
-from plugins.chat.providers import PROVIDER_SETTINGS, chat_providers
+from plugins.chat.providers import PROVIDER_SETTINGS, chat_providers, embedding_providers
 from plugins.chat.routes import ChatRoutes
 from plugins.chat.sending import Sending
 from plugins.chat.settings import ChatSettings
@@ -51,7 +51,7 @@ class Chat(Plugin):
 
     @hookimpl
     def register_providers(self, context: PluginContext) -> Iterable[Provider]:
-        return chat_providers(context)
+        return [*chat_providers(context), *embedding_providers(context)]
 
     @hookimpl
     def register_commands(self, context: PluginContext) -> Iterable[Command[ChatSend] | Call[ToolResultSend]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from engine.api import EngineError, ModelNotFound, Providers, Target
+from engine.api import EmbeddingModel, EngineError, ModelNotFound, Providers, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +46,16 @@ class ModelNames:
 
     def _named(self, name: str | None) -> Named:
         return Named(name, self._providers.chat(name).targets[0])
+
+
+def embedding_named(providers: Providers, name: str | None, default_vendor: str) -> EmbeddingModel:
+    """The embedding model of a name; a bare one that the engine does not know goes to the default vendor, too."""
+    try:
+        return providers.embedding(name)
+    except ModelNotFound as unknown:
+        if not name or "/" in name:
+            raise
+        try:
+            return providers.embedding(f"{default_vendor}/{name}")
+        except EngineError:
+            raise unknown from None

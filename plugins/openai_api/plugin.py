@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from engine.api import Plugin, PluginContext, Route, hookimpl
 from engine.api.data import Tables
 from plugins.openai_api.chat_completions import ChatCompletions
+from plugins.openai_api.embeddings import EmbeddingRoutes
 from plugins.openai_api.messages import Messages
 from plugins.openai_api.models import Models
 from plugins.openai_api.naming import ModelNames
@@ -32,6 +33,7 @@ class OpenAIApi(Plugin):
         return [
             *Models(context.providers, names).routes(),
             *ChatCompletions(context.commands, names).routes(),
+            *EmbeddingRoutes(context.providers, context.settings(OpenAIApiSettings).default_vendor).routes(),
             *Messages(context.commands, theirs).routes(),
             *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),
         ]

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import aiohttp
 
-from engine.api import Shared
+from engine.api import PluginContext, Shared
 from plugins.vendors.addresses import COMPATIBLE_VENDORS
+from plugins.vendors.embeddings import OpenAIEmbeddings
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible
 from plugins.vendors.settings import CompatibleSettings, VendorSettings
 
@@ -25,6 +26,31 @@ def compatible_vendor(name: str, settings: VendorSettings, http: Shared[aiohttp.
         title=vendor.title,
         credential=settings.credential,
     )
+
+
+def compatible_embeddings(name: str, settings: VendorSettings, context: PluginContext) -> OpenAIEmbeddings:
+    """The embedding provider of a vendor in `COMPATIBLE_VENDORS`."""
+    return OpenAIEmbeddings(
+        name,
+        context,
+        Endpoint(settings.base_url, settings.key),
+        unavailable=lambda: settings.unavailable,
+        own_address=settings.own_address,
+        title=COMPATIBLE_VENDORS[name].title,
+        credential=settings.credential,
+    )
+
+
+def server_embeddings(settings: CompatibleSettings, context: PluginContext) -> Iterator[OpenAIEmbeddings]:
+    """An embedding provider for each server of `[vendors.compatible]`."""
+    for name, server in settings.servers.items():
+        yield OpenAIEmbeddings(
+            name,
+            context,
+            Endpoint(server.base_url, server.key),
+            own_address=False,
+            credential=f"[vendors.compatible.servers.{name}] api_key",
+        )
 
 
 def compatible_servers(settings: CompatibleSettings, http: Shared[aiohttp.ClientSession]) -> Iterator[OpenAICompatible]:

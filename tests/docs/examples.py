@@ -327,6 +327,15 @@ HTTP: Mapping[str, Exchange] = {
         query="?limit=20&order=asc",
     ),
     "POST /v1/responses/{id}/cancel": Exchange({**_RESPONSE, "status": "cancelled", "background": True}),
+    "POST /v1/embeddings": Exchange(
+        {
+            "object": "list",
+            "data": [{"object": "embedding", "index": 0, "embedding": [0.0123, -0.0456]}],
+            "model": "openai/text-embedding-3-small",
+            "usage": {"prompt_tokens": 3, "total_tokens": 3},
+        },
+        {"model": "text-embedding-3-small", "input": "A name for a boat"},
+    ),
     "POST /v1/messages": Exchange(
         {
             "id": "msg_…",

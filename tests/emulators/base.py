@@ -250,6 +250,12 @@ class Emulator:
         with self._open_stream():
             return await self._send_events(request, rendering, steps, join=say.join)
 
+    def refuse_as_scripted(self) -> None:
+        """For an answer that is no `Say`: raise the next scripted reply where it is a status."""
+        if self.script and isinstance(fault := self.script[0], Fault) and fault.kind == "status":
+            self.script.popleft()
+            raise self._rejection_of(fault)
+
     def _rejection_of(self, fault: Fault) -> Rejection:
         if fault.condition is not None:
             known = self.rejection(fault.condition, fault.message)

@@ -75,6 +75,7 @@ class GoogleEmulator(Emulator):
             case "POST", "embedContent":
                 return web.json_response({"embedding": embedding(self._object(record))})
             case "POST", "batchEmbedContents":
+                self.refuse_as_scripted()
                 asked = self._object(record).get("requests", [])
                 return web.json_response({"embeddings": [embedding(one) for one in asked]})
         raise self.rejection("not_found")

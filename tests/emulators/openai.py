@@ -115,6 +115,7 @@ class OpenAIEmulator(Emulator):
 
     def _embeddings(self, record: RecordedRequest) -> web.Response:
         body = self._checked(embedding_check(), record)
+        self.refuse_as_scripted()
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         width = body.get("dimensions") or 4
         encode = in_base64 if body.get("encoding_format") == "base64" else list

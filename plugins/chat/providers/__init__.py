@@ -8,8 +8,16 @@ from engine.api.plugin import PluginContext, SettingsTable
 from engine.api.providers import Provider
 from plugins.chat.providers.anthropic import Anthropic
 from plugins.chat.providers.google import Google
+from plugins.chat.providers.google_embeddings import GoogleEmbeddings
 from plugins.chat.providers.openai import OpenAI
-from plugins.vendors.compatible import compatible_servers, compatible_vendor
+from plugins.vendors.compatible import (
+    compatible_embeddings,
+    compatible_servers,
+    compatible_vendor,
+    server_embeddings,
+)
+from plugins.vendors.embeddings import OpenAIEmbeddings
+from plugins.vendors.openai_compatible import Endpoint
 from plugins.vendors.settings import (
     COMPATIBLE_SETTINGS,
     AnthropicSettings,
@@ -39,6 +47,25 @@ def chat_providers(context: PluginContext) -> list[Provider]:
         Google(context.settings(GoogleSettings), http),
         *compatible,
         *compatible_servers(context.settings(CompatibleSettings), http),
+    ]
+
+
+def embedding_providers(context: PluginContext) -> list[Provider]:
+    """A provider of embeddings for OpenAI, Google, and whoever speaks OpenAI's API."""
+    openai = context.settings(OpenAISettings)
+    return [
+        OpenAIEmbeddings(
+            openai.title.lower(),
+            context,
+            Endpoint(openai.base_url, openai.key),
+            unavailable=lambda: openai.unavailable,
+            own_address=openai.own_address,
+            title=openai.title,
+            credential=openai.credential,
+        ),
+        GoogleEmbeddings(context.settings(GoogleSettings), context),
+        *(compatible_embeddings(name, context.settings(table), context) for name, table in COMPATIBLE_SETTINGS.items()),
+        *server_embeddings(context.settings(CompatibleSettings), context),
     ]
 
 
