@@ -25,6 +25,7 @@ from engine.http.app import Bounds, Http, listen
 from engine.http.cors import Cors
 from engine.http.documents import Documents
 from engine.http.guard import LocalGuard
+from engine.http.metrics import Metrics, Standing
 from engine.http.streams import stream_routes
 from engine.http.table import RouteClash, RouteTable
 from engine.loader.context import Context, SharedResources, ToolTable
@@ -36,7 +37,14 @@ from engine.loader.names import reserved_commands, reserved_prefixes
 from engine.loader.strangers import check_tables
 from engine.loader.tables import open_tables
 from engine.log import configure, get_logger
-from engine.process import StopSignals, calm_the_collector, done_before, raise_file_limit
+from engine.process import (
+    LoopLag,
+    StopSignals,
+    calm_the_collector,
+    done_before,
+    raise_file_limit,
+    resident_bytes,
+)
 from engine.providers.catalogue import CatalogueClash, load_catalogue
 from engine.providers.catalogue_file import shipped_catalogue
 from engine.providers.policy import ResiliencePolicy
@@ -79,6 +87,7 @@ class Engine:
         self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
         self.supervisor = Supervisor(self.bus, limits=Limits(principal_streams=self.core.limits.principal_streams))
         self.commands = InProcessCommands(self.supervisor)
+        self._loop_lag = LoopLag(self.supervisor.stats.loop_lag.observe)
         self.http: Http | None = None
         self.port = 0
         self._gathered: Gathered | None = None
@@ -96,6 +105,7 @@ class Engine:
             self.swap()
             await self.supervisor.open()
             await self._enter_lifespans()
+            self._loop_lag.start()
             await self._listen()
         except BaseException:
             await self._give_up()
@@ -207,7 +217,22 @@ class Engine:
             self.checks,
             lambda: self.supervisor.draining,
         )
-        return [("engine", route) for route in (*documents.routes(), *stream_routes(self.supervisor))]
+        metrics = Metrics(self.supervisor.stats, self._standing)
+        own = (*documents.routes(), *metrics.routes(), *stream_routes(self.supervisor))
+        return [("engine", route) for route in own]
+
+    def _standing(self) -> Standing:
+        streams, held, held_bytes = self.bus.held
+        return Standing(
+            version=self.version,
+            streams=streams,
+            held_streams=held,
+            held_bytes=held_bytes,
+            sockets=len(self.http.sockets) if self.http is not None else 0,
+            database_rows={each.name: each.writer.queued_rows for each in self.databases if each.is_open},
+            breakers=self.registry.left_alone(),
+            resident_bytes=resident_bytes(),
+        )
 
     def checks(self) -> list[CheckLine]:
         """Every line of `/health/ready`."""
@@ -294,6 +319,7 @@ class Engine:
         if self._stopped:
             return
         self._stopped = True
+        self._loop_lag.stop()
         seconds = self.core.server.drain if drain is None else drain
         # Closed from the last to the first, each whatever the one before raised.
         async with AsyncExitStack() as closing:

@@ -26,6 +26,9 @@ from engine.sessions.supervisor import Supervisor
 log = get_logger(__name__)
 
 SOCKET_PATH = "/ws"
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+ROUTE = web.RequestKey("route", str)
+"""The address of the route that answers a request, as it was registered."""
 ANYBODY = Principal("anybody", frozenset())
 """Who asks where nobody has to say who they are."""
 
@@ -64,6 +67,7 @@ class Http:
         self._cors = cors
         self._admit_socket = admit_socket
         self._admit_request = admit_request
+        self._stats = supervisor.stats
 
     def application(self) -> web.Application:
         """The application to run; its router has one entry."""
@@ -73,6 +77,15 @@ class Http:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; nothing that goes wrong leaves as anything but an error in the caller's dialect."""
+        time = asyncio.get_running_loop().time
+        begun = time()
+        answered = await self._handle(request)
+        if answered.status != 101:  # a socket is counted when it opens, and lasts as long as it likes
+            method = request.method if request.method in METHODS else "other"
+            self._stats.request(method, request.get(ROUTE, "none"), answered.status, time() - begun)
+        return answered
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = lower_headers(request.headers.items())
         id = request_id(headers.get("x-request-id"))
         extra = {REQUEST_ID: id, **self._cors.headers(headers.get("origin"))}
@@ -88,6 +101,7 @@ class Http:
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
+                request[ROUTE] = route.path
                 return await self._answer(request, route, match.path, headers, id, extra)
             except asyncio.CancelledError:
                 raise
@@ -167,6 +181,7 @@ class Http:
                 admit=admit,
             )
 
+        self._stats.sessions += 1
         try:
             return await self.sockets.serve(
                 request, open_session, max_frame=self._bounds.max_frame, ping=self._bounds.ping_interval

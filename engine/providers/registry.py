@@ -145,6 +145,12 @@ class Registry:
         """Every provider that is on, by role and name, whether or not it can serve."""
         return MappingProxyType(dict(self._table.providers))
 
+    def left_alone(self) -> Mapping[tuple[str, str], bool]:
+        """By role and provider: whether it failed so often that nobody is let through for now."""
+        table = self._table
+        tables = (("chat", table.breakers), ("embedding", table.embedding_breakers))
+        return {(role, name): breaker.wait() > 0 for role, breakers in tables for name, breaker in breakers.items()}
+
     def warnings(self) -> tuple[str, ...]:
         """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""
         names: dict[str, tuple[str, ...]] = {"default": (self._default,)}

@@ -159,7 +159,7 @@ class Session:
         self._authenticate = authenticate
         self._admit = admit
         self._mailbox: asyncio.Queue[Mail] = asyncio.Queue(settings.mailbox)
-        self._outlet = Outlet(peer)
+        self._outlet = Outlet(peer, supervisor.stats)
         self._starts: list[Start] = []
         self._started: asyncio.Event | None = None
         self._starter: asyncio.Task[None] | None = None
@@ -378,14 +378,17 @@ class Session:
 
     async def _resume(self, envelope: Envelope, body: StreamResume, principal: Principal) -> None:
         found = await self._supervisor.find(principal, body.stream)
+        resumes = self._supervisor.stats.resumes
         if isinstance(found, Stream):
             if body.after > found.n:
                 raise InvalidRequest(
                     f"the last event of this stream has number {found.n}, so none comes after {body.after}",
                     field="after",
                 )
+            resumes[body.after >= found.log.tail] += 1
             self._watch(envelope.id, found, body.after)
         else:
+            resumes[found.since(body.after).snapshot is None] += 1
             self._recall(envelope.id, found, body.after)
 
     def _watch(self, re: str | None, stream: Stream, after: int) -> None:

@@ -11,6 +11,7 @@ from engine.api.events import Audio, Event, Gap, LaneEnded, LaneStarted
 from engine.bus.log import Entry
 from engine.bus.stream import Cursor, Stream
 from engine.log import get_logger
+from engine.stats import Stats
 from engine.wire.control import Frame, StreamDetached
 from engine.wire.frames import BINARY, TEXT, encode_audio, encode_event, encode_json, join_deltas, websocket_header
 
@@ -85,6 +86,7 @@ class Outlet:
         "_peer",
         "_retry",
         "_scheduled",
+        "_stats",
         "_subscriptions",
         "_writable",
         "closed",
@@ -92,8 +94,9 @@ class Outlet:
         "lanes",
     )
 
-    def __init__(self, peer: Peer) -> None:
+    def __init__(self, peer: Peer, stats: Stats | None = None) -> None:
         self._peer = peer
+        self._stats = stats
         self._loop = asyncio.get_running_loop()
         self._control: list[bytes] = []
         self._control_bytes = 0
@@ -214,6 +217,8 @@ class Outlet:
         try:
             entries = cursor.take(BATCH)
         except SlowConsumer as error:
+            if self._stats is not None:
+                self._stats.detached += 1
             self._give_up(subscription, error, out)
             return
         if self.join or self.lanes is not None or subscription.sent != before:

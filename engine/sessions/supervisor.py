@@ -32,6 +32,7 @@ from engine.sessions.reader import Reader
 from engine.sessions.record import RecordReader
 from engine.sessions.table import CommandTable, validated
 from engine.sessions.turn import Turn
+from engine.stats import Stats
 
 log = get_logger(__name__)
 
@@ -60,8 +61,10 @@ class Supervisor:
         *,
         ledger: Ledger | None = None,
         limits: Limits | None = None,
+        stats: Stats | None = None,
     ) -> None:
         self.bus = bus
+        self.stats = stats or Stats()
         self.ledger = ledger
         self.table = CommandTable()
         self.listeners: Iterable[Listener] = ()
@@ -273,6 +276,14 @@ class Supervisor:
             self._idle.set()
         ended = turn.ended
         assert ended is not None
+        answered = turn.writer.answered
+        self.stats.turn_ended(
+            turn.command,
+            ended,
+            seconds=self.bus.now() - stream.started,
+            first_word=answered - stream.started if answered is not None else None,
+            events=stream.n,
+        )
         fact = TurnEnded(
             stream=stream.id,
             command=turn.command,

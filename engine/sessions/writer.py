@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -26,7 +27,7 @@ from engine.wire.frames import join_deltas
 class StreamWriter:
     """Implements `engine.api.Writer`; what it meters is read by the turn's supervisor."""
 
-    __slots__ = ("_stream", "_token", "cost", "extras", "finish_reasons", "model", "publish", "usage")
+    __slots__ = ("_stream", "_token", "answered", "cost", "extras", "finish_reasons", "model", "publish", "usage")
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -34,6 +35,8 @@ class StreamWriter:
         # Without a frame of its own: every piece of every answer passes here.
         self.publish: Callable[[Event], None] = cast("Callable[[Event], None]", partial(token.stream.publish, token))
         self.model: str | None = None
+        self.answered: float | None = None
+        """When the model was first known, which is when it began to answer, on the loop's clock."""
         self.usage: Usage | None = None
         self.cost: Cost | None = None
         self.finish_reasons: list[FinishReason | None] = []
@@ -94,7 +97,10 @@ class StreamWriter:
         lane.end()
 
     def meter(self, *, model: str | None = None, usage: Usage | None = None, cost: Cost | None = None) -> None:
-        self.model = model or self.model
+        if model is not None:
+            self.model = model
+            if self.answered is None:
+                self.answered = asyncio.get_running_loop().time()
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 

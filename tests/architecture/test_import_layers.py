@@ -9,7 +9,7 @@ import pytest
 
 from tests.architecture.source import Source, sources
 
-LAYERS = "api < wire < config < log < bus, db < providers, auth, jobs < sessions < loader < http < process < main < cli"
+LAYERS = "api < wire < config < log < stats < bus, db < providers, auth, jobs < sessions < loader < http < process < main < cli"
 RANK: dict[str, float] = {
     name.strip(): rank for rank, names in enumerate(LAYERS.split("<")) for name in names.split(",")
 }

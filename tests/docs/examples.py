@@ -248,6 +248,7 @@ HTTP: Mapping[str, Exchange] = {
     "GET /openapi.json": Exchange(),
     "GET /asyncapi.json": Exchange(),
     "GET /docs": Exchange(),
+    "GET /metrics": Exchange(),
     "GET /docs/errors": Exchange(),
     "POST /api/v1/chat": Exchange(_ANSWER, {"input": "Hello!"}),
     "GET /api/v1/models": Exchange({"models": [_MODEL]}),
