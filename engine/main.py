@@ -28,6 +28,7 @@ from engine.http.guard import LocalGuard
 from engine.http.metrics import Metrics, Standing
 from engine.http.streams import stream_routes
 from engine.http.table import RouteClash, RouteTable
+from engine.http.usage import UsageRoutes
 from engine.loader.context import Context, SharedResources, ToolTable
 from engine.loader.find import Installed, installed_plugins
 from engine.loader.gathered import Clash, Gathered
@@ -218,7 +219,8 @@ class Engine:
             lambda: self.supervisor.draining,
         )
         metrics = Metrics(self.supervisor.stats, self._standing)
-        own = (*documents.routes(), *metrics.routes(), *stream_routes(self.supervisor))
+        usage = UsageRoutes(self.databases.database())
+        own = (*documents.routes(), *metrics.routes(), *usage.routes(), *stream_routes(self.supervisor))
         return [("engine", route) for route in own]
 
     def _standing(self) -> Standing:

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from engine.cli import databases, keys, server
+from engine.cli import databases, keys, server, usage
 from engine.cli.terminal import QUIET, TOLD
 from engine.config import load, read_core
 from engine.loader.find import installed_plugins
@@ -21,6 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 server.add_to(app)
+usage.add_to(app)
 app.add_typer(keys.app, name="keys")
 app.add_typer(databases.app, name="db")
 

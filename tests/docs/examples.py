@@ -252,6 +252,21 @@ HTTP: Mapping[str, Exchange] = {
     "GET /docs/errors": Exchange(),
     "POST /api/v1/chat": Exchange(_ANSWER, {"input": "Hello!"}),
     "GET /api/v1/models": Exchange({"models": [_MODEL]}),
+    "GET /api/v1/usage": Exchange(
+        {
+            "usage": [
+                {
+                    "day": "2026-11-23",
+                    "model": "anthropic/claude-haiku-4-5",
+                    "turns": 12,
+                    "input_tokens": 5120,
+                    "output_tokens": 980,
+                    "cost": {"amount": "0.01002", "currency": "USD"},
+                }
+            ]
+        },
+        query="?by=day&by=model&since=2026-11-01",
+    ),
     "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
     "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),
     "GET /api/v1/streams/{id}/events": Exchange(query="?after=17", headers={"Accept": "text/event-stream"}),
