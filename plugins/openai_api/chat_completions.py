@@ -24,7 +24,7 @@ from plugins.openai_api.chat_bodies import ChatCompletionsBody
 from plugins.openai_api.chat_translation import chat_send
 from plugins.openai_api.chunks import STOPPED, ChunkEncoder
 from plugins.openai_api.completion import ChatCompletion, completion
-from plugins.openai_api.errors import answer_error, error_answer
+from plugins.openai_api.errors import TURN_STATUSES, answer_error, error_answer
 from plugins.openai_api.naming import ModelNames
 
 Logprobs = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -50,14 +50,7 @@ class ChatCompletions:
                 errors=answer_error,
                 summary="Chat in OpenAI's dialect, as a stream of chunks or whole.",
                 tag="openai",
-                statuses={
-                    404: "model_not_found",
-                    409: "idempotency_conflict",
-                    429: "rate_limit_exceeded",
-                    502: "provider_error and its kin",
-                    503: "model_unavailable",
-                    504: "provider_timeout",
-                },
+                statuses=TURN_STATUSES,
             )
         ]
 

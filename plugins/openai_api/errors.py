@@ -36,6 +36,16 @@ _PARAMS = (
 )
 
 
+TURN_STATUSES: Mapping[int, str] = {
+    404: "model_not_found",
+    409: "conflict, idempotency_conflict",
+    429: "rate_limit_exceeded",
+    502: "provider_error and its kin",
+    503: "model_unavailable",
+    504: "provider_timeout",
+}
+"""What a request for a turn may be answered with, besides the answer and what was wrong with the request."""
+
 Spelling: TypeAlias = Callable[[str | None], str | None]
 """From a field of `chat.send` to the one that a client knows."""
 
@@ -87,6 +97,15 @@ def openai_error(error: ErrorBody, status: int | None = None, spelt: Spelling | 
     return OpenAIErrorBody(
         OpenAIError(message=message, type=kind, param=param, code=_CODES.get(error.code, error.code))
     )
+
+
+def respelt(error: EngineError, spelt: Callable[[str], str]) -> EngineError:
+    """The same error, whose field is named as a dialect spells it."""
+    if (field := error.field) is not None:
+        error.field = spelt(field)
+        if error.message.startswith(field):
+            error.message = error.field + error.message[len(field) :]
+    return error
 
 
 def error_type(status: int) -> str:

@@ -25,11 +25,12 @@ from engine.api import (
 )
 from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.counting import estimated_tokens
+from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.message import AnthropicMessage, Content, message
 from plugins.openai_api.messages_bodies import CountTokensBody, MessagesBody
-from plugins.openai_api.messages_errors import answer_error, error_answer
+from plugins.openai_api.messages_errors import answer_error, error_answer, told_here
 from plugins.openai_api.messages_events import MessagesEncoder
-from plugins.openai_api.messages_translation import DIALECT, Translation, messages_send, told_here
+from plugins.openai_api.messages_translation import DIALECT, Translation, messages_send
 from plugins.openai_api.naming import ModelNames
 
 ESTIMATED = "X-BetterAI-Estimated"
@@ -61,14 +62,7 @@ class Messages:
                 errors=answer_error,
                 summary="Chat in Anthropic's dialect, as a stream of events or whole.",
                 tag="anthropic",
-                statuses={
-                    404: "model_not_found",
-                    409: "idempotency_conflict",
-                    429: "rate_limit_error",
-                    502: "provider_error and its kin",
-                    503: "model_unavailable",
-                    504: "provider_timeout",
-                },
+                statuses=TURN_STATUSES,
             ),
             Route(
                 method="POST",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from engine.api import Answer, EngineError, ErrorBody
-from plugins.openai_api.errors import STATUS_OF, error_headers
+from plugins.openai_api.errors import STATUS_OF, error_headers, respelt
+from plugins.openai_api.messages_translation import Places
 
 _TYPES = {
     401: "authentication_error",
@@ -58,3 +59,29 @@ def anthropic_error(error: ErrorBody, status: int | None = None, request_id: str
 def error_type(status: int) -> str:
     """Anthropic's word for a kind of error, by its HTTP status."""
     return _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+
+
+# The fields of `chat.send` that are called otherwise here.
+_NAMES = {
+    "instructions": "system",
+    "max_output_tokens": "max_tokens",
+    "stop": "stop_sequences",
+    "reasoning": "thinking",
+    "response_format": "output_config.format",
+    "user": "metadata.user_id",
+}
+
+
+def told_here(error: EngineError, places: Places) -> EngineError:
+    """The same error, whose field is one of this dialect's."""
+    return respelt(error, lambda field: _field(field, places))
+
+
+def _field(field: str, places: Places) -> str:
+    head, _, rest = field.partition(".")
+    if head == "input":
+        at, _, inner = rest.partition(".")
+        if at.isdigit() and int(at) < len(places):
+            return ".".join(filter(None, ("messages", str(places[int(at)]), inner.partition(".")[0])))
+        return "messages"
+    return ".".join(filter(None, (_NAMES.get(head, head), rest)))

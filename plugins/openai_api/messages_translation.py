@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from engine.api import EngineError, InvalidRequest, UnsupportedParameter
+from engine.api import InvalidRequest, UnsupportedParameter
 from plugins.openai_api.messages_bodies import (
     Block,
     CountTokensBody,
@@ -277,32 +277,3 @@ def messages_send(
         **{name: value for name, value in fields.items() if value is not None},
     }
     return sent, translation.places
-
-
-def told_here(error: EngineError, places: Places) -> EngineError:
-    """The same error, whose field is one of this dialect's."""
-    if (field := error.field) is not None:
-        error.field = _field(field, places)
-        if error.message.startswith(field):
-            error.message = error.field + error.message[len(field) :]
-    return error
-
-
-_NAMES = {
-    "instructions": "system",
-    "max_output_tokens": "max_tokens",
-    "stop": "stop_sequences",
-    "reasoning": "thinking",
-    "response_format": "output_config.format",
-    "user": "metadata.user_id",
-}
-
-
-def _field(field: str, places: Places) -> str:
-    head, _, rest = field.partition(".")
-    if head == "input":
-        at, _, inner = rest.partition(".")
-        if at.isdigit() and int(at) < len(places):
-            return ".".join(filter(None, ("messages", str(places[int(at)]), inner.partition(".")[0])))
-        return "messages"
-    return ".".join(filter(None, (_NAMES.get(head, head), rest)))

@@ -27,6 +27,7 @@ from engine.api import (
     StreamReader,
     WholeAnswer,
 )
+from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.naming import ModelNames
 from plugins.openai_api.response import Asked, Item, Output, ResponseObject, output_of, status_of
 from plugins.openai_api.responses_bodies import ResponsesBody
@@ -129,14 +130,7 @@ class ResponseRoutes:
                 ResponseObject,
                 body=ResponsesBody,
                 events=True,
-                statuses={
-                    404: "model_not_found",
-                    409: "conflict, idempotency_conflict",
-                    429: "rate_limit_exceeded",
-                    502: "provider_error and its kin",
-                    503: "model_unavailable",
-                    504: "provider_timeout",
-                },
+                statuses=TURN_STATUSES,
             ),
             about(
                 "GET",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.api import Answer, EngineError
-from plugins.openai_api.errors import error_answer
+from plugins.openai_api.errors import error_answer, respelt
 from plugins.openai_api.responses_translation import Places
 
 _NAMES = {
@@ -23,11 +23,7 @@ def answer_error(error: EngineError, request_id: str) -> Answer:
 
 def told_here(error: EngineError, places: Places) -> EngineError:
     """The same error, whose field is one of this dialect's."""
-    if (field := error.field) is not None:
-        error.field = _field(field, places)
-        if error.message.startswith(field):
-            error.message = error.field + error.message[len(field) :]
-    return error
+    return respelt(error, lambda field: _field(field, places))
 
 
 def _field(field: str, places: Places) -> str:

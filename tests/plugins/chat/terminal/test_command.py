@@ -60,9 +60,17 @@ class Screen:
         before, _, self._seen = self._seen.partition(text)
         return before + text
 
-    async def exit(self) -> int:
-        async with asyncio.timeout(20):
-            return await self.process.wait()
+    async def exit(self, nudge: str = "") -> int:
+        """The exit code, once it has left; `nudge` is typed now and each second until then."""
+        leaving = asyncio.ensure_future(self.process.wait())
+        try:
+            async with asyncio.timeout(20):
+                while nudge and not leaving.done():
+                    self.type(nudge)
+                    await asyncio.wait((leaving,), timeout=1)
+                return await leaving
+        except TimeoutError:
+            raise AssertionError(f"it did not leave; there is {self._seen[-500:]!r}") from None
 
     def _read(self) -> None:
         try:
@@ -287,8 +295,7 @@ async def test_ctrl_c_at_the_prompt_leaves() -> None:
         await screen.until("> ")
         screen.type(CTRL_C)
         # Python notes a signal that comes between the prompt and the wait for keys only with the next line.
-        screen.type("\n")
-        assert await screen.exit() == 0
+        assert await screen.exit(nudge="\n") == 0
 
 
 async def test_ctrl_c_during_a_single_answer_cancels_it_and_fails() -> None:
