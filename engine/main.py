@@ -260,6 +260,7 @@ class Engine:
             cors=cors,
             admit_socket=sockets.admit,
             admit_request=rate.admit,
+            allowance=rate.allowance,
         )
 
     def _cross_origin(self) -> tuple[LocalGuard | None, Cors]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from engine.api.errors import LimitExceeded
 from engine.api.identity import Principal
@@ -54,6 +55,23 @@ class SocketCount:
             del self._held[id]
 
 
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """How many requests a minute has, how many are left now, and in how many seconds all are there again."""
+
+    limit: int
+    remaining: int
+    reset: float
+
+    def headers(self) -> dict[str, str]:
+        """As OpenAI tells it, and as its clients read it."""
+        return {
+            "x-ratelimit-limit-requests": str(self.limit),
+            "x-ratelimit-remaining-requests": str(self.remaining),
+            "x-ratelimit-reset-requests": f"{self.reset:.3f}s",
+        }
+
+
 class RequestRate:
     """The requests that each principal starts: a whole minute's worth at once, then as they come free one by one.
 
@@ -79,6 +97,15 @@ class RequestRate:
                 retry_after=wait,
             )
         self._whole_at.put(principal.id, whole_at)
+
+    def allowance(self, principal: Principal) -> Allowance | None:
+        """What is left of the principal's rate now; None where it is not limited."""
+        if self._per_minute is None:
+            return None
+        now = self._clock()
+        used = max(0.0, (self._whole_at.get(principal.id) or now) - now)
+        left = (_MINUTE - used) * self._per_minute / _MINUTE
+        return Allowance(self._per_minute, int(left + _ROUNDING), used)
 
 
 def _nothing() -> None:

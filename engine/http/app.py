@@ -12,6 +12,7 @@ from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDow
 from engine.api.identity import Principal
 from engine.api.routes import Route
 from engine.auth.identity import Identity
+from engine.auth.limits import Allowance
 from engine.http import answers
 from engine.http.cors import Cors
 from engine.http.guard import REQUEST_ID, LocalGuard, request_id
@@ -56,6 +57,7 @@ class Http:
         cors: Cors,
         admit_socket: Callable[[Principal], Callable[[], None]] | None = None,
         admit_request: Callable[[Principal], None] | None = None,
+        allowance: Callable[[Principal], Allowance | None] | None = None,
     ) -> None:
         self.routes = RouteTable(())
         self.sockets = Sockets()
@@ -67,6 +69,7 @@ class Http:
         self._cors = cors
         self._admit_socket = admit_socket
         self._admit_request = admit_request
+        self._allowance = allowance
         self._stats = supervisor.stats
 
     def application(self) -> web.Application:
@@ -132,8 +135,13 @@ class Http:
         if route.scope is not None:
             if not principal.may(route.scope):
                 raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
-            if self._admit_request is not None:
-                self._admit_request(principal)
+            try:
+                if self._admit_request is not None:
+                    self._admit_request(principal)
+            finally:
+                # A refusal tells what is left, too.
+                if self._allowance is not None and (left := self._allowance(principal)) is not None:
+                    extra |= left.headers()
         body = await request.read() if request.body_exists else b""
         typed = typed_request(
             route,

@@ -108,3 +108,26 @@ def test_each_principal_has_its_own_minute(clock: Clock) -> None:
 
 def test_without_a_bound_every_request_is_taken(clock: Clock) -> None:
     assert admitted(RequestRate(None, clock=clock), ALICE, 1000) == 1000
+
+
+def test_what_is_left_of_a_rate_comes_back_with_time(clock: Clock) -> None:
+    rate = RequestRate(6, clock=clock)
+    for _ in range(4):
+        rate.admit(ALICE)
+    left = rate.allowance(ALICE)
+    assert left is not None
+    assert (left.limit, left.remaining, round(left.reset, 6)) == (6, 2, 40.0)
+    clock.now += 20.0
+    left = rate.allowance(ALICE)
+    assert left is not None
+    assert left.headers() == {
+        "x-ratelimit-limit-requests": "6",
+        "x-ratelimit-remaining-requests": "4",
+        "x-ratelimit-reset-requests": "20.000s",
+    }
+    other = rate.allowance(BOB)
+    assert other is not None and (other.remaining, other.reset) == (6, 0.0)
+
+
+def test_a_rate_that_is_off_has_nothing_left_to_tell() -> None:
+    assert RequestRate(None).allowance(ALICE) is None
