@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from engine.cli.terminal import ConfigOption, fail, plain_table, read, run, say, show
-from engine.config import ConfigError, RawConfig, read_core
+from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
+from engine.config import ConfigError, read_core
 from engine.loader.tables import histories
 from engine.main import Engine
 from engine.main import serve as run_server
@@ -16,7 +16,7 @@ from engine.version import product_version
 
 def add_to(app: typer.Typer) -> None:
     """Give the program these commands."""
-    for command in (serve, check, plugins, models, version):
+    for command in (serve, check, models, version):
         app.command()(command)
 
 
@@ -59,21 +59,9 @@ def check(config: ConfigOption = None) -> None:
     say("ok" if not failed else "the server would start, degraded")
 
 
-def plugins(config: ConfigOption = None) -> None:
-    """List the installed plugins: what is on, where it comes from, its hooks, and why one is off."""
-    # A required plugin that fails stops a start; here it is a line that says why.
-    engine = run(_assembled(read(config).with_value("plugins.required", [], "betterai plugins")))
-    table = plain_table("plugin", "state")
-    for part in sorted(engine.loader.parts.values(), key=lambda part: (not part.on, part.name)):
-        state = "on" if part.on else f"off: {part.reason or 'not in [plugins] enabled'}"
-        hooks = ", ".join(hook.removeprefix("register_") for hook in part.hooks)
-        table.add_row(part.name, "\n".join((state, f"from {part.origin}", *([f"hooks: {hooks}"] if hooks else []))))
-    show(table)
-
-
 def models(config: ConfigOption = None) -> None:
     """List the models that can be used now."""
-    engine = run(_assembled(read(config)))
+    engine = run(assembled(read(config)))
     table = plain_table("model", "vendor", "context", "in / out $ per 1M tokens", "can")
     for info in engine.registry.models():
         price = f"{info.price.input:f} / {info.price.output:f}" if info.price is not None else "unknown"
@@ -88,11 +76,3 @@ def models(config: ConfigOption = None) -> None:
 def version() -> None:
     """Say which version this is."""
     say(product_version())
-
-
-async def _assembled(raw: RawConfig) -> Engine:
-    """An engine that is put together and not started, to look at."""
-    engine = Engine(raw)
-    engine.prepare_plugins()
-    engine.swap()
-    return engine

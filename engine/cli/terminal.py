@@ -21,7 +21,7 @@ from engine.loader.find import PluginNameTaken
 from engine.loader.gathered import Clash
 from engine.loader.load import RequiredPluginFailed
 from engine.log import configure
-from engine.main import CannotListen
+from engine.main import CannotListen, Engine
 
 out = Console(markup=False, highlight=False, emoji=False)
 err = Console(markup=False, highlight=False, emoji=False, stderr=True)
@@ -93,3 +93,11 @@ def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
         fail(str(error))
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+
+
+async def assembled(raw: RawConfig) -> Engine:
+    """An engine that is put together and not started, to look at."""
+    engine = Engine(raw)
+    engine.prepare_plugins()
+    engine.swap()
+    return engine

@@ -1,0 +1,72 @@
+"""Commands about plugins: list those that are installed, and begin one of your own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
+
+app = typer.Typer(help="List the installed plugins, or begin one of your own.")
+
+NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
+
+_FILES: Mapping[str, str] = {
+    "pyproject.toml": "pyproject.toml",
+    "README.md": "README.md",
+    "__init__.py": "betterai_{name}/__init__.py",
+    "plugin.py": "betterai_{name}/plugin.py",
+    "settings.py": "betterai_{name}/settings.py",
+    "chat.py": "betterai_{name}/chat.py",
+    "test_chat.py": "tests/test_chat.py",
+}
+
+
+@app.callback(invoke_without_command=True)
+def plugins(context: typer.Context, config: ConfigOption = None) -> None:
+    """List the installed plugins: what is on, where it comes from, its hooks, and why one is off."""
+    if context.invoked_subcommand is not None:
+        return
+    # A required plugin that fails stops a start; here it is a line that says why.
+    engine = run(assembled(read(config).with_value("plugins.required", [], "betterai plugins")))
+    table = plain_table("plugin", "state")
+    for part in sorted(engine.loader.parts.values(), key=lambda part: (not part.on, part.name)):
+        state = "on" if part.on else f"off: {part.reason or 'not in [plugins] enabled'}"
+        hooks = ", ".join(hook.removeprefix("register_") for hook in part.hooks)
+        table.add_row(part.name, "\n".join((state, f"from {part.origin}", *([f"hooks: {hooks}"] if hooks else []))))
+    show(table)
+
+
+@app.command("new")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits and _.")],
+    role: Annotated[Literal["chat"], typer.Option(help="What it provides.")] = "chat",
+    folder: Annotated[Path | None, typer.Option(help="Where to write it; else betterai-plugin-NAME here.")] = None,
+) -> None:
+    """Write a package with a provider, ready to be tested, installed and changed."""
+    if NAME.fullmatch(name) is None:
+        fail(f"{name!r} is no name for a plugin: it begins with a letter, and has lower-case letters, digits and _", 2)
+    target = folder or Path(f"betterai-plugin-{name}")
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        fail(f"{target} is there already; choose another --folder, or remove it", 2)
+    for path, text in package(name, role).items():
+        file = target / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        say(str(file))
+    say(f"\ncd {target}\npip install --editable '.[dev]'\npytest")
+
+
+def package(name: str, role: str) -> dict[str, str]:
+    """The files of a new package, by their paths."""
+    words = {"name": name, "title": "".join(part.title() for part in name.split("_")), "env": name.upper()}
+    template = files("engine.cli").joinpath("template", role)
+    return {
+        path.format(**words): template.joinpath(f"{source}.txt").read_text(encoding="utf-8").format(**words)
+        for source, path in _FILES.items()
+    }

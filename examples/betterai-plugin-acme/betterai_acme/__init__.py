@@ -1,0 +1,1 @@
+"""Chat with Acme's models."""
