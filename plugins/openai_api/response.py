@@ -53,8 +53,8 @@ class ResponseObject(msgspec.Struct, kw_only=True):
     top_logprobs: int | None
     top_p: float | None
     truncation: str
-    usage: dict[str, Any] | None
-    user: str | None
+    usage: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    user: str | msgspec.UnsetType = msgspec.UNSET
     metadata: dict[str, str]
 
 
@@ -101,14 +101,19 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
             temperature=told.get("temperature"),
             text=told.get("text") or {"format": {"type": "text"}},
             tool_choice=told.get("tool_choice") or "auto",
-            tools=told.get("tools") or [],
+            tools=[_told_tool(tool) for tool in told.get("tools") or ()],
             top_logprobs=told.get("top_logprobs"),
             top_p=told.get("top_p"),
             truncation=told.get("truncation") or "disabled",
-            usage=usage_of(ended.usage) if ended is not None and ended.usage is not None else None,
-            user=told.get("user"),
+            usage=usage_of(ended.usage) if ended is not None and ended.usage is not None else msgspec.UNSET,
+            user=told.get("user") or msgspec.UNSET,
             metadata=told.get("metadata") or {},
         )
+
+
+def _told_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool as it was given; of a function its form is always told."""
+    return {"parameters": None, "strict": None, **tool} if tool.get("type") == "function" else tool
 
 
 def status_of(ended: StreamEnded) -> Status:

@@ -29,11 +29,11 @@ from engine.api import (
 )
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.naming import ModelNames
-from plugins.openai_api.response import Asked, Item, Output, ResponseObject, output_of, status_of
+from plugins.openai_api.response import Asked, Item, Output, ResponseObject, output_of, response_id, status_of
 from plugins.openai_api.responses_bodies import ResponsesBody
 from plugins.openai_api.responses_errors import answer_error, told_here
 from plugins.openai_api.responses_events import ResponsesEncoder
-from plugins.openai_api.responses_store import PreviousResponseNotFound, Responses
+from plugins.openai_api.responses_store import PreviousResponseNotFound, ResponseNotFound, Responses
 from plugins.openai_api.responses_translation import DIALECT, responses_send
 
 # What a response repeats of its request.
@@ -181,11 +181,19 @@ class ResponseRoutes:
         asked = _asked(body, model.target.name)
         try:
             if sent["store"]:
-                await self._stored.keep(principal, reader.stream, asked, _items(body))
+                asked = await self._kept(principal, reader.stream, asked, body)
             return await self._answer(reader, asked, body)
         except BaseException:
             reader.close()
             raise
+
+    async def _kept(self, principal: Principal, stream: str, asked: Asked, body: ResponsesBody) -> Asked:
+        """Store what is asked; gives what was stored the first time, where this is a retry under the same key."""
+        try:
+            return (await self._stored.find(principal, response_id(stream))).asked
+        except ResponseNotFound:
+            await self._stored.keep(principal, stream, asked, _items(body))
+            return asked
 
     async def _answer(self, reader: StreamReader, asked: Asked, body: ResponsesBody) -> Result:
         if body.stream:
@@ -231,6 +239,11 @@ class ResponseRoutes:
 
     async def delete(self, request: HttpRequest[Any, Any]) -> Answer:
         id = request.path["id"]
+        stored = await self._stored.find(request.principal, id)
+        # By its id it could not be stopped any more.
+        reader = await self._commands.watch(request.principal, stored.stream)
+        reader.cancel()
+        reader.close()
         await self._stored.delete(request.principal, id)
         return Answer(DeletedResponse(id=id))
 

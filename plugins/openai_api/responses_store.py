@@ -68,7 +68,7 @@ class Responses:
         self._database = database
 
     async def keep(self, principal: Principal, stream: str, asked: Asked, input: list[Item]) -> None:
-        """Store what a response was asked; a second time changes nothing."""
+        """Store what a response was asked."""
         row = {
             "stream": stream,
             "principal": principal.id,

@@ -89,6 +89,10 @@ def _check(body: ResponsesBody) -> None:
 def _passed_on(body: ResponsesBody, *, speaks: bool) -> dict[str, Any]:
     """The fields that go to the vendor as they are."""
     given = dict(body.model_extra or {})
+    if speaks:
+        given |= _worded(body)
+    elif body.reasoning is not None:
+        given |= {f"reasoning.{name}": value for name, value in (body.reasoning.model_extra or {}).items()}
     if body.text is not None and body.text.verbosity not in (None, "medium"):
         # The vendor takes the text's form and its verbosity in one field, so both go as they came.
         given["text"] = body.text.model_dump(by_alias=True, exclude_none=True)
@@ -102,6 +106,16 @@ def _passed_on(body: ResponsesBody, *, speaks: bool) -> dict[str, Any]:
         field = "text.verbosity" if name == "text" else name
         raise UnsupportedParameter(f"{field} is OpenAI's alone; this model's vendor has no such field", field=field)
     return asked
+
+
+def _worded(body: ResponsesBody) -> dict[str, Any]:
+    """Fields of ours of which a vendor that speaks this dialect understands more than we can say."""
+    given: dict[str, Any] = {"truncation": body.truncation}
+    if body.reasoning is not None:
+        asked = body.reasoning.model_dump(exclude_none=True)
+        if asked.keys() - {"effort"} or asked.get("effort") == "xhigh":
+            given["reasoning"] = asked
+    return given
 
 
 # Messages
@@ -180,7 +194,8 @@ def _part(part: Part, field: str) -> dict[str, Any]:
             return {"type": "text", "text": part.refusal}
         case InputImage():
             url = _source(part.image_url, part.file_id, field, "image_url")
-            detail = {"detail": part.detail} if part.detail in ("auto", "low", "high") else {}
+            # The engine's finest detail has one name.
+            detail = {"detail": "high" if part.detail == "original" else part.detail} if part.detail else {}
             return {"type": "image", "url": url, **detail}
         case InputAudio():
             return {"type": "audio", "data": part.input_audio.data, "format": part.input_audio.format}
@@ -211,6 +226,9 @@ def _tools(body: ResponsesBody) -> list[dict[str, Any]] | None:
 
 def _tool(tool: FunctionToolDefinition | HostedTool, field: str) -> dict[str, Any]:
     if isinstance(tool, FunctionToolDefinition):
+        for name in ("defer_loading", "output_schema", "allowed_callers"):
+            if getattr(tool, name):
+                raise UnsupportedParameter(f"{field}.{name} is not taken here; leave it out", field=f"{field}.{name}")
         fields = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
         return {
             "type": "function",

@@ -218,7 +218,6 @@ _RESPONSE: Mapping[str, Any] = {
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": 41,
     },
-    "user": None,
     "metadata": {},
 }
 _ANSWER: Mapping[str, Any] = {

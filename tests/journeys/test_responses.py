@@ -341,6 +341,8 @@ async def test_a_failure_before_the_first_word_is_an_http_error(behind: Behind, 
         ({"background": True, "store": False}, "store"),
         ({"previous_response_id": "nobody"}, "previous_response_id"),
         ({"model": MODELS["google"], "max_tool_calls": 3}, "max_tool_calls"),
+        ({"model": MODELS["google"], "reasoning": {"context": "all"}}, "reasoning.context"),
+        ({"tools": [{"type": "function", "name": "f", "defer_loading": True}]}, "tools.0.defer_loading"),
         ({"model": MODELS["google"], "text": {"verbosity": "low"}}, "text.verbosity"),
         (
             {
@@ -368,8 +370,45 @@ async def test_fields_of_openais_own_reach_it_untouched(behind: Behind) -> None:
         input="Hi", service_tier="flex", prompt_cache_key="k", max_tool_calls=3, text={"verbosity": "low"}
     )
     body = behind.vendor.requests[0].body
+    assert "reasoning" not in body and "truncation" not in body
     assert (body["service_tier"], body["prompt_cache_key"], body["max_tool_calls"]) == ("flex", "k", 3)
     assert body["text"] == {"verbosity": "low"}
+
+
+async def test_words_that_only_openai_knows_reach_it_as_they_came(behind: Behind) -> None:
+    behind.vendor.script.append(Say("Hi"))
+    made = await behind.client.responses.create(
+        input="Hi", reasoning={"effort": "xhigh", "summary": "detailed"}, truncation="auto"
+    )
+    body = behind.vendor.requests[0].body
+    assert (body["reasoning"], body["truncation"]) == ({"effort": "xhigh", "summary": "detailed"}, "auto")
+    assert made.truncation == "auto"
+
+
+async def test_a_retry_under_the_same_key_answers_the_same_response(behind: Behind) -> None:
+    behind.vendor.script.append(Say("Hello you"))
+    headers = {"Idempotency-Key": "responses-1"}
+    made, again = [await behind.client.responses.create(input="Hi", extra_headers=headers) for _ in range(2)]
+    assert made.to_dict() == again.to_dict()
+    assert len(behind.vendor.requests) == 1
+
+
+async def test_a_response_that_is_deleted_while_it_runs_stops(behind: Behind) -> None:
+    hold = Hold()
+    behind.vendor.script.append(Say(pieces=["first ", hold, "second"]))
+    made = await behind.client.responses.create(input="Go", background=True)
+    await hold.reached()
+    await behind.client.responses.delete(made.id)
+    await behind.vendor.hung_up()
+
+
+async def test_what_a_response_says_of_its_tools_is_whole(behind: Behind) -> None:
+    behind.vendor.script.append(Say("Hi"))
+    made: Any = await behind.client.post(
+        "/responses", body={"input": "Hi", "tools": [{"type": "function", "name": "f"}]}, cast_to=object
+    )
+    assert made["tools"] == [{"type": "function", "name": "f", "parameters": None, "strict": None}]
+    assert "user" not in made
 
 
 async def test_a_stored_response_survives_a_restart(tmp_path: Path) -> None:
