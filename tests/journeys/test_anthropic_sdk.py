@@ -224,10 +224,12 @@ async def test_the_synchronous_client_is_served_with_a_key_of_the_server(
         environ = {"ANTHROPIC_API_KEY": "sk-ant-test-0123456789", "ANTHROPIC_BASE_URL": emulator.base_url}
         with serving(tmp_path_factory.mktemp("keys"), settings, environ) as server:
             asked: dict[str, Any] = {"model": "claude-sonnet-5", "max_tokens": 50, "messages": HELLO}
-            wrong = anthropic.Anthropic(api_key="bai_wrong", base_url=server.url, max_retries=0)
-            with pytest.raises(anthropic.AuthenticationError):
+            with (
+                anthropic.Anthropic(api_key="bai_wrong", base_url=server.url, max_retries=0) as wrong,
+                pytest.raises(anthropic.AuthenticationError),
+            ):
                 wrong.messages.create(**asked)
             key = next(word for word in server.run("keys", "create", "sdk").split() if word.startswith("bai_"))
-            client = anthropic.Anthropic(api_key=key, base_url=server.url, max_retries=0)
-            message = await asyncio.to_thread(lambda: client.messages.create(**asked))
+            with anthropic.Anthropic(api_key=key, base_url=server.url, max_retries=0) as client:
+                message = await asyncio.to_thread(lambda: client.messages.create(**asked))
             assert blocks(message)[0]["text"] == "Hello there"
