@@ -6,18 +6,22 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
 
+from engine.admin import AdminRoutes
+from engine.api.errors import EngineError
 from engine.api.routes import Route
 from engine.auth.binding import check_binding
 from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
 from engine.auth.keys import ApiKeys
 from engine.auth.limits import RequestRate, SocketCount
 from engine.auth.secret import auth_secret
+from engine.blocking import Blocked, BlockingWatch
 from engine.bus.bus import Bus
 from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
 from engine.db.databases import Databases
@@ -27,14 +31,13 @@ from engine.http.documents import Documents
 from engine.http.guard import LocalGuard
 from engine.http.metrics import Metrics, Standing
 from engine.http.streams import stream_routes
-from engine.http.table import RouteClash, RouteTable
+from engine.http.table import RouteTable
 from engine.http.usage import UsageRoutes
 from engine.loader.context import Context, SharedResources, ToolTable
 from engine.loader.find import Installed, installed_plugins
-from engine.loader.gathered import Clash, Gathered
+from engine.loader.gathered import Gathered
 from engine.loader.health import CheckLine, check_lines
 from engine.loader.load import Loader
-from engine.loader.names import reserved_commands, reserved_prefixes
 from engine.loader.strangers import check_tables
 from engine.loader.tables import open_tables
 from engine.log import configure, get_logger
@@ -46,19 +49,20 @@ from engine.process import (
     raise_file_limit,
     resident_bytes,
 )
-from engine.providers.catalogue import CatalogueClash, load_catalogue
-from engine.providers.catalogue_file import shipped_catalogue
-from engine.providers.policy import ResiliencePolicy
-from engine.providers.registry import ProviderClash, Registry
+from engine.providers.registry import Registry
+from engine.serving import Serving, model_rules, servable
 from engine.sessions.actor import SessionSettings
 from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
-from engine.sessions.table import CommandClash, CommandTable
+from engine.switching import Change, Refused, Switchboard
 from engine.version import product_version
 
 log = get_logger(__name__)
 
 SECRET_FILE = Path("var/auth-secret")
+
+STRIKES_WITHIN = 600.0
+"""Seconds for which a strike against a plugin counts."""
 
 
 class CannotListen(Exception):
@@ -68,32 +72,48 @@ class CannotListen(Exception):
 class Engine:
     """One server. `start` may raise what makes a start impossible, each with a sentence for the operator."""
 
-    def __init__(self, raw: RawConfig, installed: Mapping[str, Installed] | None = None) -> None:
+    def __init__(
+        self, raw: RawConfig, installed: Mapping[str, Installed] | None = None, *, interrupt: bool = False
+    ) -> None:
         self.raw = raw
         self.core: CoreSettings = read_core(raw)
         self.version = product_version()
-        self.loader = Loader(
-            installed if installed is not None else installed_plugins(),
-            self.core.plugins.enabled,
-            self.core.plugins.required,
-        )
+        find = installed_plugins if installed is None else (lambda: installed)
+        loader = Loader(find(), self.core.plugins.enabled, self.core.plugins.required)
         self.databases = Databases(
             {"default": self.core.databases.default, **self.core.databases.named},
         )
         self.tools = ToolTable()
         self.shared = SharedResources()
-        self.registry = self._registry()
+        self.registry = Registry(rules=model_rules(self.core))
         bus = self.core.bus
         self._loop_time = asyncio.get_running_loop().time
         self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
         self.supervisor = Supervisor(self.bus, limits=Limits(principal_streams=self.core.limits.principal_streams))
         self.commands = InProcessCommands(self.supervisor)
         self._loop_lag = LoopLag(self.supervisor.stats.loop_lag.observe)
+        self._blocking = BlockingWatch(self._code_places, self._blocked, interrupt=interrupt)
+        self._striking: set[asyncio.Task[None]] = set()
+        self._strikes: defaultdict[str, list[float]] = defaultdict(list)
         self.http: Http | None = None
         self.port = 0
-        self._gathered: Gathered | None = None
+        self.serving = Serving(self.supervisor, self.registry, self.tools, self._own_routes)
+        self.plugins = Switchboard(
+            raw,
+            self.core,
+            loader,
+            serving=self.serving,
+            databases=self.databases,
+            furnish=self._furnish,
+            find=find,
+        )
         self._runner: web.AppRunner | None = None
         self._stopped = False
+
+    @property
+    def loader(self) -> Loader:
+        """The plugins of now."""
+        return self.plugins.loader
 
     # Start
 
@@ -102,11 +122,12 @@ class Engine:
         self.judge()
         try:
             await self._open_databases()
-            self.http = self._open_http()
+            self.http = self.serving.http = self._open_http()
             self.swap()
             await self.supervisor.open()
             await self._enter_lifespans()
             self._loop_lag.start()
+            self._blocking.start()
             await self._listen()
         except BaseException:
             await self._give_up()
@@ -115,9 +136,9 @@ class Engine:
 
     async def _enter_lifespans(self) -> None:
         failed = await self.loader.enter_lifespans()
-        if failed and self._gathered is not None:
+        if failed and self.serving.gathered is not None:
             # The others are not asked again: what they brought is what their lifespans have opened.
-            self._put_in_place(self._gathered.without(failed))
+            self._place(self.serving.gathered.without(failed))
 
     async def _give_up(self) -> None:
         """Close what is open, and leave the word to the error that made the start impossible."""
@@ -136,36 +157,21 @@ class Engine:
         """Load plugins and judge their settings and every table's name; opens nothing."""
         self.loader.load(self.raw)
         check_tables(self.raw, self.loader.settings(self.raw), self.loader.off)
-        for part in self.loader.parts.values():
+        self._furnish(self.loader, self.loader.parts)
+
+    def _furnish(self, loader: Loader, names: Iterable[str]) -> None:
+        """Give plugins what they may use."""
+        for part in map(loader.parts.__getitem__, names):
             if part.plugin is not None:
                 part.context = Context(
                     type(part.plugin),
-                    self.loader.tables,
+                    loader.tables,
                     providers=self.registry,
                     commands=self.commands,
                     tools=self.tools,
                     database=self.databases.database,
                     shared=self.shared,
                 )
-
-    def _registry(self) -> Registry:
-        models = self.core.models
-        policy = ResiliencePolicy(
-            connect=models.connect_timeout,
-            first_event=models.first_event_timeout,
-            total=models.total_timeout,
-            retries=models.retries,
-            breaker_failures=models.breaker_failures,
-            breaker_reset=models.breaker_reset,
-        )
-        return Registry(
-            policy=policy,
-            aliases=models.aliases,
-            fallbacks=models.fallbacks,
-            default_model=models.default,
-            default_embedding=models.embedding,
-            retired=models.retired,
-        )
 
     # Data
 
@@ -179,36 +185,10 @@ class Engine:
 
     def swap(self) -> None:
         """Ask the plugins what they bring and put the new tables in the place of the old; on a clash nothing changes."""
-        self._put_in_place(self._servable(self.loader.gather()))
+        self._place(servable(self.loader, self.loader.gather()))
 
-    def _servable(self, gathered: Gathered) -> Gathered:
-        """Without the plugins whose addresses are none; they are off."""
-        for owner, route in gathered.routes:
-            try:
-                RouteTable([(owner, route)])
-            except ValueError as error:
-                self.loader.fail(self.loader.parts[owner], f"register_routes failed: {error}")
-        return gathered.without(self.loader.off)
-
-    def _put_in_place(self, gathered: Gathered) -> None:
-        absent = self.loader.absent
-        try:
-            catalogue = load_catalogue(self._catalogue_files(), gathered.models)
-            commands = CommandTable(gathered.commands, reserved_commands(absent))
-            routes = RouteTable([*self._own_routes(), *gathered.routes], reserved_prefixes(absent))
-            self.registry.swap(gathered.providers, catalogue)
-        except (CommandClash, RouteClash, ProviderClash, CatalogueClash) as error:
-            raise Clash(str(error)) from None
-        self._gathered = gathered
-        self.tools.swap({tool.name: tool for _, tool in gathered.tools})
-        self.supervisor.table = commands
-        self.supervisor.listeners = tuple(listener for _, listener in gathered.listeners)
-        if self.http is not None:
-            self.http.routes = routes
-
-    def _catalogue_files(self) -> list[Path]:
-        own = self.core.models.catalogue
-        return [shipped_catalogue(), *([own] if own is not None else [])]
+    def _place(self, gathered: Gathered) -> None:
+        self.serving.place(self.serving.build(self.core, self.loader, gathered))
 
     def _own_routes(self) -> list[tuple[str, Route]]:
         documents = Documents(
@@ -220,7 +200,14 @@ class Engine:
         )
         metrics = Metrics(self.supervisor.stats, self._standing)
         usage = UsageRoutes(self.databases.database())
-        own = (*documents.routes(), *metrics.routes(), *usage.routes(), *stream_routes(self.supervisor))
+        admin = AdminRoutes(self.plugins, self.reload)
+        own = (
+            *documents.routes(),
+            *metrics.routes(),
+            *usage.routes(),
+            *stream_routes(self.supervisor),
+            *admin.routes(),
+        )
         return [("engine", route) for route in own]
 
     def _standing(self) -> Standing:
@@ -238,12 +225,45 @@ class Engine:
 
     def checks(self) -> list[CheckLine]:
         """Every line of `/health/ready`."""
-        return check_lines(self.loader.parts.values(), self._gathered.checks if self._gathered else ())
+        return check_lines(self.loader.parts.values(), self.serving.gathered.checks if self.serving.gathered else ())
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the plugins that are on."""
         return tuple(sorted(part.name for part in self.loader.parts.values() if part.on))
+
+    async def reload(self) -> Change:
+        """Read the configuration anew and go over to it; raises `Refused`, and then all is as it was."""
+        try:
+            raw = await asyncio.to_thread(self.raw.read_again)
+        except ConfigError as error:
+            raise Refused(f"nothing was changed: {error}") from None
+        return await self.plugins.reload(raw)
+
+    # Plugins that block
+
+    def _code_places(self) -> Mapping[str, str]:
+        return self.plugins.places()
+
+    def _blocked(self, by: Blocked) -> None:
+        """Count a strike against the plugin, and switch it off after the last that it has."""
+        self.supervisor.stats.blocks[by.plugin] += 1
+        now, allowed = self._loop_time(), self.plugins.core.plugins.strikes
+        strikes = self._strikes[by.plugin] = [at for at in self._strikes[by.plugin] if now - at < STRIKES_WITHIN] + [
+            now
+        ]
+        if 0 < allowed <= len(strikes) and not self._stopped:
+            del self._strikes[by.plugin]
+            task = asyncio.create_task(self._strike_out(by), name=f"switching off {by.plugin}")
+            self._striking.add(task)
+            task.add_done_callback(self._striking.discard)
+
+    async def _strike_out(self, by: Blocked) -> None:
+        log.error("plugin_struck_out", plugin=by.plugin, at=f"{by.file}:{by.line}", function=by.function)
+        try:
+            await self.plugins.switch(by.plugin, False)
+        except EngineError as error:
+            log.error("plugin_not_switched_off", plugin=by.plugin, reason=error.message)
 
     # The port
 
@@ -323,12 +343,13 @@ class Engine:
             return
         self._stopped = True
         self._loop_lag.stop()
+        self._blocking.stop()
         seconds = self.core.server.drain if drain is None else drain
         # Closed from the last to the first, each whatever the one before raised.
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.databases.close)
-            closing.push_async_callback(self.shared.stack.aclose)
-            closing.push_async_callback(self.loader.close)
+            closing.push_async_callback(self.shared.close)
+            closing.push_async_callback(self.plugins.close)
             closing.push_async_callback(self.supervisor.close)
             if self._runner is not None:
                 closing.push_async_callback(self._runner.cleanup)
@@ -338,10 +359,22 @@ class Engine:
             await self.supervisor.drain(seconds)
 
 
+async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            await engine.reload()
+        except EngineError as error:
+            log.error("reload_refused", reason=error.message)
+        except Exception:
+            log.exception("reload_failed")
+
+
 async def serve(raw: RawConfig) -> None:
     """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns."""
     raise_file_limit()
-    engine = Engine(raw)
+    engine = Engine(raw, interrupt=True)
     configure(engine.core.log)
     signals = StopSignals()
     signals.listen()
@@ -349,7 +382,9 @@ async def serve(raw: RawConfig) -> None:
         log.info("stopped", during="start")
         return
     calm_the_collector()
+    reloading = asyncio.create_task(_reload_when_asked(engine, signals.reload), name="reload")
     await signals.stop.wait()
+    reloading.cancel()
     log.info("draining", seconds=engine.core.server.drain, turns=engine.supervisor.running)
     stopping = asyncio.ensure_future(engine.stop())
     hurrying = asyncio.ensure_future(signals.hurry.wait())

@@ -66,17 +66,19 @@ def resident_bytes() -> int:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT as events: the first asks to `stop`, a second to `hurry`."""
+    """SIGTERM and SIGINT as events: the first asks to `stop`, a second to `hurry`; SIGHUP asks to `reload`."""
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.reload = asyncio.Event()
 
     def listen(self) -> None:
         """Take the signals of this process from now on."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
     def _signalled(self) -> None:
         (self.hurry if self.stop.is_set() else self.stop).set()

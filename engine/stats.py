@@ -75,6 +75,8 @@ class Stats:
         """Readers that fell too far behind."""
         self.loop_lag = Histogram(LAGS)
         """Seconds by which the event loop was late."""
+        self.blocks: Counter[str] = Counter()
+        """Times that the event loop was blocked, by plugin."""
         self._models: set[str] = set()
 
     def turn_ended(

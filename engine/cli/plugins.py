@@ -1,4 +1,4 @@
-"""Commands about plugins: list those that are installed, and begin one of your own."""
+"""Commands about plugins: list those that are installed, switch them, and begin one of your own."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import quote
 
 import typer
 
+from engine.cli.remote import KeyOption, ServerOption, ask, server_address
 from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
 
-app = typer.Typer(help="List the installed plugins, or begin one of your own.")
+app = typer.Typer(help="List the installed plugins, switch them, or begin one of your own.")
 
 NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
 
@@ -40,6 +42,42 @@ def plugins(context: typer.Context, config: ConfigOption = None) -> None:
         hooks = ", ".join(hook.removeprefix("register_") for hook in part.hooks)
         table.add_row(part.name, "\n".join((state, f"from {part.origin}", *([f"hooks: {hooks}"] if hooks else []))))
     show(table)
+
+
+PersistOption = Annotated[bool, typer.Option("--persist", help="Also after a restart of the server.")]
+
+
+@app.command("enable")
+def enable(
+    name: Annotated[str, typer.Argument(help="Name of the plugin.")],
+    persist: PersistOption = False,
+    server: ServerOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Switch a plugin of the running server on."""
+    _switch(name, True, persist, server_address(read(config), server), key)
+
+
+@app.command("disable")
+def disable(
+    name: Annotated[str, typer.Argument(help="Name of the plugin.")],
+    persist: PersistOption = False,
+    server: ServerOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Switch a plugin of the running server off; what runs has [server] drain seconds to finish."""
+    _switch(name, False, persist, server_address(read(config), server), key)
+
+
+def _switch(name: str, enabled: bool, persist: bool, url: str, key: str | None) -> None:
+    body = {"enabled": enabled, "persist": persist}
+    now = ask(url, "PUT", f"/api/v1/admin/plugins/{quote(name, safe='')}", key, body)
+    running = f"; {now['running']} of its turns run on" if now.get("running") else ""
+    say(f"{now['name']} is {now['state']}{running}")
+    if not persist:
+        say("until the server's next start; --persist keeps it")
 
 
 @app.command("new")

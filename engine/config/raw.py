@@ -1,6 +1,6 @@
 """The configuration as it was written: merged, with origins, not yet typed."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -27,6 +27,10 @@ class RawConfig:
     file: Path | None
     layers: Layers = field(repr=False)
     environ: Mapping[str, str] = field(repr=False)
+    source: Callable[[], "RawConfig"] | None = field(default=None, repr=False, compare=False)
+    """Reads the file and the environment again."""
+    set_over: tuple[tuple[str, Any, str], ...] = ()
+    """What was set above file and environment for as long as the process lives, as by options of the command line."""
 
     def table(self, name: str, model: type[M]) -> M:
         """The table as its model, defaults where nothing is set.
@@ -60,7 +64,14 @@ class RawConfig:
         """A copy in which the key is set, above file and environment: how a command line option gets in."""
         layers = self.layers.copy()
         layers.put(split_key(key), value, origin)
-        return replace(self, layers=layers)
+        return replace(self, layers=layers, set_over=(*self.set_over, (key, value, origin)))
+
+    def read_again(self) -> "RawConfig":
+        """The configuration as it stands in the file now, under the same options; raises ConfigErrors."""
+        read = self.source() if self.source is not None else self
+        for key, value, origin in self.set_over if self.source is not None else ():
+            read = read.with_value(key, value, origin)
+        return read
 
     def _draft(self, name: str, model: type[BaseModel]) -> Draft:
         path = split_key(name)

@@ -177,6 +177,17 @@ class PluginsSettings(Settings):
         default=(),
         description="Plugins without which the server does not start; any other that fails is off, and says why.",
     )
+    strikes: int = Field(
+        default=3,
+        ge=0,
+        description="Times in ten minutes that a plugin may block the event loop for half a second before it is "
+        "switched off; 0: it is named in the log only.",
+    )
+    switches: Path = Field(
+        default=Path("var/plugins.toml"),
+        description="File that keeps what `betterai plugins enable|disable --persist` switched; it is laid over "
+        "`enabled`.",
+    )
 
 
 class LogSettings(Settings):

@@ -23,6 +23,7 @@ from engine.http.typed import lower_headers, typed_request
 from engine.log import bound_contextvars, get_logger
 from engine.sessions.actor import Session, SessionSettings
 from engine.sessions.supervisor import Supervisor
+from engine.uses import Uses
 
 log = get_logger(__name__)
 
@@ -61,6 +62,8 @@ class Http:
     ) -> None:
         self.routes = RouteTable(())
         self.sockets = Sockets()
+        self.uses: Uses[object, str] = Uses()
+        """Requests that are answered now, by the plugin whose route answers."""
         self._supervisor = supervisor
         self._identity = identity
         self._bounds = bounds
@@ -93,6 +96,7 @@ class Http:
         id = request_id(headers.get("x-request-id"))
         extra = {REQUEST_ID: id, **self._cors.headers(headers.get("origin"))}
         route: Route | None = None
+        use = object()
         with bound_contextvars(request_id=id):
             try:
                 if self._guard is not None:
@@ -105,6 +109,7 @@ class Http:
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
                 request[ROUTE] = route.path
+                self.uses.begin(use, match.owner)
                 return await self._answer(request, route, match.path, headers, id, extra)
             except asyncio.CancelledError:
                 raise
@@ -118,6 +123,8 @@ class Http:
                     return web.Response()  # for nobody: the caller left in the middle of the answer
                 log.exception("request_crashed", method=request.method, path=request.path)
                 return self._failed(error, id, route, extra)
+            finally:
+                self.uses.end(use)
 
     def _failed(self, error: Exception, id: str, route: Route | None, extra: dict[str, str]) -> web.StreamResponse:
         return answers.whole(answer_error(error, id, route.errors if route else None), extra)

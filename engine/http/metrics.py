@@ -104,6 +104,12 @@ def _counted(stats: Stats) -> Iterator[Metric]:
         [(("true" if recovered else "false",), count) for recovered, count in stats.resumes.items()],
     )
     yield _counter("betterai_readers_detached", "Readers that fell too far behind.", (), [((), stats.detached)])
+    yield _counter(
+        "betterai_plugin_blocks",
+        "Times that a plugin blocked the event loop for half a second or more.",
+        ("plugin",),
+        [((plugin,), count) for plugin, count in stats.blocks.items()],
+    )
     yield _histogram("betterai_loop_lag_seconds", "How late the event loop was.", None, {"": stats.loop_lag})
 
 

@@ -21,13 +21,14 @@ SharedT = TypeVar("SharedT")
 
 
 class SharedResource(Generic[SharedT]):
-    """Opened when it is first asked for, closed with the engine."""
+    """Opened when it is first asked for, closed after its last user."""
 
-    def __init__(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]], stack: AsyncExitStack) -> None:
+    def __init__(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> None:
         self._factory = factory
-        self._stack = stack
+        self._stack = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._open: list[SharedT] = []
+        self.users: set[int] = set()
 
     async def get(self) -> SharedT:
         if not self._open:
@@ -37,16 +38,36 @@ class SharedResource(Generic[SharedT]):
                     self._open.append(await self._stack.enter_async_context(self._factory()))
         return self._open[0]
 
+    async def close(self) -> None:
+        """Close what is open; who asks again opens it anew."""
+        self._open.clear()
+        await self._stack.aclose()
+
 
 class SharedResources:
     """One resource for each factory, for all plugins of an engine."""
 
     def __init__(self) -> None:
-        self.stack = AsyncExitStack()
         self._resources: dict[Any, SharedResource[Any]] = {}
 
-    def of(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
-        return cast("Shared[SharedT]", self._resources.setdefault(factory, SharedResource(factory, self.stack)))
+    def of(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]], user: int = 0) -> Shared[SharedT]:
+        resource = self._resources.setdefault(factory, SharedResource(factory))
+        resource.users.add(user)
+        return cast("Shared[SharedT]", resource)
+
+    async def leave(self, user: int) -> None:
+        """A user has gone: what nobody else uses is closed."""
+        for factory, resource in list(self._resources.items()):
+            resource.users.discard(user)
+            if not resource.users:
+                del self._resources[factory]
+                await resource.close()
+
+    async def close(self) -> None:
+        """Close everything, the last opened first, each whatever the one before raised."""
+        async with AsyncExitStack() as closing:
+            for resource in self._resources.values():
+                closing.push_async_callback(resource.close)
 
 
 class ToolTable:
@@ -116,4 +137,8 @@ class Context:
         return self._database(name)
 
     def shared(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
-        return self._shared.of(factory)
+        return self._shared.of(factory, id(self))
+
+    async def leave(self) -> None:
+        """The plugin has gone: close what it alone used."""
+        await self._shared.leave(id(self))

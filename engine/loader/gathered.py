@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from engine.api.plugin import HealthCheck, Listener
 from engine.api.providers import ModelInfo, Provider
@@ -13,6 +13,8 @@ from engine.api.tools import Tool
 from engine.loader.answers import ANSWERS
 from engine.sessions.core import CORE_COMMANDS
 from engine.sessions.table import AnyCommand
+
+T = TypeVar("T")
 
 
 class Clash(Exception):
@@ -41,6 +43,23 @@ class Gathered:
             routes=[(owner, it) for owner, it in self.routes if owner not in off],
             listeners=[(owner, it) for owner, it in self.listeners if owner not in off],
             checks=[(owner, it) for owner, it in self.checks if owner not in off],
+        )
+
+    def beside(self, others: Gathered, order: Sequence[str]) -> Gathered:
+        """These things and others, in the order of their owners."""
+        rank = {name: at for at, name in enumerate(order)}
+
+        def joined(mine: Sequence[tuple[str, T]], theirs: Sequence[tuple[str, T]]) -> list[tuple[str, T]]:
+            return sorted((*mine, *theirs), key=lambda each: rank.get(each[0], len(rank)))
+
+        return Gathered(
+            models=joined(self.models, others.models),
+            providers=joined(self.providers, others.providers),
+            tools=joined(self.tools, others.tools),
+            commands=joined(self.commands, others.commands),
+            routes=joined(self.routes, others.routes),
+            listeners=joined(self.listeners, others.listeners),
+            checks=joined(self.checks, others.checks),
         )
 
     def check(self) -> None:

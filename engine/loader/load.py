@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pluggy
@@ -12,11 +12,12 @@ from pydantic import BaseModel
 
 from engine.api import hooks
 from engine.api.data import Tables
-from engine.api.plugin import Plugin, PluginContext
+from engine.api.plugin import Plugin
 from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
 from engine.config.keys import nearest
 from engine.config.secrecy import mask_text
 from engine.loader.answers import ANSWERS, PluginMistake, checked, made
+from engine.loader.context import Context
 from engine.loader.find import Installed
 from engine.loader.gathered import Clash, Gathered
 from engine.log import get_logger
@@ -40,7 +41,7 @@ class Part:
     hooks: tuple[str, ...] = ()
     settings: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
-    context: PluginContext | None = None
+    context: Context | None = None
 
     @property
     def on(self) -> bool:
@@ -68,7 +69,7 @@ class Loader:
 
     def __init__(self, installed: Mapping[str, Installed], enabled: Iterable[str], required: Iterable[str]) -> None:
         self.parts = {name: Part(name, found.origin) for name, found in installed.items()}
-        self._installed = installed
+        self.installed = installed
         self._enabled = list(dict.fromkeys(enabled))
         self._required = frozenset(required)
         self._manager = pluggy.PluginManager(hooks.PROJECT)
@@ -91,6 +92,28 @@ class Loader:
         for name in self._enabled:
             self._place(name, order, ())
         self._enabled = order
+
+    def adopt(self, before: Loader) -> list[str]:
+        """Go on with the running plugins of another loader that are on here too, with the same settings and requirements.
+
+        Gives the names of the others that are on here: they are to be started. What is adopted is a copy, so that a failure
+        here leaves the other loader as it is.
+        """
+        started = []
+        for part in self._loaded():
+            running = before.parts.get(part.name)
+            if running is None or not self._goes_on(part, before, running):
+                started.append(part.name)
+                continue
+            assert running.plugin is not None
+            self._manager.unregister(name=part.name)
+            self._manager.register(running.plugin, part.name)
+            self.parts[part.name] = replace(running)
+        return started
+
+    def _goes_on(self, part: Part, before: Loader, running: Part) -> bool:
+        same = running.on and type(running.plugin) is type(part.plugin) and running.settings == part.settings
+        return same and all(self.tables.get(table) == before.tables.get(table) for table in part.settings.values())
 
     def settings(self, config: RawConfig) -> Mapping[str, type[BaseModel]]:
         """Validate the settings tables of the loaded plugins; gives the model of each table.
@@ -120,28 +143,33 @@ class Loader:
         for part in self._loaded():
             self._ask(part, "register_cli", app=app)
 
-    def register_tables(self) -> list[tuple[str, Tables]]:
+    def register_tables(self, only: Collection[str] | None = None) -> list[tuple[str, Tables]]:
         """The tables of the plugins, with their owners."""
-        collected = self._collect("register_tables")
+        collected = self._collect("register_tables", only)
         return [(owner, tables) for owner, tables in collected if self.parts[owner].on]
 
-    def gather(self) -> Gathered:
-        """Ask every hook of every plugin that is on; raises `Clash` where two claim one name."""
+    def gather(self, only: Collection[str] | None = None, kept: Gathered | None = None) -> Gathered:
+        """Ask every hook of every plugin that is on; raises `Clash` where two claim one name.
+
+        With `only`, these alone are asked, and what they bring stands beside what was `kept` of the others.
+        """
         gathered = Gathered(
-            models=self._collect("register_models"),
-            providers=self._collect("register_providers"),
-            tools=self._collect("register_tools"),
-            commands=self._collect("register_commands"),
-            routes=self._collect("register_routes"),
-            listeners=self._collect("register_listeners"),
-            checks=self._collect("register_health_checks"),
+            models=self._collect("register_models", only),
+            providers=self._collect("register_providers", only),
+            tools=self._collect("register_tools", only),
+            commands=self._collect("register_commands", only),
+            routes=self._collect("register_routes", only),
+            listeners=self._collect("register_listeners", only),
+            checks=self._collect("register_health_checks", only),
         ).without(self.off)
+        if kept is not None:
+            gathered = kept.beside(gathered, self._enabled)
         gathered.check()
         return gathered
 
-    async def enter_lifespans(self) -> list[str]:
+    async def enter_lifespans(self, only: Collection[str] | None = None) -> list[str]:
         """Open what the plugins keep open; gives the names of those that are off now because one failed."""
-        before = self._loaded()
+        before = [part for part in self._loaded() if only is None or part.name in only]
         for part in before:
             if not part.on:
                 continue  # it requires one that failed
@@ -149,7 +177,7 @@ class Loader:
                 for lifespan in self._call(part, "register_lifespan", context=part.context):
                     await part.stack.enter_async_context(lifespan)
             except Exception as error:
-                await _close(part)
+                await close(part)
                 self.fail(part, f"did not start: {_words(error)}", error)
         return [part.name for part in before if not part.on]
 
@@ -157,7 +185,7 @@ class Loader:
         """Close what the plugins keep open, in reverse; also of a plugin that failed after it was opened."""
         for name in reversed(self._enabled):
             if name in self.parts:
-                await _close(self.parts[name])
+                await close(self.parts[name])
 
     def fail(self, part: Part, reason: str, error: BaseException | None = None) -> None:
         """Switch a plugin off for a reason, and with it those that require it.
@@ -189,7 +217,7 @@ class Loader:
 
     def _import(self, part: Part) -> None:
         try:
-            plugin = made(part.name, self._installed[part.name].load())
+            plugin = made(part.name, self.installed[part.name].load())
             self._manager.register(plugin, part.name)
             part.hooks = self._hooks_of(plugin)
         except Exception as error:
@@ -250,8 +278,9 @@ class Loader:
             self.fail(part, f"{hook} failed: {_words(error)}", error)
             return []
 
-    def _collect(self, hook: str) -> list[tuple[str, Any]]:
-        return [(part.name, thing) for part in self._loaded() for thing in self._ask(part, hook, context=part.context)]
+    def _collect(self, hook: str, only: Collection[str] | None = None) -> list[tuple[str, Any]]:
+        asked = [part for part in self._loaded() if only is None or part.name in only]
+        return [(part.name, thing) for part in asked for thing in self._ask(part, hook, context=part.context)]
 
     # Configuration
 
@@ -259,11 +288,11 @@ class Loader:
         problems = []
         for key, names in (("plugins.enabled", self._enabled), ("plugins.required", sorted(self._required))):
             for name in names:
-                if name not in self._installed:
+                if name not in self.installed:
                     message = (
-                        f"no plugin {name!r} is installed; installed are {', '.join(sorted(self._installed)) or 'none'}"
+                        f"no plugin {name!r} is installed; installed are {', '.join(sorted(self.installed)) or 'none'}"
                     )
-                    near = nearest(name, self._installed)
+                    near = nearest(name, self.installed)
                     problems.append(ConfigError(key=key, origin=config.origin(key), message=message, nearest=near))
                 elif key == "plugins.required" and name not in self._enabled:
                     message = f"plugin {name!r} is required but not enabled; add it to [plugins] enabled"
@@ -293,7 +322,8 @@ class Loader:
         return unknown
 
 
-async def _close(part: Part) -> None:
+async def close(part: Part) -> None:
+    """Close what a plugin keeps open, whatever it raises."""
     try:
         await part.stack.aclose()
     except Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from engine.api.errors import EngineError
 from engine.db.databases import Database, Databases
@@ -12,13 +12,15 @@ from engine.db.schema import ENGINE_HISTORY
 from engine.loader.load import Loader
 
 
-def histories(loader: Loader, databases: Databases) -> Mapping[Database, Sequence[Migrations]]:
+def histories(
+    loader: Loader, databases: Databases, only: Collection[str] | None = None
+) -> Mapping[Database, Sequence[Migrations]]:
     """The migrations of the engine and of every plugin that is on, by database, the default one first.
 
     Raises `MigrationHistoryInvalid` where two owners claim one table.
     """
     found: dict[Database, list[Migrations]] = {databases.database(): [ENGINE_HISTORY]}
-    for owner, tables in loader.register_tables():
+    for owner, tables in loader.register_tables(only):
         try:
             history = Migrations(owner, tables.metadata, tables.migrations)
         except EngineError as error:
@@ -30,13 +32,15 @@ def histories(loader: Loader, databases: Databases) -> Mapping[Database, Sequenc
     return found
 
 
-async def open_tables(loader: Loader, databases: Databases, *, auto_upgrade: bool | None) -> None:
+async def open_tables(
+    loader: Loader, databases: Databases, *, auto_upgrade: bool | None, only: Collection[str] | None = None
+) -> None:
     """Open the databases that have tables and bring those up to date: embedded ones, unless the operator says otherwise.
 
     A plugin whose database or migration fails is off. What the engine itself needs raises, and so does
     `MigrationsPending`, which asks for a step of the operator's.
     """
-    for database, owned in histories(loader, databases).items():
+    for database, owned in histories(loader, databases, only).items():
         try:
             await database.open()
         except EngineError as error:

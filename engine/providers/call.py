@@ -33,6 +33,7 @@ class Call:
 
     __slots__ = (
         "_breaker",
+        "_dismissed",
         "_judged",
         "_meter",
         "_ours",
@@ -64,6 +65,7 @@ class Call:
         self.spoke = False
         self.expired = False
         self._judged = False
+        self._dismissed: EngineError | None = None
         self._request = structs.replace(request, model=target.model)
         self._policy = policy
         self._breaker = breaker
@@ -102,6 +104,11 @@ class Call:
             except BaseException as error:
                 self._ours = error
                 raise
+
+    def dismiss(self, error: EngineError) -> None:
+        """End the call from outside; its caller gets this error."""
+        self._dismissed = error
+        self.watch.end()
 
     def _finish(self) -> None:
         self.watch.stop()
@@ -164,6 +171,8 @@ class Call:
             return None
         if self.watch.fired:
             self.expired = self.watch.expired()
+            if self.expired and self._dismissed is not None:
+                return self._dismissed
             if self.expired:
                 return ProviderTimeout(f"{self.target.name} {self.watch.verdict}")
             return None

@@ -5,13 +5,15 @@ from typing import NoReturn
 
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.errors import EngineError
-from engine.api.providers import Target
+from engine.api.providers import Provider, Target
 from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
+from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.course import Course
 from engine.providers.metering import Ledger
 from engine.providers.policy import ResiliencePolicy
+from engine.uses import Uses
 
 
 class Chain:
@@ -27,11 +29,13 @@ class Chain:
         policy: ResiliencePolicy,
         breakers: Mapping[str, Breaker],
         notices: Sequence[tuple[str, str]] = (),
+        uses: Uses[Call, Provider] | None = None,
     ) -> None:
         self.targets = tuple(targets)
         self._policy = policy
         self._breakers = breakers
         self._notices = tuple(notices)
+        self._uses: Uses[Call, Provider] = uses if uses is not None else Uses()
         self._ledgers: dict[str, Ledger] = {}
 
     def check(self, request: ChatRequest) -> None:
@@ -49,6 +53,7 @@ class Chain:
         call = course.first()
         while True:
             raised: BaseException | None = None
+            self._uses.begin(call, call.target.provider)
             try:
                 return await call.run(take)
             except BaseException as caught:
@@ -57,7 +62,10 @@ class Chain:
                 if error is None or call.spoke:
                     _reraise(caught, error)
             finally:
-                await call.close(raised)
+                try:
+                    await call.close(raised)
+                finally:
+                    self._uses.end(call)
             call = await course.after(call, error)
 
     def _ledger(self, stream: Writer) -> Ledger:

@@ -2,18 +2,20 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 
 from engine.api.errors import EngineError, ModelNotFound, ModelUnavailable
 from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.breaker import Breaker
+from engine.providers.call import Call
 from engine.providers.catalogue import Catalogue
 from engine.providers.chain import Chain
 from engine.providers.embedding import Embedder
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
+from engine.uses import Uses
 
 
 class ProviderClash(ValueError):
@@ -25,10 +27,23 @@ def utc_today() -> date:
     return datetime.now(UTC).date()
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """What a switch replaces, in one piece: providers, catalogue, and the breakers of chat and of embedding."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRules:
+    """What the operator says of models: names for them, which answer in place of others, and how calls are held."""
 
+    policy: ResiliencePolicy = field(default_factory=ResiliencePolicy)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    fallbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    default: str = "local"
+    default_embedding: str | None = None
+    retired: OnRetired = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryTable:
+    """What a switch replaces, in one piece: rules, providers, catalogue, and the breakers of chat and of embedding."""
+
+    rules: ModelRules
     providers: Mapping[tuple[ProviderRole, str], Provider]
     naming: Naming
     breakers: Mapping[str, Breaker]
@@ -47,41 +62,30 @@ class Registry:
         self,
         entries: Iterable[tuple[str, Provider]] = (),
         catalogue: Catalogue | None = None,
-        policy: ResiliencePolicy | None = None,
+        rules: ModelRules | None = None,
         *,
-        aliases: Mapping[str, str] | None = None,
-        fallbacks: Mapping[str, Sequence[str]] | None = None,
-        default_model: str = "local",
-        default_embedding: str | None = None,
-        retired: OnRetired = "error",
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = utc_today,
     ) -> None:
-        self._policy = policy or ResiliencePolicy()
-        self._aliases = dict(aliases or {})
-        self._fallbacks = {name: tuple(models) for name, models in (fallbacks or {}).items()}
-        self._default = default_model
-        self._default_embedding = default_embedding
-        self._retired: OnRetired = retired
         self._clock = clock
         self._today = today
-        self._table = self._tabulate(entries, catalogue or Catalogue())
+        self.uses: Uses[Call, Provider] = Uses()
+        """Calls that run, by their provider."""
+        self._table = self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue())
 
-    def swap(self, entries: Iterable[tuple[str, Provider]], catalogue: Catalogue) -> None:
-        """Replace providers and catalogue at once; chains that are already out keep theirs.
-
-        Raises `ProviderClash` and changes nothing where two entries have one role and name.
-        """
-        self._table = self._tabulate(entries, catalogue)
+    def place(self, table: RegistryTable) -> None:
+        """Put another table in the place of this one; chains that are already out keep theirs."""
+        self._table = table
 
     @property
     def default_model(self) -> str:
         """The model that answers when a client names none."""
-        return self._default
+        return self._table.rules.default
 
     def chat(self, model: str | None) -> Chain:
         """The chain for a model name; see `engine.api.Providers`."""
-        table, name = self._table, model or self._default
+        table = self._table
+        name = model or table.rules.default
         found: list[Named] = []
         obstacle: EngineError | None = None
         try:
@@ -98,21 +102,21 @@ class Registry:
         notices = found[0].notices
         if obstacle is not None and found[0].target.provider.unavailable is None:
             notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
-        return Chain(_distinct(found), self._policy, table.breakers, notices)
+        return Chain(_distinct(found), table.rules.policy, table.breakers, notices, self.uses)
 
     def embedding(self, model: str | None) -> Embedder:
         """The embedding model of a name; see `engine.api.Providers`."""
-        name = model or self._default_embedding
+        table = self._table
+        name = model or table.rules.default_embedding
         if name is None:
             raise ModelUnavailable(
                 "no model is named and there is no default one; name one, or the operator sets [models] embedding",
                 field="model",
             )
-        table = self._table
         target = table.embedding.find(name).target
         if (reason := target.provider.unavailable) is not None:
             raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
-        return Embedder(target, self._policy, table.embedding_breakers[target.provider.name])
+        return Embedder(target, table.rules.policy, table.embedding_breakers[target.provider.name])
 
     def get(self, role: ProviderRole, name: str) -> Provider:
         """The provider of this role and name, or `ModelUnavailable` with the reason why it cannot serve."""
@@ -153,9 +157,10 @@ class Registry:
 
     def warnings(self) -> tuple[str, ...]:
         """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""
-        names: dict[str, tuple[str, ...]] = {"default": (self._default,)}
-        names |= {f"aliases.{alias}": (meant,) for alias, meant in self._aliases.items()}
-        names |= {f"fallbacks.{name}": (name, *models) for name, models in self._fallbacks.items()}
+        rules = self._table.rules
+        names: dict[str, tuple[str, ...]] = {"default": (rules.default,)}
+        names |= {f"aliases.{alias}": (meant,) for alias, meant in rules.aliases.items()}
+        names |= {f"fallbacks.{name}": (name, *models) for name, models in rules.fallbacks.items()}
         return tuple(
             f"[models] {key}: {problem}"
             for key, models in names.items()
@@ -163,7 +168,22 @@ class Registry:
             if (problem := self._problem(model)) is not None
         )
 
-    def _tabulate(self, entries: Iterable[tuple[str, Provider]], catalogue: Catalogue) -> _Table:
+    def prepared(
+        self, entries: Iterable[tuple[str, Provider]], catalogue: Catalogue, rules: ModelRules | None = None
+    ) -> RegistryTable:
+        """A table of other providers, catalogue and rules, to be put in place; a provider that stays keeps its breaker.
+
+        Raises `ProviderClash` where two entries have one role and name.
+        """
+        return self._tabulate(self._table, rules or self._table.rules, entries, catalogue)
+
+    def _tabulate(
+        self,
+        before: RegistryTable | None,
+        rules: ModelRules,
+        entries: Iterable[tuple[str, Provider]],
+        catalogue: Catalogue,
+    ) -> RegistryTable:
         providers: dict[tuple[ProviderRole, str], Provider] = {}
         owners: dict[tuple[ProviderRole, str], str] = {}
         for owner, provider in entries:
@@ -174,24 +194,35 @@ class Registry:
                 )
             owners[key] = owner
             providers[key] = provider
+        breakers = self._breakers(before, rules.policy, providers)
         chat, embedding = _of_role(providers, "chat"), _of_role(providers, "embedding")
-        return _Table(
+        return RegistryTable(
+            rules,
             providers,
-            Naming(chat, catalogue, self._aliases, self._retired, self._today),
-            self._breakers(chat),
-            Naming(embedding, catalogue, self._aliases, self._retired, self._today, "embedding"),
-            self._breakers(embedding),
+            Naming(chat, catalogue, rules.aliases, rules.retired, self._today),
+            {name: breakers["chat", name] for name in chat},
+            Naming(embedding, catalogue, rules.aliases, rules.retired, self._today, "embedding"),
+            {name: breakers["embedding", name] for name in embedding},
         )
 
-    def _breakers(self, providers: Mapping[str, Provider]) -> dict[str, Breaker]:
-        policy = self._policy
-        return {name: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for name in providers}
+    def _breakers(
+        self,
+        before: RegistryTable | None,
+        policy: ResiliencePolicy,
+        providers: Mapping[tuple[ProviderRole, str], Provider],
+    ) -> dict[tuple[ProviderRole, str], Breaker]:
+        found = {key: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for key in providers}
+        if before is not None and before.rules.policy == policy:
+            kept = {("chat", name): breaker for name, breaker in before.breakers.items()}
+            kept |= {("embedding", name): breaker for name, breaker in before.embedding_breakers.items()}
+            found |= {key: kept[key] for key in found if key in kept and before.providers[key] is providers[key]}
+        return found
 
-    def _find(self, table: _Table, name: str) -> Named:
+    def _find(self, table: RegistryTable, name: str) -> Named:
         try:
             return table.naming.find(name)
         except ModelNotFound as error:
-            if name != self._default:
+            if name != table.rules.default:
                 raise
             raise ModelUnavailable(
                 f"the default model {name!r} is not there: {error.message}; "
@@ -199,10 +230,11 @@ class Registry:
                 field="model",
             ) from None
 
-    def _fallen_back(self, table: _Table, name: str, primary: Sequence[Named]) -> list[Named]:
+    def _fallen_back(self, table: RegistryTable, name: str, primary: Sequence[Named]) -> list[Named]:
         """The fallbacks of a name that are there; one that is retired or off is passed over."""
         names = [name, *(alias for named in primary for alias in _names(named.target))]
-        configured = next((self._fallbacks[alias] for alias in names if alias in self._fallbacks), ())
+        fallbacks = table.rules.fallbacks
+        configured = next((fallbacks[alias] for alias in names if alias in fallbacks), ())
         found: list[Named] = []
         for fallback in configured:
             try:

@@ -79,6 +79,13 @@ class Watchdog:
             self._left = None
         self._patience = patience
 
+    def end(self) -> None:
+        """End the wait now, as if its time were over."""
+        task = self._task
+        if task is not None and not self.fired and task.cancelling() <= self._baseline:
+            self.fired = True
+            task.cancel()
+
     def stop(self) -> None:
         """Let go of the timer; nothing is cancelled from here on."""
         if self._timer is not None:

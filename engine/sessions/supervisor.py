@@ -33,6 +33,7 @@ from engine.sessions.record import RecordReader
 from engine.sessions.table import CommandTable, validated
 from engine.sessions.turn import Turn
 from engine.stats import Stats
+from engine.uses import Uses
 
 log = get_logger(__name__)
 
@@ -70,6 +71,8 @@ class Supervisor:
         self.listeners: Iterable[Listener] = ()
         self.draining = False
         self._limits = limits or Limits()
+        self.uses: Uses[Turn, str] = Uses()
+        """Turns that run, by the plugin whose command they are."""
         self._turns: dict[str, Turn] = {}
         self._keys: dict[tuple[str, str], tuple[str, asyncio.Future[str]]] = {}
         self._key_of: dict[str, tuple[str, str]] = {}
@@ -183,6 +186,7 @@ class Supervisor:
         on_disconnect: OnDisconnect,
     ) -> Stream:
         self._admit(principal)
+        owner = self.table.owner(command.name)
         id = new_stream_id()
         serve = await command.prepare(Request(principal, body, id))
         accepted: asyncio.Future[None] | None = None
@@ -210,6 +214,7 @@ class Supervisor:
             on_over=self._over,
         )
         self._turns[id] = turn
+        self.uses.begin(turn, owner)
         self._idle.clear()
         turn.begin()
         return token.stream
@@ -271,6 +276,7 @@ class Supervisor:
     def _over(self, turn: Turn) -> None:
         stream = turn.stream
         self._turns.pop(stream.id, None)
+        self.uses.end(turn)
         self._forget_key(stream.id)
         if not self._turns:
             self._idle.set()

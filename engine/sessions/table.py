@@ -28,11 +28,11 @@ class CommandTable:
     ) -> None:
         self._commands: dict[str, AnyCommand] = {}
         self._reserved = dict(reserved or {})
-        owners: dict[str, str] = {}
+        self._owners: dict[str, str] = {}
         for owner, command in commands:
-            if command.name in owners:
-                raise CommandClash(f"plugins {owners[command.name]!r} and {owner!r} both answer {command.name!r}")
-            owners[command.name] = owner
+            if command.name in self._owners:
+                raise CommandClash(f"plugins {self._owners[command.name]!r} and {owner!r} both answer {command.name!r}")
+            self._owners[command.name] = owner
             self._commands[command.name] = command
 
     def get(self, name: str, principal: Principal) -> AnyCommand:
@@ -43,6 +43,10 @@ class CommandTable:
         if not principal.may(command.scope):
             raise Forbidden(f"{name} needs a key with the scope {command.scope!r}")
         return command
+
+    def owner(self, name: str) -> str:
+        """The plugin that brought a command of this table."""
+        return self._owners[name]
 
     def all(self) -> tuple[AnyCommand, ...]:
         """Every command, sorted by name."""

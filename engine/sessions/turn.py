@@ -72,6 +72,7 @@ class Turn:
         self._accepted = accepted
         self._on_over = on_over
         self._stop: Reason | None = None
+        self._failing: EngineError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
@@ -104,6 +105,12 @@ class Turn:
         self._stop = reason
         self._task.cancel()
         self._arm(STOPPED_WITHIN, self._abandon)
+
+    def fail(self, error: EngineError) -> None:
+        """Stop the work for a reason of the server's own, which the end tells as a failure."""
+        if not self._ending and self._stop is None:
+            self._failing = error
+            self.cancel("shutdown")
 
     def _unwatched(self) -> None:
         if self._ending or self._stop is not None:
@@ -145,6 +152,8 @@ class Turn:
 
     def _stopped(self) -> tuple[Status, Reason, EngineError | None]:
         reason = self._stop or "client_cancel"
+        if self._failing is not None:
+            return "failed", reason, self._failing
         kind = _STOPPED.get(reason, Cancelled)
         message = {
             "client_cancel": "the turn was cancelled",

@@ -9,7 +9,10 @@ import pytest
 
 from tests.architecture.source import Source, sources
 
-LAYERS = "api < wire < config < log < stats < bus, db < providers, auth, jobs < sessions < loader < http < process < main < cli"
+LAYERS = (
+    "api < wire < config < log < stats, uses < bus, db < providers, auth, jobs < sessions < loader < "
+    "http < process, blocking, serving < switching < admin < main < cli"
+)
 RANK: dict[str, float] = {
     name.strip(): rank for rank, names in enumerate(LAYERS.split("<")) for name in names.split(",")
 }

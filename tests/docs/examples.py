@@ -107,6 +107,13 @@ class Exchange:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+_PLUGIN: Mapping[str, Any] = {
+    "name": "openai_api",
+    "state": "on",
+    "origin": "betterai-engine (plugins.openai_api.plugin:OpenAIApi)",
+    "hooks": ["register_routes"],
+}
+
 _CONVERSATION: Mapping[str, Any] = {
     "id": CONVERSATION,
     "title": "A name for a boat",
@@ -265,6 +272,19 @@ HTTP: Mapping[str, Exchange] = {
             ]
         },
         query="?by=day&by=model&since=2026-11-01",
+    ),
+    "GET /api/v1/admin/plugins": Exchange({"plugins": [_PLUGIN]}),
+    "GET /api/v1/admin/plugins/{name}": Exchange(_PLUGIN),
+    "PUT /api/v1/admin/plugins/{name}": Exchange(
+        {**_PLUGIN, "state": "closing", "running": 2}, body={"enabled": False, "persist": True}
+    ),
+    "POST /api/v1/admin/reload": Exchange(
+        {
+            "started": ["acme"],
+            "stopped": [],
+            "changed": [{"key": "models.default", "before": "local", "after": "acme/large"}],
+            "restart": ["server.port"],
+        }
     ),
     "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
     "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),

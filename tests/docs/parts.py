@@ -215,7 +215,13 @@ def curl(route: Route, exchange: examples.Exchange) -> str:
 
 def filled(route: Route) -> str:
     """The address with an example in the place of each parameter."""
-    values = {"message": examples.MESSAGE, "model": "local", "vendor": "openrouter", "owner": "meta-llama"}
+    values = {
+        "message": examples.MESSAGE,
+        "model": "local",
+        "vendor": "openrouter",
+        "owner": "meta-llama",
+        "name": "openai_api",
+    }
     return route.path.format_map({**values, "id": example_id(route)})
 
 

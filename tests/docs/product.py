@@ -54,7 +54,7 @@ def product() -> Product:
         server = Engine(load(None, {"BETTERAI__LOG__LEVEL": "critical"}), first_party())
         server.prepare_plugins()
         server.swap()
-        gathered = server._gathered
+        gathered = server.serving.gathered
         assert gathered is not None
         own = [route for _, route in server._own_routes()]
         routes = [*own, *(route for _, route in gathered.routes)]

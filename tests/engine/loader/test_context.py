@@ -41,7 +41,7 @@ async def test_two_who_ask_at_once_get_one_resource(client: type[Client]) -> Non
     assert found[0] is found[1] is found[2]
     assert (client.opened, client.open) == (1, 1)
 
-    await resources.stack.aclose()
+    await resources.close()
     assert client.open == 0
 
 
@@ -67,5 +67,5 @@ async def test_nothing_is_opened_before_it_is_asked_for(client: type[Client]) ->
 
     resources = SharedResources()
     resources.of(factory)
-    await resources.stack.aclose()
+    await resources.close()
     assert client.opened == 0

@@ -8,6 +8,7 @@ import pytest
 
 from engine.api import ChatChain, ChatDelta, ChatDeltas, ChatRequest, ModelInfo, Provider
 from engine.providers import Catalogue, Registry, ResiliencePolicy
+from engine.providers.registry import ModelRules
 from engine.testing import RecordingWriter, VirtualTimeLoop, ask
 
 TODAY = date(2026, 11, 23)
@@ -32,8 +33,7 @@ def registry(
     return Registry(
         [("test", provider) for provider in providers],
         Catalogue(entries),
-        policy,
-        fallbacks=fallbacks,
+        ModelRules(policy=policy or ResiliencePolicy(), fallbacks=fallbacks or {}),
         clock=asyncio.get_running_loop().time,
         today=lambda: TODAY,
     )

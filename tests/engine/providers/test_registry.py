@@ -7,6 +7,7 @@ import pytest
 
 from engine.api import ModelInfo, ModelNotFound, ModelRetired, ModelUnavailable, TextDelta
 from engine.providers import Catalogue, ProviderClash, Registry
+from engine.providers.registry import ModelRules
 from engine.testing import RecordingWriter, ScriptedProvider, answer
 from tests.engine.providers.conftest import play
 
@@ -33,10 +34,7 @@ def registry(
     return Registry(
         [("plugin", provider) for provider in providers or (acme(),)],
         CATALOGUE,
-        aliases=aliases,
-        fallbacks=fallbacks,
-        default_model=default_model,
-        retired=retired,
+        ModelRules(aliases=aliases or {}, fallbacks=fallbacks or {}, default=default_model, retired=retired),
         today=lambda: today,
     )
 
@@ -168,9 +166,9 @@ def test_a_swap_replaces_the_table_whole_or_not_at_all() -> None:
     providers = registry()
     before = providers.chat("new")
     with pytest.raises(ProviderClash):
-        providers.swap([("alpha", acme()), ("beta", acme())], CATALOGUE)
+        providers.prepared([("alpha", acme()), ("beta", acme())], CATALOGUE)
     assert providers.chat("new").targets == before.targets
-    providers.swap([("alpha", ScriptedProvider(name="fresh"))], Catalogue())
+    providers.place(providers.prepared([("alpha", ScriptedProvider(name="fresh"))], Catalogue()))
     assert providers.chat("fresh/x").targets[0].name == "fresh/x"
     with pytest.raises(ModelNotFound):
         providers.chat("new")

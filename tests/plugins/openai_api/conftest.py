@@ -18,7 +18,7 @@ from engine.http.cors import Cors
 from engine.http.table import RouteTable
 from engine.loader.context import Context, SharedResources, ToolTable
 from engine.providers.policy import ResiliencePolicy
-from engine.providers.registry import Registry
+from engine.providers.registry import ModelRules, Registry
 from engine.sessions.actor import SessionSettings
 from engine.sessions.supervisor import InProcessCommands, Supervisor
 from engine.sessions.table import CommandTable
@@ -51,7 +51,9 @@ def _context(plugin: type[OpenAIApi], supervisor: Supervisor, registry: Registry
 
 @asynccontextmanager
 async def _serving(provider: ScriptedProvider) -> AsyncIterator[openai.AsyncOpenAI]:
-    registry = Registry([("test", provider)], policy=ResiliencePolicy(retries=0), default_model=f"{provider.name}/m")
+    registry = Registry(
+        [("test", provider)], rules=ModelRules(policy=ResiliencePolicy(retries=0), default=f"{provider.name}/m")
+    )
     supervisor = Supervisor(Bus(clock=asyncio.get_running_loop().time))
     plugin = OpenAIApi()
     context = _context(OpenAIApi, supervisor, registry)

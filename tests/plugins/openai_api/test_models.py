@@ -13,7 +13,7 @@ import pytest
 from engine.api import LOCAL, EngineError, HttpRequest, ModelInfo, ModelNotFound, Price
 from engine.http.table import RouteTable
 from engine.providers.catalogue import Catalogue
-from engine.providers.registry import Registry
+from engine.providers.registry import ModelRules, Registry
 from engine.testing import ScriptedProvider
 from plugins.openai_api.models import Models
 from plugins.openai_api.naming import ModelNames
@@ -34,7 +34,7 @@ EMBEDDING = ModelInfo(id="embedding-1", provider="openai", role="embedding")
 
 def registry(*providers: ScriptedProvider) -> Registry:
     on = providers or (ScriptedProvider(name="openai"), ScriptedProvider(name="keyless", unavailable="no key"))
-    return Registry([("test", each) for each in on], Catalogue([BIG, ASLEEP, EMBEDDING]), default_model="big-1")
+    return Registry([("test", each) for each in on], Catalogue([BIG, ASLEEP, EMBEDDING]), ModelRules(default="big-1"))
 
 
 def names(*providers: ScriptedProvider, default_vendor: str = "openai") -> ModelNames:

@@ -1,0 +1,58 @@
+"""How a command asks a running server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import aiohttp
+import typer
+
+from engine.cli.terminal import fail, run
+from engine.config import ConfigError, RawConfig, read_core
+
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server", help="Address of the running server; else as the configuration's [server] says."),
+]
+KeyOption = Annotated[
+    str | None, typer.Option(envvar="BETTERAI_KEY", help="API key with the scope admin, where the server wants one.")
+]
+
+ANSWERS_WITHIN = 60.0
+"""Seconds; a plugin that is switched on may have to load something first."""
+
+
+def server_address(raw: RawConfig, given: str | None) -> str:
+    """Where the server is to be found."""
+    if given is not None:
+        return given.rstrip("/")
+    try:
+        server = read_core(raw).server
+    except ConfigError as error:
+        fail(str(error), 2)
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(server.host, server.host)
+    host = f"[{host}]" if ":" in host and not host.startswith("[") else host
+    return f"http://{host}:{server.port}"
+
+
+def ask(url: str, method: str, path: str, key: str | None, body: Mapping[str, Any] | None = None) -> Any:
+    """The server's answer; ends the program with its words where it refuses, or where nobody answers."""
+    return run(_ask(url, method, path, key, body))
+
+
+async def _ask(url: str, method: str, path: str, key: str | None, body: Mapping[str, Any] | None) -> Any:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    timeout = aiohttp.ClientTimeout(total=ANSWERS_WITHIN)
+    try:
+        async with (
+            aiohttp.ClientSession(headers=headers, timeout=timeout) as http,
+            http.request(method, f"{url}{path}", json=body) as response,
+        ):
+            answer = await response.json(content_type=None)
+    except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
+        fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
+    if response.status >= 400:
+        words = answer.get("detail") or answer.get("message") if isinstance(answer, dict) else None
+        fail(words or f"the server answered {response.status}")
+    return answer

@@ -1,0 +1,274 @@
+"""Changing plugins and settings of a running server: the whole change, or none of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from engine.api import (
+    PluginContext,
+)
+from engine.api.errors import Conflict, EngineError, NotFound
+from engine.config import load
+from engine.loader.find import Installed, given_plugins, installed_plugins
+from engine.main import Engine
+from engine.switching import Refused
+from tests.engine.loader.kit import call, plugin, route
+from tests.engine.slow_plugin import Slow
+from tests.journeys.client import connected
+from tests.journeys.echo_plugin import Echo
+from tests.server import engine_inside
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def fails(context: PluginContext) -> Any:
+    @asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        raise RuntimeError("the cable is out")
+        yield
+
+    return [lifespan()]
+
+
+Thing = plugin(
+    "thing", register_routes=lambda _: [route("/api/v1/thing")], register_commands=lambda _: [call("thing.do")]
+)
+Broken = plugin("broken", register_lifespan=fails)
+Needy = plugin("needy", requires=("thing",))
+Thief = plugin("thief", register_routes=lambda _: [route("/api/v1/thing")])
+
+
+def all_of_them() -> dict[str, Installed]:
+    chat = {name: found for name, found in installed_plugins().items() if name in ("chat", "openai_api")}
+    return {**chat, **given_plugins(Slow, Thing, Broken, Needy, Thief, Echo)}
+
+
+@asynccontextmanager
+async def running(folder: Path, *enabled: str, **settings: Any) -> AsyncIterator[Engine]:
+    Slow.made.clear()
+    base = {
+        "plugins.enabled": list(enabled),
+        "plugins.switches": str(folder / "switches.toml"),
+        "models.default": "slow/slow-1",
+    }
+    async with engine_inside(folder, {**base, **settings}, installed=all_of_them()) as engine:
+        yield engine
+
+
+async def status(engine: Engine, path: str) -> tuple[int, Any]:
+    async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{engine.port}{path}") as response:
+        return response.status, await response.json()
+
+
+def standing(engine: Engine) -> dict[str, str]:
+    return {name: engine.plugins.state(part) for name, part in engine.loader.parts.items()}
+
+
+async def closed(engine: Engine) -> None:
+    """Return when no plugin is closing."""
+    await asyncio.gather(*(task for task, _ in engine.plugins._closing.values()))
+
+
+async def test_routes_and_commands_appear_and_vanish(tmp_path: Path) -> None:
+    async with running(tmp_path, "chat") as engine, connected(f"http://127.0.0.1:{engine.port}") as socket:
+        before = await status(engine, "/api/v1/thing")
+        await engine.plugins.switch("thing", True)
+        on = await status(engine, "/api/v1/thing")
+        answered = await socket.ask("thing.do")
+        document = (await status(engine, "/openapi.json"))[1]
+        await engine.plugins.switch("thing", False)
+        after = await status(engine, "/api/v1/thing")
+        refused = await socket.ask("thing.do")
+    assert (before[0], before[1]["code"]) == (404, "feature_disabled")
+    assert on == (200, {"path": "/api/v1/thing"})
+    assert answered["type"] == "accepted"
+    assert "/api/v1/thing" in document["paths"]
+    assert (after[0], after[1]["code"], refused["error"]["code"]) == (404, "feature_disabled", "feature_disabled")
+
+
+async def test_what_runs_finishes_while_new_work_is_refused_by_name(tmp_path: Path) -> None:
+    async with running(tmp_path, "chat", "slow") as engine, connected(f"http://127.0.0.1:{engine.port}") as socket:
+        [slow] = Slow.made
+        assert slow.provider is not None
+        heard = await socket.chat("Go", model="slow/slow-1")
+        await socket.text_of(heard.stream, "tick ")
+        await engine.plugins.switch("slow", False)
+        closing, uses = standing(engine)["slow"], engine.plugins.running("slow")
+        refused = await socket.ask("chat.send", input="Go", model="slow/slow-1")
+        open_while_running = slow.open
+        slow.provider.go.set()
+        end = await socket.end_of(heard.stream)
+        await closed(engine)
+        assert (closing, uses) == ("closing", 1)
+        assert refused["error"]["code"] == "model_unavailable"
+        assert (heard.text, end["status"], end["saved"]) == ("tick tock", "completed", True)
+        assert (open_while_running, slow.open, standing(engine)["slow"]) == (True, False, "off")
+
+
+async def test_what_outlasts_the_limit_is_ended_with_the_reason(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, "chat", "slow", **{"server.drain": 0.05}) as engine,
+        connected(f"http://127.0.0.1:{engine.port}") as socket,
+    ):
+        heard = await socket.chat("Go", model="slow/slow-1")
+        await socket.text_of(heard.stream, "tick ")
+        await engine.plugins.switch("slow", False)
+        end = await socket.end_of(heard.stream)
+        await closed(engine)
+    assert (end["status"], end["error"]["code"], end["saved"]) == ("failed", "feature_disabled", True)
+    assert "'slow' was switched off" in end["error"]["message"]
+    assert not Slow.made[0].open
+
+
+async def test_turns_of_a_command_that_goes_are_ended_too(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, "chat", "slow", **{"server.drain": 0.05}) as engine,
+        connected(f"http://127.0.0.1:{engine.port}") as socket,
+    ):
+        heard = await socket.chat("Go", model="slow/slow-1")
+        await socket.text_of(heard.stream, "tick ")
+        await engine.plugins.switch("chat", False)
+        end = await socket.end_of(heard.stream)
+    assert (end["status"], end["reason"], end["error"]["code"]) == ("failed", "shutdown", "feature_disabled")
+
+
+async def test_a_plugin_that_comes_back_is_a_fresh_one(tmp_path: Path) -> None:
+    async with running(tmp_path, "chat", "slow") as engine:
+        await engine.plugins.switch("slow", False)
+        await engine.plugins.switch("slow", True)
+        first, second = Slow.made
+    assert first is not second
+    assert not first.open
+
+
+async def test_the_others_are_left_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, "chat", "slow") as engine:
+        chat = engine.loader.parts["chat"].plugin
+        await engine.plugins.switch("thing", True)
+        assert engine.loader.parts["chat"].plugin is chat
+        assert [slow.open for slow in Slow.made] == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "enabled", "settings", "error", "words"),
+    [
+        ("thign", True, {}, NotFound, "did you mean 'thing'?"),
+        ("broken", True, {}, Refused, "plugin 'broken' did not start: RuntimeError: the cable is out"),
+        ("needy", True, {"plugins.enabled": ["chat", "slow"]}, Refused, "needs the plugin 'thing', which is off"),
+        ("thief", True, {}, Refused, "both claim the route"),
+        ("thing", False, {"plugins.enabled": ["chat", "thing", "needy"]}, Refused, "is needed by needy"),
+        ("thing", False, {"plugins.required": ["thing"]}, Refused, "stands in [plugins] required"),
+    ],
+)
+async def test_a_refused_switch_says_why_and_changes_nothing(
+    tmp_path: Path, name: str, enabled: bool, settings: dict[str, Any], error: type[EngineError], words: str
+) -> None:
+    async with running(tmp_path, "chat", "slow", "thing", **settings) as engine:
+        before, opened = standing(engine), [slow.open for slow in Slow.made]
+        with pytest.raises(error, match=words.replace("[", r"\[").replace("?", r"\?")):
+            await engine.plugins.switch(name, enabled)
+        assert standing(engine) == before
+        assert [slow.open for slow in Slow.made][: len(opened)] == opened
+        if before["thing"] == "on":
+            assert (await status(engine, "/api/v1/thing"))[0] == 200
+
+
+async def test_switching_under_load_loses_no_event(tmp_path: Path) -> None:
+    async with (
+        running(tmp_path, "chat", "echo", **{"models.default": "echo/echo-1"}) as engine,
+        connected(f"http://127.0.0.1:{engine.port}") as socket,
+    ):
+        url = f"http://127.0.0.1:{engine.port}/api/v1/admin/plugins/thing"
+        words = " ".join(f"w{at}" for at in range(30))
+        async with aiohttp.ClientSession() as http:
+            for enabled in (True, False) * 10:
+                turns = [await socket.chat(words) for _ in range(10)]
+                async with http.put(url, json={"enabled": enabled}) as response:
+                    assert response.status == 200
+                for heard in turns:
+                    end = await socket.end_of(heard.stream)
+                    assert (heard.text.strip(), end["status"], end["saved"]) == (words, "completed", True)
+
+
+async def test_a_switch_that_is_kept_holds_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "betterai.toml").write_text(
+        f'[plugins]\nenabled = ["chat", "slow"]\nswitches = "{tmp_path}/switches.toml"\n', encoding="utf-8"
+    )
+    environ = {
+        "BETTERAI__SERVER__PORT": "0",
+        "BETTERAI__DATABASES__DEFAULT": f"sqlite+aiosqlite:///{tmp_path}/betterai.db",
+        "BETTERAI__LOG__LEVEL": "critical",
+    }
+
+    async def begun() -> Engine:
+        engine = Engine(load(tmp_path / "betterai.toml", environ), all_of_them())
+        await engine.start()
+        return engine
+
+    engine = await begun()
+    await engine.plugins.switch("thing", True, persist=True)
+    await engine.plugins.switch("slow", False, persist=True)
+    await engine.stop(0)
+    again = await begun()
+    states = standing(again)
+    await again.plugins.switch("slow", True, persist=True)
+    await again.stop(0)
+    assert (states["thing"], states["slow"], states["chat"]) == ("on", "off", "on")
+    written = (tmp_path / "switches.toml").read_text(encoding="utf-8")
+    assert 'enable = ["slow", "thing"]\ndisable = []' in written
+
+
+async def test_a_switch_that_the_environment_would_undo_is_not_kept(tmp_path: Path) -> None:
+    async with running(tmp_path, "chat") as engine:
+        with pytest.raises(Conflict, match="BETTERAI__PLUGINS__ENABLED says which plugins are on"):
+            await engine.plugins.switch("thing", True, persist=True)
+        assert standing(engine)["thing"] == "off"
+
+
+async def test_a_reload_takes_over_settings_and_tells_what_waits(tmp_path: Path) -> None:
+    file = tmp_path / "betterai.toml"
+
+    def write(word: str, more: str = "") -> None:
+        file.write_text(
+            f'[plugins]\nenabled = ["chat", "slow"]\n[plugins.slow]\nword = "{word}"\n{more}', encoding="utf-8"
+        )
+
+    write("tick")
+    environ = {
+        "BETTERAI__SERVER__PORT": "0",
+        "BETTERAI__DATABASES__DEFAULT": f"sqlite+aiosqlite:///{tmp_path}/betterai.db",
+        "BETTERAI__LOG__LEVEL": "critical",
+        "BETTERAI__PLUGINS__SWITCHES": f"{tmp_path}/switches.toml",
+    }
+    engine = Engine(load(file, environ), all_of_them())
+    await engine.start()
+    try:
+        chat = engine.loader.parts["chat"].plugin
+        write("tack", '[models]\naliases = { quick = "slow/slow-1" }\n[limits]\nsession_streams = 3\n')
+        async with aiohttp.ClientSession() as http:
+            async with http.post(f"http://127.0.0.1:{engine.port}/api/v1/admin/reload") as response:
+                told = await response.json()
+            async with connected(f"http://127.0.0.1:{engine.port}") as socket:
+                heard = await socket.chat("Go", model="quick")
+                await socket.text_of(heard.stream, "tack ")
+                provider = Slow.made[-1].provider
+                assert provider is not None
+                provider.go.set()
+                await socket.end_of(heard.stream)
+            write("tack", "[models]\nretries = -1\n")
+            async with http.post(f"http://127.0.0.1:{engine.port}/api/v1/admin/reload") as response:
+                refused = response.status, await response.json()
+        assert (told["started"], told["stopped"], told["restart"]) == (["slow"], ["slow"], ["limits.session_streams"])
+        assert {"key": "plugins.slow.word", "before": "tick", "after": "tack"} in told["changed"]
+        assert engine.loader.parts["chat"].plugin is chat
+        assert (refused[0], refused[1]["code"]) == (409, "conflict")
+        assert "models.retries" in refused[1]["detail"]
+    finally:
+        await engine.stop(0)

@@ -1,0 +1,31 @@
+"""An operator changes a running server: by signal, and by command."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.server import RunningServer, Start
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def test_a_hangup_signal_reads_the_configuration_again(start: Start) -> None:
+    server: RunningServer = start()
+    os.kill(server.pid, signal.SIGHUP)
+    assert (await server.until_logged("switched"))["started"] == []
+
+
+async def test_the_command_switches_a_running_server(start: Start) -> None:
+    server: RunningServer = start()
+    off = await asyncio.to_thread(server.run, "plugins", "disable", "openai_api", "--server", server.url)
+    unknown = await asyncio.to_thread(server.run, "plugins", "disable", "opena_api", "--server", server.url)
+    on = await asyncio.to_thread(server.run, "plugins", "enable", "openai_api", "--server", server.url)
+    away = await asyncio.to_thread(server.run, "plugins", "enable", "chat", "--server", "http://127.0.0.1:1")
+    assert "openai_api is off" in off or "openai_api is closing" in off
+    assert "openai_api is on" in on
+    assert "did you mean 'openai_api'?" in unknown
+    assert "no server answers at http://127.0.0.1:1" in away
