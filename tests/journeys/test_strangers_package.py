@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,21 @@ def run(*command: str | Path, cwd: Path) -> str:
     done = subprocess.run(list(map(str, command)), cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def run_kit(name: str, folder: Path, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The conformance kit on an installed plugin, in a folder that has no tests."""
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--betterai-conformance", name)
+    options = ("-W", "ignore::pytest.PytestDeprecationWarning")
+    return subprocess.run(
+        [*command, *options], cwd=folder, env={**os.environ, **environ}, capture_output=True, text=True, check=False
+    )
+
+
+def test_the_kit_names_a_plugin_that_is_not_installed(tmp_path: Path) -> None:
+    done = run_kit("chta", tmp_path, {})
+    assert done.returncode == 1
+    assert "no plugin 'chta' is installed; installed are chat, local, openai_api" in done.stdout
 
 
 def test_the_example_is_what_the_command_writes() -> None:
@@ -41,6 +57,13 @@ async def test_a_package_that_was_just_begun_is_built_installed_and_talked_to(tm
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     installed = tmp_path / "installed"
     run(*pip, "install", "--no-deps", "--target", installed, wheel, cwd=tmp_path)
+
+    kept = run_kit("my_lab", tmp_path, {"PYTHONPATH": str(installed), "MY_LAB_API_KEY": "sk-lab"})
+    assert kept.returncode == 0, kept.stdout
+    assert "8 passed, 2 skipped" in kept.stdout
+    keyless = run_kit("my_lab", tmp_path, {"PYTHONPATH": str(installed)})
+    assert keyless.returncode == 1
+    assert "MyLab needs an API key: set MY_LAB_API_KEY" in keyless.stdout
 
     settings = {"plugins.enabled": ["chat", "my_lab"], "models.default": "my_lab/first"}
     environ = {"PYTHONPATH": str(installed), "MY_LAB_API_KEY": "sk-lab"}
