@@ -155,7 +155,10 @@ class ChatSend(Body):
     """One turn of a conversation. `input` is what the user says now: a text, parts, or messages with roles."""
 
     input: str | list[InputPart] | list[InputMessage]
-    conversation: str | None = Field(default=None, description="Id of a conversation to go on with; absent begins one.")
+    conversation: str | None = Field(
+        default=None,
+        description="Id of a conversation to go on with; absent begins one. A turn that is not kept looks back at it only.",
+    )
     parent: str | None = Field(
         default=None,
         description="Message after which to go on, to branch off; root begins again at the top; absent: the newest one shown.",

@@ -65,12 +65,10 @@ class Sending:
         waits = self._expect(request, waiting)
         if body.store and body.n == 1:
             return await self._stored(request, plan, model, waits, make)
-        for field in ("conversation", "parent"):
-            if getattr(body, field) is not None:
-                raise InvalidRequest(
-                    f"a turn that is not kept (store: false, or n above 1) belongs to no conversation; leave {field} out",
-                    field=field,
-                )
+        # Nothing of it is kept, so it takes no conversation: any number may look back at one at the same time.
+        thread = await self._history.thread(principal, body.conversation, body.parent)
+        if body.conversation is not None:
+            plan = msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages))
         return Serve(serve=waits.serving(make(plan)), model=model, keep=body.store)
 
     async def _stored(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterator
@@ -140,6 +141,25 @@ async def test_any_vendor_goes_on_from_a_stored_response_with_the_results_of_its
     assert second.previous_response_id == first.id
     told = str(emulator.requests[1].body)
     assert "How is it there?" in told and "3 °C" in told
+
+
+async def test_answers_that_are_not_stored_go_on_from_a_stored_one_at_the_same_time(behind: Behind) -> None:
+    behind.vendor.script += [Say("Blue."), Say("Sky."), Say("Sea.")]
+    first = await behind.client.responses.create(input="My favourite colour is blue.")
+    asked = [
+        behind.client.responses.create(input=f"Why, {name}?", previous_response_id=first.id, store=False)
+        for name in ("Ann", "Bob")
+    ]
+    answers = await asyncio.gather(*asked)
+    assert {answer.output_text for answer in answers} == {"Sky.", "Sea."}
+    assert all(answer.previous_response_id == first.id for answer in answers)
+    for request in behind.vendor.requests[1:]:
+        assert "My favourite colour is blue." in str(request.body) and "Blue." in str(request.body)
+    with pytest.raises(openai.NotFoundError):
+        await behind.client.responses.retrieve(answers[0].id)
+    behind.vendor.script.append(Say("Nobody."))
+    await behind.client.responses.create(input="Who asked why?", previous_response_id=first.id)
+    assert "Ann" not in str(behind.vendor.requests[-1].body)
 
 
 async def test_a_client_that_keeps_its_own_history_sends_items_and_sealed_thoughts_back(behind: Behind) -> None:
