@@ -52,6 +52,7 @@ from engine.process import (
 from engine.providers.registry import Registry
 from engine.serving import Serving, model_rules, servable
 from engine.sessions.actor import SessionSettings
+from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
 from engine.switching import Change, Refused, Switchboard
@@ -179,6 +180,7 @@ class Engine:
         await open_tables(self.loader, self.databases, auto_upgrade=self.core.databases.auto_upgrade)
         default = self.databases.database()
         owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
+        self.supervisor.budgets = self.registry.purse = Budgets(default)
         self.supervisor.ledger = Ledger(default, owner, embedded=default.embedded)
 
     # Tables
@@ -348,6 +350,8 @@ class Engine:
         # Closed from the last to the first, each whatever the one before raised.
         async with AsyncExitStack() as closing:
             closing.push_async_callback(self.databases.close)
+            if self.supervisor.budgets is not None:
+                closing.push_async_callback(self.supervisor.budgets.close)
             closing.push_async_callback(self.shared.close)
             closing.push_async_callback(self.plugins.close)
             closing.push_async_callback(self.supervisor.close)

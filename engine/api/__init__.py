@@ -47,6 +47,7 @@ from engine.api.embedding import (
     EmbeddingRequest,
 )
 from engine.api.errors import (
+    BudgetExceeded,
     Cancelled,
     Conflict,
     ContextTooLong,
@@ -179,6 +180,7 @@ __all__ = (
     "Audio",
     "AudioPart",
     "Body",
+    "BudgetExceeded",
     "Call",
     "CancelAfter",
     "Cancelled",

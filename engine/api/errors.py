@@ -164,6 +164,13 @@ class LimitExceeded(EngineError):
     retryable = True
 
 
+class BudgetExceeded(EngineError):
+    """Raised when a budget has less left than a turn may use; `retry_after` says when it is whole again."""
+
+    code = "budget_exceeded"
+    status = 429
+
+
 # Streams
 
 

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from engine.cli import databases, keys, plugins, server, usage
+from engine.cli import budgets, databases, keys, plugins, server, usage
 from engine.cli.terminal import QUIET, TOLD
 from engine.config import load, read_core
 from engine.loader.find import installed_plugins
@@ -24,6 +24,7 @@ server.add_to(app)
 usage.add_to(app)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(keys.app, name="keys")
+app.add_typer(budgets.app, name="budgets")
 app.add_typer(databases.app, name="db")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from engine.auth.keys import ApiKeys
 from engine.auth.secret import auth_secret
 from engine.cli.terminal import ConfigOption, err, plain_table, read, run, say, show
 from engine.config import RawConfig, read_core
-from engine.db.databases import Databases
+from engine.db.databases import Database, Databases
 from engine.db.migrations import require_upgraded, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.main import SECRET_FILE
@@ -18,7 +19,8 @@ from engine.main import SECRET_FILE
 app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
 
 
-async def _with_keys(raw: RawConfig, work: Any) -> Any:
+async def with_engine_tables(raw: RawConfig, work: Callable[[Database], Awaitable[Any]]) -> Any:
+    """Do work on the default database, whose tables are of this version."""
     core = read_core(raw)
     databases = Databases({"default": core.databases.default}, exclusive=False)
     database = databases.database()
@@ -28,9 +30,14 @@ async def _with_keys(raw: RawConfig, work: Any) -> Any:
             await upgrade(database, [ENGINE_HISTORY])
         else:
             await require_upgraded(database, [ENGINE_HISTORY])
-        return await work(ApiKeys(database, auth_secret(core.auth.secret, SECRET_FILE)))
+        return await work(database)
     finally:
         await databases.close()
+
+
+async def _with_keys(raw: RawConfig, work: Callable[[ApiKeys], Awaitable[Any]]) -> Any:
+    secret = auth_secret(read_core(raw).auth.secret, SECRET_FILE)
+    return await with_engine_tables(raw, lambda database: work(ApiKeys(database, secret)))
 
 
 @app.command("create")

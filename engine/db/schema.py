@@ -35,11 +35,15 @@ turns = Table(
     Column("currency", Key(3)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("ended_at", UtcDateTime),
+    Column("reserved_cost", Key(40)),
+    Column("reserved_tokens", BigInteger),
     UniqueConstraint("principal", "key", name="uq_turns_principal_key"),
     Index("ix_turns_principal_created", "principal", "created_at"),
     Index("ix_turns_status_lease", "status", "lease_until"),
 )
-"""One row for every turn. `said` is the checkpoint while it runs and the whole at its end; `ended` is the terminal event."""
+"""One row for every turn. `said` is the checkpoint while it runs and the whole at its end; `ended` is the terminal event.
+`reserved_cost` and `reserved_tokens` are the most that it may have used where a budget bounds it, for the case that its
+process dies."""
 
 api_keys = Table(
     "api_keys",
@@ -54,5 +58,15 @@ api_keys = Table(
     Index("ix_api_keys_principal", "principal"),
 )
 """Keys as HMAC-SHA-256 digests; the secret itself is shown once and stored nowhere. `id` is its public prefix."""
+
+budgets = Table(
+    "budgets",
+    metadata,
+    Column("subject", Key(80), primary_key=True),
+    Column("period", Key(8), primary_key=True),
+    Column("unit", Key(8), primary_key=True),
+    Column("amount", Key(40), nullable=False),
+)
+"""The most that a principal or a key spends in a day or a month, as a decimal in dollars or as tokens."""
 
 ENGINE_HISTORY = Migrations("engine", metadata, Path(__file__).parent / "engine_tables")

@@ -1,19 +1,42 @@
 """The engine's resilience around every chat call: deadlines, retries, fallbacks, breakers, metering."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NoReturn
+from decimal import Decimal
+from typing import NoReturn, Protocol
+
+from msgspec import structs
 
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.errors import EngineError
+from engine.api.events import Cost, Usage
 from engine.api.providers import Provider, Target
 from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.course import Course
-from engine.providers.metering import Ledger
+from engine.providers.metering import Ledger, most
 from engine.providers.policy import ResiliencePolicy
 from engine.uses import Uses
+
+UNASKED_OUTPUT = 4096
+"""Tokens to which an answer is bounded that a budget has to pay for and whose request names no bound."""
+
+
+class Purse(Protocol):
+    """What is asked before and after a call: whether its turn may spend so much."""
+
+    def applies(self, stream: str) -> bool:
+        """Whether a budget bounds the turn of this stream."""
+        ...
+
+    def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
+        """Put aside the most that a call can use; raises `BudgetExceeded`."""
+        ...
+
+    def settle(self, stream: str, usage: Usage, cost: Cost | None) -> None:
+        """The call is over, and all calls of the turn have used so much."""
+        ...
 
 
 class Chain:
@@ -30,12 +53,14 @@ class Chain:
         breakers: Mapping[str, Breaker],
         notices: Sequence[tuple[str, str]] = (),
         uses: Uses[Call, Provider] | None = None,
+        purse: Purse | None = None,
     ) -> None:
         self.targets = tuple(targets)
         self._policy = policy
         self._breakers = breakers
         self._notices = tuple(notices)
         self._uses: Uses[Call, Provider] = uses if uses is not None else Uses()
+        self._purse = purse
         self._ledgers: dict[str, Ledger] = {}
 
     def check(self, request: ChatRequest) -> None:
@@ -49,9 +74,11 @@ class Chain:
 
         Retries and falls back until the first delta of the answer; from then on an error is raised as it is.
         """
+        request = self._bounded(request, stream)
         course = Course(self.targets, self._policy, self._breakers, request, stream, self._ledger(stream))
         call = course.first()
         while True:
+            await self._put_aside(call, request, stream)
             raised: BaseException | None = None
             self._uses.begin(call, call.target.provider)
             try:
@@ -66,7 +93,27 @@ class Chain:
                     await call.close(raised)
                 finally:
                     self._uses.end(call)
+                    if self._purse is not None:
+                        self._purse.settle(stream.id, *self._ledger(stream).total(Usage(), None))
             call = await course.after(call, error)
+
+    def _bounded(self, request: ChatRequest, stream: Writer) -> ChatRequest:
+        """The request with a bound on its answer, where a budget has to know the most that it can cost."""
+        if self._purse is None or request.max_output_tokens is not None or not self._purse.applies(stream.id):
+            return request
+        known = [
+            target.info.max_output for target in self.targets if target.info is not None and target.info.max_output
+        ]
+        return structs.replace(request, max_output_tokens=min([UNASKED_OUTPUT, *known]))
+
+    async def _put_aside(self, call: Call, request: ChatRequest, stream: Writer) -> None:
+        if self._purse is None or not self._purse.applies(stream.id):
+            return
+        try:
+            self._purse.reserve(stream.id, *most(request, call.target))
+        except EngineError as error:
+            await call.close(error)
+            raise
 
     def _ledger(self, stream: Writer) -> Ledger:
         """What this stream has used; the first call of a stream tells the chain's notices."""

@@ -13,6 +13,10 @@ CHARACTERS_A_TOKEN = 4
 """English prose has about four characters a token in the vendors' vocabularies; images and audio are not estimated."""
 
 
+MESSAGE_OVERHEAD = 8
+"""Tokens around the words of a message, in the vendors' templates."""
+
+
 class Ledger:
     """What the calls of one turn have used so far; calls add up."""
 
@@ -77,6 +81,17 @@ class Meter:
     @property
     def _price(self) -> Price | None:
         return self._target.info.price if self._target.info is not None else None
+
+
+def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
+    """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded."""
+    price = target.info.price if target.info is not None else None
+    sent = tokens_of(request) * 4 // 3 + MESSAGE_OVERHEAD * (len(request.messages) + 1)
+    said = (request.max_output_tokens or 0) * request.n
+    if price is None:
+        return sent + said, Decimal(0)
+    dearest = max(price.output, price.reasoning or price.output)
+    return sent + said, (sent * price.input + said * dearest).scaleb(-6)
 
 
 def cost_of(usage: Usage, price: Price) -> Decimal:

@@ -11,7 +11,7 @@ from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.catalogue import Catalogue
-from engine.providers.chain import Chain
+from engine.providers.chain import Chain, Purse
 from engine.providers.embedding import Embedder
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
@@ -71,6 +71,7 @@ class Registry:
         self._today = today
         self.uses: Uses[Call, Provider] = Uses()
         """Calls that run, by their provider."""
+        self.purse: Purse | None = None
         self._table = self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue())
 
     def place(self, table: RegistryTable) -> None:
@@ -102,7 +103,7 @@ class Registry:
         notices = found[0].notices
         if obstacle is not None and found[0].target.provider.unavailable is None:
             notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
-        return Chain(_distinct(found), table.rules.policy, table.breakers, notices, self.uses)
+        return Chain(_distinct(found), table.rules.policy, table.breakers, notices, self.uses, self.purse)
 
     def embedding(self, model: str | None) -> Embedder:
         """The embedding model of a name; see `engine.api.Providers`."""

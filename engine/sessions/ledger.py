@@ -53,6 +53,8 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     lease_until: datetime
     detail: dict[str, Any]
     api_key: str | None
+    reserved_cost: str | None = None
+    reserved_tokens: int | None = None
 
     @property
     def last(self) -> int:
@@ -295,9 +297,17 @@ def lost_end(record: TurnRecord) -> StreamEnded:
             retryable=True,
         ),
         model=record.model,
-        usage=Usage(output_tokens=len(record.said.text) // 4, estimated=True),
+        usage=_estimate(record),
+        cost=None if record.reserved_cost is None else Cost(amount=record.reserved_cost),
         saved=True,
     )
+
+
+def _estimate(record: TurnRecord) -> Usage:
+    """Where a budget had put tokens aside, these: the vendor may charge for all of them."""
+    said = len(record.said.text) // 4
+    sent = max(0, (record.reserved_tokens or 0) - said)
+    return Usage(input_tokens=sent, output_tokens=said, estimated=True)
 
 
 def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write:
@@ -337,4 +347,6 @@ def _record(row: RowMapping) -> TurnRecord:
         lease_until=row["lease_until"],
         detail=row["detail"] or {},
         api_key=row["api_key"],
+        reserved_cost=row["reserved_cost"],
+        reserved_tokens=row["reserved_tokens"],
     )

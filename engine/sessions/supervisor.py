@@ -27,6 +27,7 @@ from engine.bus.bus import Bus, new_stream_id
 from engine.bus.stream import Stream
 from engine.db.errors import RowConflict
 from engine.log import get_logger
+from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger, TurnRecord, body_hash
 from engine.sessions.reader import Reader
 from engine.sessions.record import RecordReader
@@ -67,6 +68,7 @@ class Supervisor:
         self.bus = bus
         self.stats = stats or Stats()
         self.ledger = ledger
+        self.budgets: Budgets | None = None
         self.table = CommandTable()
         self.listeners: Iterable[Listener] = ()
         self.draining = False
@@ -188,7 +190,13 @@ class Supervisor:
         self._admit(principal)
         owner = self.table.owner(command.name)
         id = new_stream_id()
-        serve = await command.prepare(Request(principal, body, id))
+        if self.budgets is not None:
+            await self.budgets.admit(principal, id)
+        try:
+            serve = await command.prepare(Request(principal, body, id))
+        except BaseException:
+            self._close_account(id)
+            raise
         accepted: asyncio.Future[None] | None = None
         try:
             self._admit(principal)  # asked again: time has passed
@@ -200,6 +208,7 @@ class Supervisor:
         except BaseException:
             if self.ledger is not None:
                 self.ledger.forget(id)
+            self._close_account(id)
             if serve.released is not None:
                 serve.released()
             raise
@@ -218,6 +227,10 @@ class Supervisor:
         self._idle.clear()
         turn.begin()
         return token.stream
+
+    def _close_account(self, stream: str) -> None:
+        if self.budgets is not None:
+            self.budgets.end(stream, None, None)
 
     def _admit(self, principal: Principal) -> None:
         if self.draining:
@@ -282,6 +295,8 @@ class Supervisor:
             self._idle.set()
         ended = turn.ended
         assert ended is not None
+        if self.budgets is not None:
+            self.budgets.end(stream.id, ended.usage, ended.cost)
         answered = turn.writer.answered
         self.stats.turn_ended(
             turn.command,

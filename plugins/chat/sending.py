@@ -65,9 +65,9 @@ class Sending:
         waits = self._expect(request, waiting)
         if body.store and body.n == 1:
             return await self._stored(request, plan, model, waits, make)
-        # Nothing of it is kept, so it takes no conversation: any number may look back at one at the same time.
-        thread = await self._history.thread(principal, body.conversation, body.parent)
-        if body.conversation is not None:
+        if body.conversation is not None or body.parent is not None:
+            # Nothing is kept, so the conversation is not taken: any number may look back at one at the same time.
+            thread = await self._history.thread(principal, body.conversation, body.parent)
             plan = msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages))
         return Serve(serve=waits.serving(make(plan)), model=model, keep=body.store)
 

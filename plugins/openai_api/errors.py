@@ -16,6 +16,7 @@ _CODES = {
     "context_too_long": "context_length_exceeded",
     "unauthenticated": "invalid_api_key",
     "limit_exceeded": "rate_limit_exceeded",
+    "budget_exceeded": "insufficient_quota",
     "provider_rate_limited": "rate_limit_exceeded",
 }
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}

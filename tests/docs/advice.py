@@ -20,6 +20,7 @@ ADVICE: Mapping[str, str] = {
     "unauthenticated": "Send `Authorization: Bearer <key>`; make a key with `betterai keys create`.",
     "forbidden": "Use a key with the scope that the message names, or call from where the message says.",
     "limit_exceeded": "Wait (`retry_after`), or end something; the operator sets the bounds in `[limits]`.",
+    "budget_exceeded": "Wait (`retry_after`), or ask for less (`max_output_tokens`); `betterai budgets set` raises it.",
     "stream_not_found": "Check the id and the key: streams are visible to who started them only.",
     "stream_expired": "Start the turn again; nothing of it is kept.",
     "slow_consumer": "Send `stream.resume` with the last number seen, and read faster.",

@@ -1,0 +1,85 @@
+"""Commands about budgets: set, list and remove them, beside a running server or without one."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli.keys import with_engine_tables
+from engine.cli.terminal import ConfigOption, fail, plain_table, read, run, say, show
+from engine.db.databases import Database
+from engine.providers.metering import amount
+from engine.sessions.budgets import Budget, Period, Unit, all_budgets, remove_budget, set_budget
+
+app = typer.Typer(help="Bound what principals and keys may spend.", no_args_is_help=True)
+
+Subject = Annotated[str, typer.Argument(help="principal:NAME, or key:ID as `betterai keys list` shows it.")]
+Amount = Annotated[str | None, typer.Option(metavar="AMOUNT")]
+
+
+@app.command("set")
+def set_(
+    subject: Subject,
+    day: Annotated[str | None, typer.Option(metavar="DOLLARS", help="Dollars in a day.")] = None,
+    month: Annotated[str | None, typer.Option(metavar="DOLLARS", help="Dollars in a month.")] = None,
+    day_tokens: Annotated[int | None, typer.Option(help="Input and output tokens in a day.")] = None,
+    month_tokens: Annotated[int | None, typer.Option(help="Input and output tokens in a month.")] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Set budgets; those that are not named stay. A server that runs knows within ten seconds."""
+    given: list[tuple[Period, Unit, str | int | None]] = [
+        ("day", "cost", day),
+        ("month", "cost", month),
+        ("day", "tokens", day_tokens),
+        ("month", "tokens", month_tokens),
+    ]
+    wanted = [Budget(subject, period, unit, _decimal(text)) for period, unit, text in given if text is not None]
+    if not wanted:
+        fail("name at least one of --day, --month, --day-tokens, --month-tokens", 2)
+
+    async def work(database: Database) -> None:
+        for budget in wanted:
+            await set_budget(database, budget)
+
+    run(with_engine_tables(read(config), work))
+    for budget in wanted:
+        say(f"{budget.subject} spends at most {amount(budget.amount)} {_noun(budget.unit)} in a {budget.period}")
+
+
+@app.command("list")
+def list_(config: ConfigOption = None) -> None:
+    """List the budgets."""
+    found: Any = run(with_engine_tables(read(config), all_budgets))
+    table = plain_table("who", "period", "at most")
+    for budget in found:
+        table.add_row(budget.subject, budget.period, f"{amount(budget.amount)} {_noun(budget.unit)}")
+    show(table)
+
+
+@app.command("remove")
+def remove(subject: Subject, config: ConfigOption = None) -> None:
+    """Remove every budget of a principal or key."""
+
+    async def work(database: Database) -> int:
+        mine = [budget for budget in await all_budgets(database) if budget.subject == subject]
+        for budget in mine:
+            await remove_budget(database, budget.subject, budget.period, budget.unit)
+        return len(mine)
+
+    count = run(with_engine_tables(read(config), work))
+    if not count:
+        fail(f"{subject} has no budget; `betterai budgets list` shows who has one")
+    say(f"{subject} is not bounded any more")
+
+
+def _decimal(text: str | int) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        fail(f"{text!r} is no amount; write 5 or 0.50", 2)
+
+
+def _noun(unit: Unit) -> str:
+    return "dollars" if unit == "cost" else "tokens"

@@ -1,0 +1,99 @@
+"""An operator bounds what a principal spends, and it holds: over every door, under load, and after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from decimal import Decimal
+
+import openai
+import pytest
+
+from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.reply import Hold, Say, Usage
+from tests.journeys.client import connected
+from tests.server import RunningServer, Start
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "a secret of thirty-two characters"
+MODEL = "openai/gpt-6.2-sol"
+KEYS = {"auth.mode": "keys", "auth.secret": SECRET}
+
+
+def key_for(server: RunningServer, name: str) -> str:
+    return next(word for word in server.run("keys", "create", name).split() if word.startswith("bai_"))
+
+
+def spent(server: RunningServer) -> Decimal:
+    [line] = [line for line in server.run("usage", "--by", "principal").splitlines() if line.startswith("ann")]
+    return Decimal(line.split()[-1])
+
+
+async def test_a_hundred_turns_at_once_do_not_pass_a_budget(start: Start, vendor: OpenAIEmulator) -> None:
+    server = start(KEYS)
+    key = key_for(server, "ann")
+    server.run("budgets", "set", "principal:ann", "--day-tokens", "3000")
+    vendor.script += [Say("Hello you", usage=Usage(12, 95))] * 100
+    async with connected(server.url, headers={"Authorization": f"Bearer {key}"}) as socket:
+        answers = [
+            await socket.send("chat.send", input="Hi", model=MODEL, store=False, max_output_tokens=95)
+            for _ in range(100)
+        ]
+        ends = []
+        for id in answers:
+            answer = await socket.answer(id)
+            ends.append(answer if answer["type"] == "rejected" else await socket.end_of(answer["stream"]))
+    errors = [end["error"]["code"] for end in ends if end.get("error")]
+    done = [end for end in ends if end.get("status") == "completed"]
+    used = sum(end["usage"]["input_tokens"] + end["usage"]["output_tokens"] for end in done)
+    assert set(errors) == {"budget_exceeded"}
+    assert len(done) + len(errors) == 100
+    assert 0 < used <= 3000
+
+
+async def test_an_openai_client_gets_its_quota_error_and_the_program_tells_the_budget(
+    start: Start, vendor: OpenAIEmulator
+) -> None:
+    server = start(KEYS)
+    key = key_for(server, "ann")
+    told = server.run("budgets", "set", "principal:ann", "--day", "0.000001", "--month", "5")
+    async with openai.AsyncOpenAI(api_key=key, base_url=f"{server.url}/v1", max_retries=0) as client:
+        with pytest.raises(openai.RateLimitError) as refused:
+            await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])
+        server.run("budgets", "remove", "principal:ann")
+        listed = server.run("budgets", "list")
+    assert "principal:ann spends at most 0.000001 dollars in a day" in told
+    assert refused.value.code == "insufficient_quota"
+    assert "the budget of principal:ann has 0.000001 of 0.000001 dollars left for this day" in refused.value.message
+    assert int(refused.value.response.headers["retry-after"]) > 0
+    assert "principal:ann" not in listed
+    assert vendor.requests == []
+
+
+async def put_aside(server: RunningServer, stream: str) -> None:
+    """Return when the turn's row says what it may cost."""
+    async with asyncio.timeout(10):
+        while True:
+            with closing(sqlite3.connect(server.database)) as database:
+                row = database.execute("SELECT reserved_cost FROM turns WHERE stream = ?", (stream,)).fetchone()
+            if row is not None and row[0] is not None:
+                return
+            await asyncio.sleep(0.05)
+
+
+async def test_what_a_killed_turn_may_have_cost_counts(start: Start, vendor: OpenAIEmulator) -> None:
+    server = start(KEYS)
+    key = key_for(server, "ann")
+    server.run("budgets", "set", "principal:ann", "--day", "100")
+    hold = Hold()
+    vendor.script.append(Say(pieces=["one ", hold, "two"]))
+    async with connected(server.url, headers={"Authorization": f"Bearer {key}"}) as socket:
+        heard = await socket.chat("Count", model=MODEL, key="once", max_output_tokens=1000)
+        await socket.text_of(heard.stream, "one ")
+        await put_aside(server, heard.stream)
+        server.kill()
+        hold.release()
+    await asyncio.to_thread(server.start)
+    assert spent(server) > 0
