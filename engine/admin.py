@@ -9,12 +9,10 @@ import msgspec
 from pydantic import Field
 
 from engine.api.commands import Body
-from engine.api.errors import NotFound
 from engine.api.routes import Answer, HttpRequest, Route
-from engine.config.keys import nearest
 from engine.config.secrecy import mask_text
 from engine.loader.load import Part
-from engine.switching import Change, State, Switchboard
+from engine.switching import Change, State, Switchboard, not_installed
 
 ADMIN = "admin"
 
@@ -138,9 +136,7 @@ class AdminRoutes:
     def _part(self, name: str) -> Part:
         parts = self._plugins.loader.parts
         if name not in parts:
-            near = nearest(name, parts)
-            hint = f"; did you mean {near!r}?" if near else f"; installed are {', '.join(sorted(parts))}"
-            raise NotFound(f"no plugin {name!r} is installed{hint}")
+            raise not_installed(name, parts)
         return parts[name]
 
     def _state(self, part: Part) -> PluginState:

@@ -346,6 +346,8 @@ class Engine:
         self._stopped = True
         self._loop_lag.stop()
         self._blocking.stop()
+        for task in self._striking:
+            task.cancel()
         seconds = self.core.server.drain if drain is None else drain
         # Closed from the last to the first, each whatever the one before raised.
         async with AsyncExitStack() as closing:

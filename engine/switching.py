@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from engine.serving import Serving, Tables, servable
 log = get_logger(__name__)
 
 AT_ONCE = frozenset({"plugins", "models"})
-"""Tables of the engine whose changes hold at once; all others want a restart. Those of plugins do, too."""
+"""Tables of the engine whose changes hold at once, as those of plugins do; the others wait for the next start."""
 
 ENDED_WITHIN = 12.0
 """Seconds that turns have to write their end down, once they are stopped."""
@@ -49,6 +49,17 @@ class Refused(Conflict):
     """Raised when a change cannot be made; everything is as it was."""
 
 
+def not_installed(name: str, installed: Collection[str]) -> NotFound:
+    """Says that there is no such plugin, and which are near."""
+    near = nearest(name, installed)
+    hint = f"; did you mean {near!r}?" if near else f"; installed are {', '.join(sorted(installed))}"
+    return NotFound(f"no plugin {name!r} is installed{hint}")
+
+
+def _refused(error: Exception) -> Refused:
+    return Refused(f"nothing was changed: {mask_text(str(error))}")
+
+
 class Switchboard:
     """The plugins that run, and the ways to change them."""
 
@@ -63,16 +74,17 @@ class Switchboard:
         furnish: Callable[[Loader, Iterable[str]], None],
         find: Callable[[], Mapping[str, Installed]],
     ) -> None:
-        self.raw = raw
         self.core = core
         self.loader = loader
+        # As it was read, without what was switched since.
+        self._read = raw
+        self._raw = raw
         self._serving = serving
         self._databases = databases
         self._furnish = furnish
         self._find = find
         self._switching = asyncio.Lock()
         self._closing: dict[str, tuple[asyncio.Task[None], _Using]] = {}
-        self._restart: tuple[str, ...] = ()
 
     def state(self, part: Part) -> State:
         """How a plugin stands; one that is closing still serves what had begun."""
@@ -100,16 +112,14 @@ class Switchboard:
         Once off, its commands and routes are gone; what runs has `[server] drain` seconds to finish.
         """
         async with self._switching:
-            installed = self._find()
+            installed = self._installed()
             if name not in installed:
-                near = nearest(name, installed)
-                hint = f"; did you mean {near!r}?" if near else f"; installed are {', '.join(sorted(installed))}"
-                raise NotFound(f"no plugin {name!r} is installed{hint}")
+                raise not_installed(name, installed)
             self._refuse_switch(name, enabled, persist)
             if enabled and (closing := self._closing.get(name)) is not None:
                 await asyncio.wait((closing[0],))  # what it holds may be wanted again
             names = [each for each in self.core.plugins.enabled if each != name] + ([name] if enabled else [])
-            raw = self.raw.with_value("plugins.enabled", names, "a switch at run time")
+            raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
             change = await self._change(raw, installed, {name} if enabled else frozenset())
             if persist:
                 try:
@@ -121,10 +131,18 @@ class Switchboard:
     async def reload(self, raw: RawConfig) -> Change:
         """Go over to another configuration; switches that were not kept are forgotten. Raises `Refused`."""
         async with self._switching:
-            return await self._change(raw, self._find(), frozenset())
+            change = await self._change(raw, self._installed(), frozenset())
+            self._read = raw
+            return change
+
+    def _installed(self) -> Mapping[str, Installed]:
+        try:
+            return self._find()
+        except PluginNameTaken as error:
+            raise Refused(f"nothing was changed: {error}") from None
 
     def _refuse_switch(self, name: str, enabled: bool, persist: bool) -> None:
-        origin = self.raw.origin("plugins.enabled") or ""
+        origin = self._read.origin("plugins.enabled") or ""
         if persist and origin.startswith("environment variable"):
             raise Refused(f"this cannot be kept: {origin} says which plugins are on at the next start")
         if enabled:
@@ -136,26 +154,26 @@ class Switchboard:
             raise Refused(f"plugin {name!r} is needed by {', '.join(needing)}; switch that off first")
 
     async def _change(self, raw: RawConfig, installed: Mapping[str, Installed], must: Iterable[str]) -> Change:
-        before, loader = self.loader, None
+        before = self.loader
         try:
             core = read_core(raw)
-            loader = Loader(installed, core.plugins.enabled, core.plugins.required)
+        except ConfigError as error:
+            raise _refused(error) from None
+        loader = Loader(installed, core.plugins.enabled, core.plugins.required)
+        try:
             started = self._judged(raw, loader)
             tables = await self._started(core, loader, started, must)
-        except (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, EngineError) as error:
-            if loader is not None:
-                await self._give_up(loader)
-            raise Refused(f"nothing was changed: {mask_text(str(error))}") from None
-        except BaseException:
-            if loader is not None:
-                await self._give_up(loader)
+        except BaseException as error:
+            await self._give_up(loader)
+            if isinstance(error, ConfigError | Clash | RequiredPluginFailed | EngineError):
+                raise _refused(error) from None
             raise
         stopped = [part for part in before.parts.values() if part.on and not self._stays(loader, part)]
-        changed = dict(_differences(self.raw, self.core, before, core, loader))
+        changed = dict(_differences(self.core, before, core, loader))
         old = [(part, self._brought(part.name)) for part in stopped]
         uses = [self._uses(part.name, brought) for part, brought in old]
         self._serving.place(tables)
-        self.raw, self.core, self.loader = raw, core, loader
+        self._raw, self.core, self.loader = raw, core, loader
         for (part, _), using in zip(old, uses, strict=True):
             self._begin_closing(part, using)
         restart = tuple(key for key in changed if key.split(".")[0] in CORE_TABLES.keys() - AT_ONCE)
@@ -300,7 +318,7 @@ class _Using:
 
 
 def _differences(
-    old_raw: RawConfig, old: CoreSettings, before: Loader, new: CoreSettings, after: Loader
+    old: CoreSettings, before: Loader, new: CoreSettings, after: Loader
 ) -> Iterator[tuple[str, tuple[Any, Any]]]:
     """Each setting that changed by its key, with both values; a secret is told to have changed and not shown."""
     for name in CORE_TABLES:

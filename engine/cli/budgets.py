@@ -16,7 +16,6 @@ from engine.sessions.budgets import Budget, Period, Unit, all_budgets, remove_bu
 app = typer.Typer(help="Bound what principals and keys may spend.", no_args_is_help=True)
 
 Subject = Annotated[str, typer.Argument(help="principal:NAME, or key:ID as `betterai keys list` shows it.")]
-Amount = Annotated[str | None, typer.Option(metavar="AMOUNT")]
 
 
 @app.command("set")

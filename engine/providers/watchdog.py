@@ -116,9 +116,8 @@ class Watchdog:
     def _ring(self) -> None:
         self._timer = None
         self._armed = math.inf
-        until, task = min(self._until, self._ends), self._task
+        until = min(self._until, self._ends)
         if self._time() < until - _TICK:
             self._arm(until)
-        elif task is not None and task.cancelling() <= self._baseline:
-            self.fired = True
-            task.cancel()
+        else:
+            self.end()

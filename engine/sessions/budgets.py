@@ -125,7 +125,8 @@ class Budgets:
             "reserved_tokens": opened.used.tokens + tokens,
         }
         # If the process dies, the turn's row tells what it may have cost.
-        self._database.submit([Write(turns, "update", values, {"stream": stream})])
+        kept = self._database.submit([Write(turns, "update", values, {"stream": stream})])
+        kept.add_done_callback(_note_unkept)
 
     def settle(self, stream: str, usage: Usage, cost: Cost | None) -> None:
         """The call is over: all calls of the turn have used so much, and nothing is put aside any more."""
@@ -280,6 +281,11 @@ async def remove_budget(database: Database, subject: str, period: Period, unit: 
 
 def _removal(subject: str, period: Period, unit: Unit) -> Write:
     return Write(budgets, "delete", {}, {"subject": subject, "period": period, "unit": unit})
+
+
+def _note_unkept(kept: asyncio.Future[None]) -> None:
+    if not kept.cancelled() and (error := kept.exception()) is not None:
+        log.warning("reservation_not_written", error=str(error))
 
 
 def _spend(usage: Usage, cost: Cost | None) -> Spend:

@@ -40,7 +40,7 @@ class ChatProviderContract:
     @pytest.fixture
     def provider(self) -> ChatProvider:
         """A provider that can serve."""
-        raise NotImplementedError("give the fixture `provider`")
+        pytest.fail("give the fixture `provider`")
 
     @pytest.fixture
     def refused_provider(self) -> ChatProvider | None:

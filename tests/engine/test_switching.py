@@ -230,6 +230,9 @@ async def test_a_switch_that_the_environment_would_undo_is_not_kept(tmp_path: Pa
         with pytest.raises(Conflict, match="BETTERAI__PLUGINS__ENABLED says which plugins are on"):
             await engine.plugins.switch("thing", True, persist=True)
         assert standing(engine)["thing"] == "off"
+        await engine.plugins.switch("thing", True)
+        with pytest.raises(Conflict, match="BETTERAI__PLUGINS__ENABLED says which plugins are on"):
+            await engine.plugins.switch("thing", False, persist=True)
 
 
 async def test_a_reload_takes_over_settings_and_tells_what_waits(tmp_path: Path) -> None:

@@ -234,8 +234,14 @@ def test_spent_and_put_aside_never_pass_the_budget(steps: list[tuple[str, int, i
 
 
 class _Nowhere:
-    def submit(self, writes: list[Write]) -> None:
+    def submit(self, writes: list[Write]) -> Unwaited:
         """Written nowhere."""
+        return Unwaited()
+
+
+class Unwaited:
+    def add_done_callback(self, callback: Any) -> None:
+        """Never done."""
 
 
 def _run(work: Any) -> None:
