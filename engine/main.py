@@ -9,17 +9,20 @@ import socket
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
+from importlib.util import find_spec
 from pathlib import Path
 
 from aiohttp import web
 
 from engine.admin import AdminRoutes
 from engine.api.errors import EngineError
+from engine.api.identity import KeyLimits
 from engine.api.routes import Route
 from engine.auth.binding import check_binding
 from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
 from engine.auth.keys import ApiKeys
-from engine.auth.limits import RequestRate, SocketCount
+from engine.auth.limits import SocketCount
+from engine.auth.rates import Rates
 from engine.auth.secret import auth_secret
 from engine.blocking import Blocked, BlockingWatch
 from engine.bus.bus import Bus
@@ -123,6 +126,7 @@ class Engine:
         self.judge()
         try:
             await self._open_databases()
+            self.supervisor.rates = self._rates()
             self.http = self.serving.http = self._open_http()
             self.swap()
             await self.supervisor.open()
@@ -151,6 +155,7 @@ class Engine:
     def judge(self) -> None:
         """All that can be said of configuration and plugins before anything is opened."""
         check_binding(self.core.server.host, self.core.auth.mode)
+        self._check_redis()
         self._cross_origin()
         self.prepare_plugins()
 
@@ -270,8 +275,7 @@ class Engine:
     # The port
 
     def _open_http(self) -> Http:
-        server, limits = self.core.server, self.core.limits
-        sockets, rate = SocketCount(limits.principal_sockets), RequestRate(limits.requests_per_minute)
+        server = self.core.server
         guard, cors = self._cross_origin()
         return Http(
             self.supervisor,
@@ -280,10 +284,20 @@ class Engine:
             session=self._session_settings,
             guard=guard,
             cors=cors,
-            admit_socket=sockets.admit,
-            admit_request=rate.admit,
-            allowance=rate.allowance,
+            admit_socket=SocketCount(self.core.limits.principal_sockets).admit,
+            rates=self.supervisor.rates,
         )
+
+    def _check_redis(self) -> None:
+        key = "limits.redis"
+        if self.core.limits.redis is not None and find_spec("redis") is None:
+            message = "this needs the client of Redis; install it with: pip install 'betterai-engine[redis]'"
+            raise ConfigErrors([ConfigError(key=key, origin=self.raw.origin(key), message=message)])
+
+    def _rates(self) -> Rates:
+        limits = self.core.limits
+        each = KeyLimits(requests_per_minute=limits.requests_per_minute, tokens_per_minute=limits.tokens_per_minute)
+        return Rates(each, limits.redis.get_secret_value() if limits.redis is not None else None)
 
     def _cross_origin(self) -> tuple[LocalGuard | None, Cors]:
         """Who may call from other pages' origins; raises `ConfigErrors` for an origin or host that is none."""
@@ -354,6 +368,8 @@ class Engine:
             closing.push_async_callback(self.databases.close)
             if self.supervisor.budgets is not None:
                 closing.push_async_callback(self.supervisor.budgets.close)
+            if self.supervisor.rates is not None:
+                closing.push_async_callback(self.supervisor.rates.close)
             closing.push_async_callback(self.shared.close)
             closing.push_async_callback(self.plugins.close)
             closing.push_async_callback(self.supervisor.close)

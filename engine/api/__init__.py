@@ -117,6 +117,7 @@ from engine.api.hooks import (
 from engine.api.identity import (
     ALL_SCOPES,
     LOCAL,
+    KeyLimits,
     Principal,
 )
 from engine.api.ids import (
@@ -227,6 +228,7 @@ __all__ = (
     "InvalidRequest",
     "Json",
     "Key",
+    "KeyLimits",
     "LaneEnded",
     "LaneStarted",
     "LaneWriter",

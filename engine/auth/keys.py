@@ -7,7 +7,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from engine.api.data import Database, Write
 from engine.api.errors import DatabaseUnavailable, InvalidRequest, NotFound, Unauthenticated
-from engine.api.identity import Principal
+from engine.api.identity import KeyLimits, Principal
 from engine.auth.key_text import is_public_id, new_key, public_id
 from engine.auth.recent import Recent
 from engine.db.refusals import reason
@@ -50,6 +50,7 @@ class KeyInfo:
     name: str
     scopes: tuple[str, ...]
     created_at: datetime
+    limits: KeyLimits
     revoked_at: datetime | None = None
 
 
@@ -68,7 +69,9 @@ class ApiKeys:
         self._refused: Recent[str, bool] = Recent(REMEMBERED, REFUSED_SECONDS, clock)
         self._lanes = tuple(asyncio.Lock() for _ in range(_LANES))
 
-    async def create(self, principal: str, name: str, scopes: Iterable[str] = ("*",)) -> tuple[str, KeyInfo]:
+    async def create(
+        self, principal: str, name: str, scopes: Iterable[str] = ("*",), limits: KeyLimits | None = None
+    ) -> tuple[str, KeyInfo]:
         """Make a key that acts for `principal` and return its text, which cannot be had again.
 
         Raises InvalidRequest with the field at fault.
@@ -77,7 +80,7 @@ class ApiKeys:
         _check_text("principal", principal, _PRINCIPAL_LENGTH, spaces=False)
         _check_text("name", name, _NAME_LENGTH, spaces=True)
         id, key = new_key()
-        info = KeyInfo(id, principal, name, granted, datetime.now(UTC))
+        info = KeyInfo(id, principal, name, granted, datetime.now(UTC), limits or KeyLimits())
         values = {
             "id": id,
             "principal": principal,
@@ -85,6 +88,7 @@ class ApiKeys:
             "digest": self._digest(key),
             "scopes": list(granted),
             "created_at": info.created_at,
+            "limits": _told(info.limits),
         }
         await self._database.submit([Write(api_keys, "insert", values)])
         return key, info
@@ -101,10 +105,7 @@ class ApiKeys:
 
         `id` is its public id. Revoking twice keeps the first time. Raises NotFound.
         """
-        row = await self._row(id) if is_public_id(id) else None
-        if row is None:
-            # Does not repeat the id: somebody may have put in the whole key.
-            raise NotFound("no API key has this id; `betterai keys list` shows the ids", field="id")
+        row = await self._found(id)
         # In the key's lane, so that no lookup under way can put the old verdict back.
         async with self._lane(row.digest):
             try:
@@ -114,6 +115,20 @@ class ApiKeys:
             finally:
                 self._accepted.drop(row.digest)
         return _info(await self._row(id) or row)
+
+    async def limit(self, id: str, limits: KeyLimits) -> KeyInfo:
+        """Change the bounds of a key: those that are given, 0 takes one away; raises NotFound.
+
+        Another process takes them up within `ACCEPTED_SECONDS`.
+        """
+        row = await self._found(id)
+        changed = replace(_limits(row), **{name: value for name, value in asdict(limits).items() if value is not None})
+        async with self._lane(row.digest):
+            try:
+                await self._database.submit([Write(api_keys, "update", {"limits": _told(changed)}, {"id": id})])
+            finally:
+                self._accepted.drop(row.digest)
+        return _info(await self._found(id))
 
     async def verify(self, key: str) -> Principal:
         """Whom the key acts for.
@@ -143,7 +158,7 @@ class ApiKeys:
         if row is None or not known or row.revoked_at is not None:
             self._refused.put(digest, True)
             raise _not_accepted()
-        principal = Principal(row.principal, frozenset(row.scopes), row.id)
+        principal = Principal(row.principal, frozenset(row.scopes), row.id, _limits(row))
         self._accepted.put(digest, principal, since=asked_at)
         return principal
 
@@ -152,6 +167,13 @@ class ApiKeys:
 
     def _digest(self, key: str) -> str:
         return hmac.digest(self._secret, key.encode(), "sha256").hex()
+
+    async def _found(self, id: str) -> Row[Any]:
+        row = await self._row(id) if is_public_id(id) else None
+        if row is None:
+            # Does not repeat the id: somebody may have put in the whole key.
+            raise NotFound("no API key has this id; `betterai keys list` shows the ids", field="id")
+        return row
 
     async def _row(self, id: str) -> Row[Any] | None:
         rows = await self._rows(select(api_keys).where(api_keys.c.id == id))
@@ -168,7 +190,18 @@ class ApiKeys:
 
 
 def _info(row: Row[Any]) -> KeyInfo:
-    return KeyInfo(row.id, row.principal, row.name, tuple(row.scopes), row.created_at, row.revoked_at)
+    return KeyInfo(row.id, row.principal, row.name, tuple(row.scopes), row.created_at, _limits(row), row.revoked_at)
+
+
+def _limits(row: Row[Any]) -> KeyLimits:
+    """The bounds as the row holds them; names of a later version are passed over."""
+    told = row.limits or {}
+    return KeyLimits(**{field.name: told.get(field.name) for field in fields(KeyLimits)})
+
+
+def _told(limits: KeyLimits) -> dict[str, int] | None:
+    """The bounds that there are; None for none."""
+    return {name: bound for name, bound in asdict(limits).items() if bound} or None
 
 
 def _not_accepted() -> Unauthenticated:

@@ -1,12 +1,14 @@
-"""Commands about API keys: make, list and revoke them, beside a running server or without one."""
+"""Commands about API keys: make, list, bound and revoke them, beside a running server or without one."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
+from engine.api.identity import KeyLimits
 from engine.auth.keys import ApiKeys
 from engine.auth.secret import auth_secret
 from engine.cli.terminal import ConfigOption, err, plain_table, read, run, say, show
@@ -16,7 +18,14 @@ from engine.db.migrations import require_upgraded, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.main import SECRET_FILE
 
-app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+app = typer.Typer(help="Make, list, bound and revoke API keys.", no_args_is_help=True)
+
+Requests = Annotated[
+    int | None, typer.Option("--requests-per-minute", min=0, help="Requests and commands it may start.")
+]
+Tokens = Annotated[int | None, typer.Option("--tokens-per-minute", min=0, help="Tokens that its turns may use.")]
+Streams = Annotated[int | None, typer.Option("--streams", min=0, help="Streams that it may run at a time.")]
+Sockets = Annotated[int | None, typer.Option("--sockets", min=0, help="Sockets that it may hold open.")]
 
 
 async def with_engine_tables(raw: RawConfig, work: Callable[[Database], Awaitable[Any]]) -> Any:
@@ -49,13 +58,17 @@ def create(
     scope: Annotated[
         list[str] | None, typer.Option(help="What it grants, several times; everything when absent.")
     ] = None,
+    requests: Requests = None,
+    tokens: Tokens = None,
+    streams: Streams = None,
+    sockets: Sockets = None,
     config: ConfigOption = None,
 ) -> None:
     """Make an API key. It is shown once, here."""
     raw = read(config)
-    key, info = run(
-        _with_keys(raw, lambda keys: keys.create(principal or "-".join(name.split()), name, scope or ("*",)))
-    )
+    owner = principal or "-".join(name.split())
+    limits = KeyLimits(requests_per_minute=requests, tokens_per_minute=tokens, streams=streams, sockets=sockets)
+    key, info = run(_with_keys(raw, lambda keys: keys.create(owner, name, scope or ("*",), limits)))
     err.print(f"key {info.id} for {info.principal}; keep it, it is not shown again:", soft_wrap=True)
     typer.echo(key)
 
@@ -64,12 +77,29 @@ def create(
 def list_keys(config: ConfigOption = None) -> None:
     """List the keys, without their secrets."""
     raw = read(config)
-    table = plain_table("id", "name", "principal", "scopes", "made", "revoked")
+    table = plain_table("id", "name", "principal", "scopes", "limits", "made", "revoked")
     for info in run(_with_keys(raw, lambda keys: keys.list())):
         revoked = info.revoked_at.isoformat(timespec="seconds") if info.revoked_at else ""
         made = info.created_at.isoformat(timespec="seconds")
-        table.add_row(info.id, info.name, info.principal, " ".join(info.scopes), made, revoked)
+        scopes, limits = " ".join(info.scopes), _told(info.limits)
+        table.add_row(info.id, info.name, info.principal, scopes, limits, made, revoked)
     show(table)
+
+
+@app.command("limit")
+def limit(
+    id: Annotated[str, typer.Argument(help="Id of the key.")],
+    requests: Requests = None,
+    tokens: Tokens = None,
+    streams: Streams = None,
+    sockets: Sockets = None,
+    config: ConfigOption = None,
+) -> None:
+    """Change what a key may do in a minute and hold open; 0 takes a bound away. Servers follow within half a minute."""
+    raw = read(config)
+    limits = KeyLimits(requests_per_minute=requests, tokens_per_minute=tokens, streams=streams, sockets=sockets)
+    info = run(_with_keys(raw, lambda keys: keys.limit(id, limits)))
+    say(f"key {info.id} ({info.name}): {_told(info.limits) or 'no limits of its own'}")
 
 
 @app.command("revoke")
@@ -78,3 +108,8 @@ def revoke(id: Annotated[str, typer.Argument(help="Id of the key.")], config: Co
     raw = read(config)
     info = run(_with_keys(raw, lambda keys: keys.revoke(id)))
     say(f"key {info.id} ({info.name}) is revoked")
+
+
+def _told(limits: KeyLimits) -> str:
+    """The bounds in few words: `60 requests_per_minute, 2 streams`."""
+    return ", ".join(f"{bound} {name}" for name, bound in asdict(limits).items() if bound)

@@ -105,6 +105,12 @@ class AuthSettings(Settings):
     )
 
 
+def _redis_address(address: SecretStr) -> SecretStr:
+    if not address.get_secret_value().startswith(("redis://", "rediss://")):
+        raise ValueError('must be the address of a Redis, "redis://127.0.0.1:6379/0"')
+    return address
+
+
 class LimitsSettings(Settings):
     """Operator's `[limits]` table; a limit that is not set is off."""
 
@@ -115,6 +121,18 @@ class LimitsSettings(Settings):
     principal_sockets: int | None = Field(default=None, ge=1, description="Sockets that one principal may hold open.")
     requests_per_minute: int | None = Field(
         default=None, ge=1, description="Commands and HTTP requests that one principal may start in a minute."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens, input and output, that the turns of one principal may use in a minute; the next turn "
+        "is refused when none is left.",
+    )
+    redis: Annotated[SecretStr, AfterValidator(_redis_address)] | None = Field(
+        default=None,
+        examples=["redis://127.0.0.1:6379/0"],
+        description="Redis in which several servers count requests and tokens together; unset: each counts in memory. "
+        "While it is away, each counts for itself.",
     )
 
 

@@ -55,6 +55,7 @@ api_keys = Table(
     Column("scopes", Json, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
+    Column("limits", Json),
     Index("ix_api_keys_principal", "principal"),
 )
 """Keys as HMAC-SHA-256 digests; the secret itself is shown once and stored nowhere. `id` is its public prefix."""

@@ -12,7 +12,7 @@ from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDow
 from engine.api.identity import Principal
 from engine.api.routes import Route
 from engine.auth.identity import Identity
-from engine.auth.limits import Allowance
+from engine.auth.rates import Rates
 from engine.http import answers
 from engine.http.cors import Cors
 from engine.http.guard import REQUEST_ID, LocalGuard, request_id
@@ -57,8 +57,7 @@ class Http:
         guard: LocalGuard | None,
         cors: Cors,
         admit_socket: Callable[[Principal], Callable[[], None]] | None = None,
-        admit_request: Callable[[Principal], None] | None = None,
-        allowance: Callable[[Principal], Allowance | None] | None = None,
+        rates: Rates | None = None,
     ) -> None:
         self.routes = RouteTable(())
         self.sockets = Sockets()
@@ -71,8 +70,7 @@ class Http:
         self._guard = guard
         self._cors = cors
         self._admit_socket = admit_socket
-        self._admit_request = admit_request
-        self._allowance = allowance
+        self._rates = rates
         self._stats = supervisor.stats
 
     def application(self) -> web.Application:
@@ -142,13 +140,11 @@ class Http:
         if route.scope is not None:
             if not principal.may(route.scope):
                 raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
-            try:
-                if self._admit_request is not None:
-                    self._admit_request(principal)
-            finally:
-                # A refusal tells what is left, too.
-                if self._allowance is not None and (left := self._allowance(principal)) is not None:
-                    extra |= left.headers()
+            if self._rates is not None:
+                verdict = await self._rates.admit(principal)
+                extra |= verdict.headers()
+                if verdict.refusal is not None:
+                    raise verdict.refusal
         body = await request.read() if request.body_exists else b""
         typed = typed_request(
             route,
@@ -180,8 +176,10 @@ class Http:
         async def admit() -> None:
             # A verdict is remembered for seconds, so this finds a revoked key soon and costs little.
             caller = principal if key is None else await self._identity.from_key(key)
-            if self._admit_request is not None and caller is not None:
-                self._admit_request(caller)
+            if self._rates is not None and caller is not None:
+                refusal = (await self._rates.admit(caller)).refusal
+                if refusal is not None:
+                    raise refusal
 
         # A socket lives long, and its handshake is over.
         headers.clear()

@@ -100,7 +100,7 @@ class Budgets:
     async def admit(self, principal: Principal, stream: str) -> None:
         """Open the account of a turn; raises `BudgetExceeded` where nothing is left."""
         await self._refresh()
-        subjects = (f"principal:{principal.id}", *([f"key:{principal.key}"] if principal.key else ()))
+        subjects = (principal.subject, *([principal.key_subject] if principal.key_subject else ()))
         opened = _Open(subjects, self._now())
         for budget in self._of(subjects):
             await self._load(budget.subject, _begin(budget.period, opened.begun))

@@ -23,6 +23,7 @@ from engine.api.events import Reason
 from engine.api.identity import Principal
 from engine.api.plugin import Listener, TurnEnded
 from engine.api.streams import OnDisconnect, StreamReader
+from engine.auth.rates import Rates
 from engine.bus.bus import Bus, new_stream_id
 from engine.bus.stream import Stream
 from engine.db.errors import RowConflict
@@ -69,6 +70,7 @@ class Supervisor:
         self.stats = stats or Stats()
         self.ledger = ledger
         self.budgets: Budgets | None = None
+        self.rates: Rates | None = None
         self.table = CommandTable()
         self.listeners: Iterable[Listener] = ()
         self.draining = False
@@ -190,6 +192,8 @@ class Supervisor:
         self._admit(principal)
         owner = self.table.owner(command.name)
         id = new_stream_id()
+        if self.rates is not None:
+            await self.rates.admit_turn(principal)
         if self.budgets is not None:
             await self.budgets.admit(principal, id)
         try:
@@ -237,9 +241,18 @@ class Supervisor:
             raise ShuttingDown(
                 "the server is going down and takes no new work; connect again in a moment", retry_after=1.0
             )
-        bound = self._limits.principal_streams
-        if bound is not None and sum(1 for _ in self.bus.running(principal)) >= bound:
-            raise LimitExceeded(f"{bound} streams of this key run already; one more is taken when one has ended")
+        each, own = self._limits.principal_streams, principal.limits.streams
+        if each is None and own is None:
+            return
+        running = list(self.bus.running(principal))
+        if each is not None and len(running) >= each:
+            raise LimitExceeded(
+                f"{each} streams of {principal.subject} run already; one more is taken when one has ended"
+            )
+        if own is not None and sum(stream.principal.key == principal.key for stream in running) >= own:
+            raise LimitExceeded(
+                f"{own} streams of {principal.key_subject} run already; one more is taken when one has ended"
+            )
 
     # Finding and stopping
 
@@ -297,6 +310,8 @@ class Supervisor:
         assert ended is not None
         if self.budgets is not None:
             self.budgets.end(stream.id, ended.usage, ended.cost)
+        if self.rates is not None and ended.usage is not None:
+            self.rates.charge(stream.principal, ended.usage.input_tokens + ended.usage.output_tokens)
         answered = turn.writer.answered
         self.stats.turn_ended(
             turn.command,

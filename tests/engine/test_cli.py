@@ -307,7 +307,7 @@ def test_keys_are_made_listed_and_revoked_beside_a_running_server(tmp_path: Path
 
         listed = run(tmp_path, "keys", "list").stdout
         header, line = listed.splitlines()
-        assert header.split() == ["id", "name", "principal", "scopes", "made", "revoked"]
+        assert header.split() == ["id", "name", "principal", "scopes", "limits", "made", "revoked"]
         id = line.split()[0]
         assert re.fullmatch(rf"{id} +for \[tests\] +anna +chat +\S+", line)
         assert key not in listed
@@ -324,6 +324,17 @@ def test_a_key_that_was_revoked_before_its_first_use_is_refused(tmp_path: Path) 
     run(tmp_path, "keys", "revoke", id)
     with serving(tmp_path, {**CHAT, "auth.mode": "keys"}) as server:
         assert asked(server.url, key) == 401
+
+
+def test_limits_of_a_key_are_changed_one_by_one_and_taken_away_with_0(tmp_path: Path) -> None:
+    made = run(tmp_path, "keys", "create", "bounded", "--tokens-per-minute", "1000", "--sockets", "2")
+    id = made.stdout.strip().split("_")[1]
+    assert "1000 tokens_per_minute, 2 sockets" in run(tmp_path, "keys", "list").stdout
+    limited = run(tmp_path, "keys", "limit", id, "--sockets", "0", "--streams", "5")
+    assert limited.stdout.endswith("1000 tokens_per_minute, 5 streams\n")
+    freed = run(tmp_path, "keys", "limit", id, "--tokens-per-minute", "0", "--streams", "0")
+    assert freed.stdout.endswith("no limits of its own\n")
+    assert run(tmp_path, "keys", "limit", "abcdefgh2345", "--streams", "1").returncode == 1
 
 
 def test_a_key_that_does_not_exist_cannot_be_revoked(tmp_path: Path) -> None:
