@@ -58,6 +58,7 @@ from engine.sessions.actor import SessionSettings
 from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
+from engine.status import StatusRoutes
 from engine.switching import Change, Refused, Switchboard
 from engine.version import product_version
 
@@ -89,13 +90,13 @@ class Engine:
         )
         self.tools = ToolTable()
         self.shared = SharedResources()
-        self.registry = Registry(rules=model_rules(self.core))
         bus = self.core.bus
         self._loop_time = asyncio.get_running_loop().time
         self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
         self.supervisor = Supervisor(self.bus, limits=Limits(principal_streams=self.core.limits.principal_streams))
+        self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats)
         self.commands = InProcessCommands(self.supervisor)
-        self._loop_lag = LoopLag(self.supervisor.stats.loop_lag.observe)
+        self._loop_lag = LoopLag(self.supervisor.stats.late)
         self._blocking = BlockingWatch(self._code_places, self._blocked, interrupt=interrupt)
         self._striking: set[asyncio.Task[None]] = set()
         self._strikes: defaultdict[str, list[float]] = defaultdict(list)
@@ -208,23 +209,28 @@ class Engine:
         metrics = Metrics(self.supervisor.stats, self._standing)
         usage = UsageRoutes(self.databases.database())
         admin = AdminRoutes(self.plugins, self.reload)
+        status = StatusRoutes(self.supervisor, self.registry, self._standing, lambda: self.http)
         own = (
             *documents.routes(),
             *metrics.routes(),
             *usage.routes(),
             *stream_routes(self.supervisor),
             *admin.routes(),
+            *status.routes(),
         )
         return [("engine", route) for route in own]
 
     def _standing(self) -> Standing:
         streams, held, held_bytes = self.bus.held
+        sockets = list(self.http.sockets) if self.http is not None else []
         return Standing(
             version=self.version,
             streams=streams,
             held_streams=held,
             held_bytes=held_bytes,
-            sockets=len(self.http.sockets) if self.http is not None else 0,
+            sockets=len(sockets),
+            waiting_commands=max((session.waiting for session, _ in sockets), default=0),
+            reader_lag=max((lag for stream in self.bus.running() for lag in stream.lags), default=0),
             database_rows={each.name: each.writer.queued_rows for each in self.databases if each.is_open},
             breakers=self.registry.left_alone(),
             resident_bytes=resident_bytes(),

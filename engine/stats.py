@@ -6,7 +6,7 @@ Counting is a dictionary entry or two at the end of a turn, a call or a request;
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -15,8 +15,17 @@ from engine.api.events import StreamEnded
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 """Upper bounds of the buckets for durations."""
 
+GAPS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the buckets for the gaps between pieces of an answer."""
+
+SHARES = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+"""Upper bounds of the buckets for what the server itself adds to a wait."""
+
 LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
 """Upper bounds of the buckets for the event loop's lag."""
+
+RECENT_LAGS = 240
+"""Looks at the event loop that are kept one by one: those of the last minute."""
 
 MOST_MODELS = 200
 """Models that are counted apart; names come from clients, who may make up any number of them. The rest are `other`."""
@@ -73,22 +82,42 @@ class Stats:
         """Streams that a socket came back to, by whether all that was missed was still there."""
         self.detached = 0
         """Readers that fell too far behind."""
+        self.gaps = Histogram(GAPS)
+        """Seconds from one piece of an answer to the next, as they come from providers."""
+        self.added = Histogram(SHARES)
+        """Seconds from a command to its model's first word that were not spent waiting for a provider."""
+        self.provider_errors: Counter[tuple[str, str]] = Counter()
+        """Calls that failed, by provider and the error's code."""
         self.loop_lag = Histogram(LAGS)
         """Seconds by which the event loop was late."""
+        self.recent_lags: deque[float] = deque(maxlen=RECENT_LAGS)
         self.blocks: Counter[str] = Counter()
         """Times that the event loop was blocked, by plugin."""
         self._models: set[str] = set()
 
     def turn_ended(
-        self, command: str, ended: StreamEnded, *, seconds: float, first_word: float | None, events: int
+        self,
+        command: str,
+        ended: StreamEnded,
+        *,
+        seconds: float,
+        first_word: float | None,
+        added: float | None,
+        events: int,
     ) -> None:
-        """Count a turn that is over; `first_word` is the time to its first word, None where it said nothing."""
+        """Count a turn that is over.
+
+        `first_word` is the time to its first word, and `added` the server's own share of it; both are None where it said
+        nothing.
+        """
         model = self._model(ended.model)
         self.turns[command, model, ended.status, ended.reason] += 1
         self.turn_seconds[command].observe(seconds)
         self.events += events
         if first_word is not None:
             self.first_token[model].observe(first_word)
+        if added is not None:
+            self.added.observe(max(0.0, added))
         if (usage := ended.usage) is not None:
             self.tokens[model, "input"] += usage.input_tokens
             self.tokens[model, "output"] += usage.output_tokens
@@ -96,6 +125,11 @@ class Stats:
             self.tokens[model, "reasoning"] += usage.reasoning_tokens
         if ended.cost is not None:
             self.cost[model] += Decimal(ended.cost.amount)
+
+    def late(self, seconds: float) -> None:
+        """Count one look at the event loop."""
+        self.loop_lag.observe(seconds)
+        self.recent_lags.append(seconds)
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an HTTP request that was answered."""

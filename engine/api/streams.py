@@ -99,8 +99,18 @@ class Writer(Protocol):
         """Lend a lane: it opens with `lane.started` and ends with `lane.ended` when the block does."""
         ...
 
-    def meter(self, *, model: str | None = None, usage: Usage | None = None, cost: Cost | None = None) -> None:
-        """Record which model answers and what it used; the terminal event tells it, however the turn ends."""
+    def meter(
+        self,
+        *,
+        model: str | None = None,
+        usage: Usage | None = None,
+        cost: Cost | None = None,
+        waited: float = 0.0,
+    ) -> None:
+        """Record which model answers and what it used; the terminal event tells it, however the turn ends.
+
+        `waited` are the seconds that providers took since the last time that this was told.
+        """
         ...
 
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:

@@ -41,7 +41,8 @@ class Token:
 class Stream:
     """One unit of work that clients can watch.
 
-    `n` is the last number given. `on_unwatched` is called when the last cursor of a running stream has left.
+    `n` is the last number given, `waited` the seconds that its owner has waited for providers. `on_unwatched` is called when
+    the last cursor of a running stream has left.
     """
 
     __slots__ = (
@@ -65,6 +66,7 @@ class Stream:
         "prefix",
         "principal",
         "started",
+        "waited",
         "words",
     )
 
@@ -77,6 +79,7 @@ class Stream:
         self.started = started
         self.n = 0
         self.words = 0
+        self.waited = 0.0
         self.ended: StreamEnded | None = None
         self.prefix = stream_prefix(id)
         self.on_unwatched: Callable[[], None] | None = None
@@ -240,6 +243,11 @@ class Stream:
     def watched(self) -> bool:
         """True while somebody reads."""
         return bool(self._cursors)
+
+    @property
+    def lags(self) -> list[int]:
+        """How many events each reader is behind."""
+        return [self.n - cursor.after for cursor in self._cursors]
 
 
 class Lane:

@@ -6,7 +6,7 @@ import os
 
 import typer
 
-from engine.cli import budgets, databases, keys, plugins, server, usage
+from engine.cli import budgets, databases, keys, plugins, server, top, usage
 from engine.cli.terminal import QUIET, TOLD
 from engine.config import load, read_core
 from engine.loader.find import installed_plugins
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 server.add_to(app)
 usage.add_to(app)
+top.add_to(app)
 app.add_typer(plugins.app, name="plugins")
 app.add_typer(keys.app, name="keys")
 app.add_typer(budgets.app, name="budgets")

@@ -42,13 +42,22 @@ def ask(url: str, method: str, path: str, key: str | None, body: Mapping[str, An
 
 
 async def _ask(url: str, method: str, path: str, key: str | None, body: Mapping[str, Any] | None) -> Any:
+    async with connection(key) as http:
+        return await asked(http, url, method, path, body)
+
+
+def connection(key: str | None) -> aiohttp.ClientSession:
+    """What to ask a server through, as often as needed."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    timeout = aiohttp.ClientTimeout(total=ANSWERS_WITHIN)
+    return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=ANSWERS_WITHIN))
+
+
+async def asked(
+    http: aiohttp.ClientSession, url: str, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> Any:
+    """The server's answer, as of `ask`."""
     try:
-        async with (
-            aiohttp.ClientSession(headers=headers, timeout=timeout) as http,
-            http.request(method, f"{url}{path}", json=body) as response,
-        ):
+        async with http.request(method, f"{url}{path}", json=body) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
         fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")

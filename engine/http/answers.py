@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from pydantic import BaseModel
 from engine.api.errors import StreamExpired, StreamNotFound
 from engine.api.events import StreamEnded
 from engine.api.routes import Answer, EventStream, Result, WholeAnswer
+from engine.api.streams import StreamReader
 from engine.http.sse import (
     EventWriter,
     NativeEncoder,
@@ -28,6 +30,10 @@ from engine.wire.frames import encode_event, encode_json, stream_prefix
 from engine.wire.sse import encode_sse
 
 STREAM_HEADER = "X-Stream-Id"
+TIMING_HEADER = "Server-Timing"
+
+BEGUN = web.RequestKey("begun", float)
+"""When a request came, by `time.perf_counter`: the clock of uvloop counts milliseconds."""
 
 
 def encode_body(body: Any) -> bytes:
@@ -55,7 +61,8 @@ async def write(request: web.Request, result: Result, headers: Mapping[str, str]
     headers = {**headers, STREAM_HEADER: reader.stream}
     try:
         if isinstance(result, WholeAnswer):
-            return whole(await _wait(result), headers)
+            answer = await _wait(result)
+            return whole(answer, {**headers, TIMING_HEADER: _timing(request, reader)})
         return await _events(request, result, {**headers, **result.headers})
     finally:
         reader.close()
@@ -93,7 +100,7 @@ async def _events(request: web.Request, result: EventStream, headers: Mapping[st
         raise StreamExpired(f"the first events of stream {reader.stream} are no longer held")
     if result.hold and (error := await first_word(cursor)) is not None:
         raise error
-    response = event_stream(request, headers)
+    response = event_stream(request, {**headers, TIMING_HEADER: _timing(request, reader)})
     await response.prepare(request)
     if result.encoder is None and cursor.after < reader.source.log.tail:
         # What is gone cannot be replayed, so it is told as a whole.
@@ -117,6 +124,13 @@ async def _recalled(request: web.Request, reader: RecordReader, headers: Mapping
     await response.write(b"".join(pieces))
     await response.write_eof()
     return response
+
+
+def _timing(request: web.Request, reader: StreamReader) -> str:
+    """What went by until now, in milliseconds: ours, and the providers' (Server Timing, W3C)."""
+    waited = reader.source.waited if isinstance(reader, Reader) else 0.0
+    ours = perf_counter() - request[BEGUN] - waited
+    return f"engine;dur={max(0.0, ours) * 1000:.2f}, provider;dur={waited * 1000:.2f}"
 
 
 def _transport(request: web.Request) -> asyncio.Transport:

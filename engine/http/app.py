@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 
 from aiohttp import web
 
@@ -81,12 +82,11 @@ class Http:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; nothing that goes wrong leaves as anything but an error in the caller's dialect."""
-        time = asyncio.get_running_loop().time
-        begun = time()
+        begun = request[answers.BEGUN] = perf_counter()
         answered = await self._handle(request)
         if answered.status != 101:  # a socket is counted when it opens, and lasts as long as it likes
             method = request.method if request.method in METHODS else "other"
-            self._stats.request(method, request.get(ROUTE, "none"), answered.status, time() - begun)
+            self._stats.request(method, request.get(ROUTE, "none"), answered.status, perf_counter() - begun)
         return answered
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -12,8 +12,15 @@ EXPOSED = (
     "Idempotency-Key",
     "Location",
     "Retry-After",
+    "Server-Timing",
     "X-Request-Id",
     "X-Stream-Id",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+    "x-ratelimit-remaining-requests",
+    "x-ratelimit-remaining-tokens",
+    "x-ratelimit-reset-requests",
+    "x-ratelimit-reset-tokens",
 )
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 

@@ -26,6 +26,10 @@ class Standing:
     sockets: int
     database_rows: Mapping[str, int]
     """Rows that wait for each database."""
+    waiting_commands: int
+    """Commands that wait in the fullest session."""
+    reader_lag: int
+    """Events that the reader who is furthest behind has not taken."""
     breakers: Mapping[tuple[str, str], bool]
     """By role and provider: whether it is left alone for now."""
     resident_bytes: int
@@ -88,6 +92,19 @@ def _counted(stats: Stats) -> Iterator[Metric]:
     yield _histogram(
         "betterai_first_token_seconds", "From a turn's start to its first word.", "model", stats.first_token
     )
+    yield _histogram("betterai_token_gap_seconds", "From one piece of an answer to the next.", None, {"": stats.gaps})
+    yield _histogram(
+        "betterai_added_seconds",
+        "From a command to its model's first word, without the wait for the provider.",
+        None,
+        {"": stats.added},
+    )
+    yield _counter(
+        "betterai_provider_errors",
+        "Calls to providers that failed.",
+        ("provider", "code"),
+        stats.provider_errors.items(),
+    )
     yield _histogram("betterai_turn_seconds", "From a turn's start to its end.", "command", stats.turn_seconds)
     yield _counter(
         "betterai_http_requests",
@@ -119,6 +136,12 @@ def _standing(now: Standing) -> Iterator[Metric]:
     yield _gauge("betterai_streams_held", "Ended streams that can be resumed.", (), [((), now.held_streams)])
     yield _gauge("betterai_streams_held_bytes", "Memory of these.", (), [((), now.held_bytes)])
     yield _gauge("betterai_sockets", "Sockets that are open.", (), [((), now.sockets)])
+    yield _gauge(
+        "betterai_commands_waiting", "Commands that wait in the fullest session.", (), [((), now.waiting_commands)]
+    )
+    yield _gauge(
+        "betterai_reader_lag_events", "Events that the slowest reader has not taken.", (), [((), now.reader_lag)]
+    )
     yield _gauge(
         "betterai_database_queue_rows",
         "Rows that wait for a database.",

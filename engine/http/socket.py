@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -25,13 +25,14 @@ class SocketPeer:
     The WebSocket is opened without compression, so that whole frames may stand beside aiohttp's own pings and closes.
     """
 
-    __slots__ = ("_closing", "_socket", "_transport", "closed_with")
+    __slots__ = ("_closing", "_socket", "_transport", "closed_with", "opened")
 
     def __init__(self, socket: web.WebSocketResponse, transport: asyncio.Transport) -> None:
         self._socket = socket
         self._transport = transport
         self._closing: asyncio.Task[bool] | None = None
         self.closed_with: tuple[int, str] | None = None
+        self.opened = asyncio.get_running_loop().time()
 
     def write(self, data: bytes) -> None:
         if not self._transport.is_closing():
@@ -60,6 +61,9 @@ class Sockets:
 
     def __len__(self) -> int:
         return len(self._open)
+
+    def __iter__(self) -> Iterator[tuple[Session, SocketPeer]]:
+        return iter(self._open)
 
     async def serve(
         self, request: web.Request, open_session: Callable[[SocketPeer], Session], *, max_frame: int, ping: float

@@ -3,6 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
+from time import perf_counter
 
 from msgspec import Struct, structs
 
@@ -16,6 +17,7 @@ from engine.providers.breaker import Breaker
 from engine.providers.metering import Ledger, Meter
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.watchdog import Watchdog
+from engine.stats import Stats
 
 log = get_logger(__name__)
 
@@ -34,6 +36,8 @@ class Call:
     __slots__ = (
         "_breaker",
         "_dismissed",
+        "_gap",
+        "_heard",
         "_judged",
         "_meter",
         "_ours",
@@ -41,6 +45,8 @@ class Call:
         "_policy",
         "_provider",
         "_request",
+        "_stats",
+        "asked",
         "expired",
         "source",
         "spoke",
@@ -60,8 +66,13 @@ class Call:
         ledger: Ledger,
         policy: ResiliencePolicy,
         breaker: Breaker,
+        stats: Stats,
     ) -> None:
         self.target = target
+        self.asked = 0.0
+        """Since when the vendors' time runs that this call has to tell of. uvloop's clock counts milliseconds, so that this is
+        `time.perf_counter`."""
+        self._heard = 0.0
         self.spoke = False
         self.expired = False
         self._judged = False
@@ -73,6 +84,8 @@ class Call:
         self._ours: BaseException | None = None
         self.watch = Watchdog(policy.first_event, policy.total)
         self._provider = provider
+        self._stats = stats
+        self._gap = stats.gaps.observe
 
     async def run(self, take: Callable[[ChatDeltas], object]) -> None:
         """Put the question, and hand what is to be passed on to `take`; raises where there was no answer."""
@@ -91,12 +104,16 @@ class Call:
         """Account for what one read brought, and pass it on."""
         if not self.spoke:
             raw = self._open((raw,) if isinstance(raw, Struct) else raw)
-        # Exact types first: a look at `type` costs a quarter of `isinstance`, and this one is nearly all there is.
-        elif type(raw) is TextDelta:
-            self._meter.said += len(raw.text)
         else:
-            for delta in (raw,) if isinstance(raw, Struct) else raw:
-                self._meter.take(delta)
+            now = perf_counter()
+            self._gap(now - self._heard)
+            self._heard = now
+            # Exact types first: a look at `type` costs a quarter of `isinstance`, and this one is nearly all there is.
+            if type(raw) is TextDelta:
+                self._meter.said += len(raw.text)
+            else:
+                for delta in (raw,) if isinstance(raw, Struct) else raw:
+                    self._meter.take(delta)
         self.watch.alive()
         if raw:
             try:
@@ -121,6 +138,8 @@ class Call:
         """What went wrong, told for people; None for what is not the provider's failure: a cancellation, or who takes."""
         self.watch.stop()
         error = self._explain(raised)
+        if error is not None:
+            self._stats.provider_errors[self.target.provider.name, error.code] += 1
         if error is not None and not self._judged:
             self._judged = True
             if isinstance(error, ProviderUnavailable | ProviderTimeout):
@@ -137,7 +156,7 @@ class Call:
             self._judged = True
         # A call that failed before it answered is not billed; one that was cancelled may be.
         if self.spoke or not (self.expired or isinstance(raised, Exception)):
-            self._meter.close(self._request)
+            self._meter.close(self._request, self._waited() if self.spoke else 0.0)
         aclose = getattr(getattr(self, "source", None), "aclose", None)
         if aclose is not None:
             await aclose()
@@ -162,9 +181,14 @@ class Call:
         if self.spoke:
             return
         self.spoke = True
-        self._meter.answering()
+        self._meter.answering(self._waited())
         self._breaker.succeed()
         self._judged = True
+
+    def _waited(self) -> float:
+        now = self._heard = perf_counter()
+        waited, self.asked = now - self.asked, now
+        return waited
 
     def _explain(self, raised: BaseException) -> EngineError | None:
         if raised is self._ours:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from time import perf_counter
 from typing import NoReturn, Protocol
 
 from msgspec import structs
@@ -17,6 +18,7 @@ from engine.providers.checks import unsupported
 from engine.providers.course import Course
 from engine.providers.metering import Ledger, most
 from engine.providers.policy import ResiliencePolicy
+from engine.stats import Stats
 from engine.uses import Uses
 
 UNASKED_OUTPUT = 4096
@@ -54,6 +56,7 @@ class Chain:
         notices: Sequence[tuple[str, str]] = (),
         uses: Uses[Call, Provider] | None = None,
         purse: Purse | None = None,
+        stats: Stats | None = None,
     ) -> None:
         self.targets = tuple(targets)
         self._policy = policy
@@ -61,6 +64,7 @@ class Chain:
         self._notices = tuple(notices)
         self._uses: Uses[Call, Provider] = uses if uses is not None else Uses()
         self._purse = purse
+        self._stats = stats or Stats()
         self._ledgers: dict[str, Ledger] = {}
 
     def check(self, request: ChatRequest) -> None:
@@ -75,11 +79,14 @@ class Chain:
         Retries and falls back until the first delta of the answer; from then on an error is raised as it is.
         """
         request = self._bounded(request, stream)
-        course = Course(self.targets, self._policy, self._breakers, request, stream, self._ledger(stream))
+        course = Course(self.targets, self._policy, self._breakers, request, stream, self._ledger(stream), self._stats)
+        asked = perf_counter()
         call = course.first()
         while True:
             await self._put_aside(call, request, stream)
             raised: BaseException | None = None
+            # Pauses before another try are the vendor's doing, too.
+            call.asked = asked
             self._uses.begin(call, call.target.provider)
             try:
                 return await call.run(take)

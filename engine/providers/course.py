@@ -21,6 +21,7 @@ from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.metering import Ledger
 from engine.providers.policy import ResiliencePolicy
+from engine.stats import Stats
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
@@ -41,6 +42,7 @@ class Course:
         request: ChatRequest,
         writer: Writer,
         ledger: Ledger,
+        stats: Stats,
     ) -> None:
         self._targets = targets
         self._policy = policy
@@ -48,6 +50,7 @@ class Course:
         self._request = request
         self._writer = writer
         self._ledger = ledger
+        self._stats = stats
         self._at = 0
         self._retries = 0
 
@@ -119,4 +122,4 @@ class Course:
     def _call(self, target: Target) -> Call:
         provider = cast("ChatProvider", target.provider)
         breaker = self._breakers[provider.name]
-        return Call(target, provider, self._request, self._writer, self._ledger, self._policy, breaker)
+        return Call(target, provider, self._request, self._writer, self._ledger, self._policy, breaker, self._stats)

@@ -54,9 +54,9 @@ class Meter:
         self._usage: Usage | None = None
         self.said = 0
 
-    def answering(self) -> None:
-        """The model has begun to answer."""
-        self._writer.meter(model=self._target.name)
+    def answering(self, waited: float) -> None:
+        """The model has begun to answer, after so many seconds."""
+        self._writer.meter(model=self._target.name, waited=waited)
 
     def take(self, delta: ChatDelta) -> None:
         """Count one delta. A later `Usage` of the same call replaces an earlier one: some vendors count up."""
@@ -69,14 +69,14 @@ class Meter:
             usage, cost = self._ledger.total(delta, self._price)
             self._writer.meter(usage=usage, cost=cost)
 
-    def close(self, request: ChatRequest) -> None:
+    def close(self, request: ChatRequest, waited: float) -> None:
         """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing."""
         used = self._usage
         if used is None:
             used = Usage(input_tokens=tokens_of(request), output_tokens=_tokens(self.said), estimated=True)
         usage, cost = self._ledger.total(used, self._price)
         self._ledger.keep(used, self._price)
-        self._writer.meter(model=self._target.name, usage=usage, cost=cost)
+        self._writer.meter(model=self._target.name, usage=usage, cost=cost, waited=waited)
 
     @property
     def _price(self) -> Price | None:

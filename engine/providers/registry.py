@@ -15,6 +15,7 @@ from engine.providers.chain import Chain, Purse
 from engine.providers.embedding import Embedder
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
+from engine.stats import Stats
 from engine.uses import Uses
 
 
@@ -66,12 +67,14 @@ class Registry:
         *,
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = utc_today,
+        stats: Stats | None = None,
     ) -> None:
         self._clock = clock
         self._today = today
         self.uses: Uses[Call, Provider] = Uses()
         """Calls that run, by their provider."""
         self.purse: Purse | None = None
+        self._stats = stats or Stats()
         self._table = self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue())
 
     def place(self, table: RegistryTable) -> None:
@@ -103,7 +106,7 @@ class Registry:
         notices = found[0].notices
         if obstacle is not None and found[0].target.provider.unavailable is None:
             notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
-        return Chain(_distinct(found), table.rules.policy, table.breakers, notices, self.uses, self.purse)
+        return Chain(_distinct(found), table.rules.policy, table.breakers, notices, self.uses, self.purse, self._stats)
 
     def embedding(self, model: str | None) -> Embedder:
         """The embedding model of a name; see `engine.api.Providers`."""
@@ -152,9 +155,13 @@ class Registry:
 
     def left_alone(self) -> Mapping[tuple[str, str], bool]:
         """By role and provider: whether it failed so often that nobody is let through for now."""
+        return {names: breaker.wait() > 0 for names, breaker in self.breakers().items()}
+
+    def breakers(self) -> Mapping[tuple[str, str], Breaker]:
+        """The breakers by role and provider."""
         table = self._table
         tables = (("chat", table.breakers), ("embedding", table.embedding_breakers))
-        return {(role, name): breaker.wait() > 0 for role, breakers in tables for name, breaker in breakers.items()}
+        return {(role, name): breaker for role, breakers in tables for name, breaker in breakers.items()}
 
     def warnings(self) -> tuple[str, ...]:
         """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""

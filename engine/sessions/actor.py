@@ -201,6 +201,16 @@ class Session:
         """Streams that this session watches."""
         return self._outlet.watching
 
+    @property
+    def waiting(self) -> int:
+        """Commands that wait to be taken up or started."""
+        return self._mailbox.qsize() + len(self._starts)
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whose session it is; None until its key has come."""
+        return self._principal
+
     # Authentication
 
     def _ready(self) -> None:

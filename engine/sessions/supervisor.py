@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from pydantic import BaseModel
@@ -189,6 +190,7 @@ class Supervisor:
         hashed: str | None,
         on_disconnect: OnDisconnect,
     ) -> Stream:
+        begun = perf_counter()
         self._admit(principal)
         owner = self.table.owner(command.name)
         id = new_stream_id()
@@ -225,6 +227,7 @@ class Supervisor:
             ledger=self.ledger,
             accepted=accepted,
             on_over=self._over,
+            begun=begun,
         )
         self._turns[id] = turn
         self.uses.begin(turn, owner)
@@ -318,6 +321,7 @@ class Supervisor:
             ended,
             seconds=self.bus.now() - stream.started,
             first_word=answered - stream.started if answered is not None else None,
+            added=_added(turn),
             events=stream.n,
         )
         fact = TurnEnded(
@@ -401,6 +405,14 @@ class Supervisor:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
+
+
+def _added(turn: Turn) -> float | None:
+    """The server's own share of the wait for the first word."""
+    if turn.writer.first_word is None:
+        return None
+    at, waited = turn.writer.first_word
+    return at - turn.begun - waited
 
 
 class InProcessCommands:

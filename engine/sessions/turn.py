@@ -46,6 +46,7 @@ class Turn:
     """Runs what a command prepared, and ends its stream exactly once, however the task came out.
 
     `accepted` is the commit of the turn's row: the end commit waits for it. `on_over` is told when the stream has ended.
+    `begun` is when its command came, by `time.perf_counter`.
     """
 
     def __init__(
@@ -59,8 +60,10 @@ class Turn:
         ledger: Ledger | None,
         accepted: asyncio.Future[None] | None,
         on_over: Callable[[Turn], None],
+        begun: float,
     ) -> None:
         self.stream: Stream = token.stream
+        self.begun = begun
         self.command = command
         self.serve = serve
         self.writer = StreamWriter(token)

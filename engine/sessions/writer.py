@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
+from time import perf_counter
 from typing import Any, cast
 
 from engine.api.chat import ChatDelta
@@ -27,7 +28,18 @@ from engine.wire.frames import join_deltas
 class StreamWriter:
     """Implements `engine.api.Writer`; what it meters is read by the turn's supervisor."""
 
-    __slots__ = ("_stream", "_token", "answered", "cost", "extras", "finish_reasons", "model", "publish", "usage")
+    __slots__ = (
+        "_stream",
+        "_token",
+        "answered",
+        "cost",
+        "extras",
+        "finish_reasons",
+        "first_word",
+        "model",
+        "publish",
+        "usage",
+    )
 
     def __init__(self, token: Token) -> None:
         self._token = token
@@ -37,6 +49,8 @@ class StreamWriter:
         self.model: str | None = None
         self.answered: float | None = None
         """When the model was first known, which is when it began to answer, on the loop's clock."""
+        self.first_word: tuple[float, float] | None = None
+        """That moment by `time.perf_counter`, and the seconds before it that went by waiting for providers."""
         self.usage: Usage | None = None
         self.cost: Cost | None = None
         self.finish_reasons: list[FinishReason | None] = []
@@ -96,11 +110,20 @@ class StreamWriter:
             raise
         lane.end()
 
-    def meter(self, *, model: str | None = None, usage: Usage | None = None, cost: Cost | None = None) -> None:
+    def meter(
+        self,
+        *,
+        model: str | None = None,
+        usage: Usage | None = None,
+        cost: Cost | None = None,
+        waited: float = 0.0,
+    ) -> None:
+        self._stream.waited += waited
         if model is not None:
             self.model = model
             if self.answered is None:
                 self.answered = asyncio.get_running_loop().time()
+                self.first_word = perf_counter(), self._stream.waited
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 

@@ -198,7 +198,14 @@ class RecordingWriter:
             raise
         self.publish(LaneEnded(lane=name))
 
-    def meter(self, *, model: str | None = None, usage: Usage | None = None, cost: Cost | None = None) -> None:
+    def meter(
+        self,
+        *,
+        model: str | None = None,
+        usage: Usage | None = None,
+        cost: Cost | None = None,
+        waited: float = 0.0,
+    ) -> None:
         self.model = model or self.model
         self.usage = usage or self.usage
         self.cost = cost or self.cost

@@ -11,7 +11,7 @@ from tests.architecture.source import Source, sources
 
 LAYERS = (
     "api < wire < config < log < stats, uses < bus, db < providers, auth, jobs < sessions < loader < "
-    "http < process, blocking, serving < switching < admin < main < cli, pytest_plugin"
+    "http < process, blocking, serving < switching < admin, status < main < cli, pytest_plugin"
 )
 RANK: dict[str, float] = {
     name.strip(): rank for rank, names in enumerate(LAYERS.split("<")) for name in names.split(",")

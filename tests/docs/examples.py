@@ -286,6 +286,76 @@ HTTP: Mapping[str, Exchange] = {
             "restart": ["server.port"],
         }
     ),
+    "GET /api/v1/admin/status": Exchange(
+        {
+            "version": "0.1.0",
+            "uptime": 86400.0,
+            "memory": 104857600,
+            "sockets": 2,
+            "streams": 1,
+            "held_streams": 4,
+            "held_bytes": 20480,
+            "waiting_commands": 0,
+            "reader_lag": 0,
+            "database_rows": {"default": 0},
+            "lag": {"median": 0.0001, "p99": 0.0021, "most": 0.0043},
+            "done": {
+                "turns": {"completed": 120, "failed": 2},
+                "events": 9800,
+                "tokens": {"input": 24000, "output": 9000, "cached": 800, "reasoning": 0},
+                "cost": "0.4812",
+                "requests": 300,
+                "sockets": 17,
+                "detached": 0,
+            },
+            "providers": [
+                {
+                    "role": "chat",
+                    "name": "openai",
+                    "state": "open",
+                    "failures": 5,
+                    "retry_in": 21.5,
+                    "errors": {"provider_unavailable": 5},
+                }
+            ],
+        }
+    ),
+    "GET /api/v1/admin/sessions": Exchange(
+        {
+            "sessions": [
+                {
+                    "id": "c_…",
+                    "principal": "ann",
+                    "key": "abcd2345efgh",
+                    "seconds": 61.2,
+                    "watching": 1,
+                    "waiting": 0,
+                    "buffered": 0,
+                }
+            ],
+            "total": 1,
+        },
+        query="?limit=20",
+    ),
+    "GET /api/v1/admin/streams": Exchange(
+        {
+            "streams": [
+                {
+                    "id": "s_…",
+                    "command": "chat.send",
+                    "principal": "ann",
+                    "key": "abcd2345efgh",
+                    "model": "local",
+                    "seconds": 1.5,
+                    "n": 17,
+                    "readers": 1,
+                    "lag": 0,
+                }
+            ],
+            "total": 1,
+        },
+        query="?limit=20",
+    ),
     "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
     "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),
     "GET /api/v1/streams/{id}/events": Exchange(query="?after=17", headers={"Accept": "text/event-stream"}),

@@ -13,7 +13,7 @@ def ended(model: str | None, **fields: object) -> StreamEnded:
 
 
 def count(stats: Stats, end: StreamEnded, first_word: float | None = 0.02) -> None:
-    stats.turn_ended("chat.send", end, seconds=0.3, first_word=first_word, events=7)
+    stats.turn_ended("chat.send", end, seconds=0.3, first_word=first_word, added=0.001, events=7)
 
 
 def test_a_value_counts_in_its_bucket_and_in_all_above() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -61,6 +62,9 @@ async def test_turns_are_counted_with_their_tokens_and_times(asked: Asked) -> No
     assert told["betterai_tokens_total", "cached", MODEL] == 8
     assert told["betterai_first_token_seconds_count", MODEL] == 2
     assert told["betterai_turn_seconds_count", "chat.send"] == 2
+    assert told["betterai_added_seconds_count",] == 2
+    assert told["betterai_added_seconds_sum",] < told["betterai_first_token_seconds_sum", MODEL] + 1
+    assert told["betterai_commands_waiting",] == told["betterai_reader_lag_events",] == 0
     assert told["betterai_http_requests_total", "POST", "/api/v1/chat", "200"] == 1
     assert told["betterai_sockets_opened_total",] == told["betterai_sockets",] == 1
     assert told["betterai_resident_bytes",] > 1 << 20
@@ -89,9 +93,29 @@ async def test_a_failing_vendor_shows_in_turns_and_in_its_breaker(asked: Asked) 
         assert answer.status == 502
     told = await asked.told()
     assert told["betterai_provider_open", "openai", "chat"] == 1
+    assert told["betterai_provider_errors_total", "provider_unavailable", "openai"] == 1
     failed = {key: value for key, value in told.items() if key[0] == "betterai_turns_total" and "failed" in key}
     assert list(failed.values()) == [1]
     assert told["betterai_http_requests_total", "POST", "/api/v1/chat", "502"] == 1
+
+
+async def test_the_gaps_between_pieces_are_counted_and_the_wait_for_a_provider_is_not_the_servers(asked: Asked) -> None:
+    hold, first = Hold(), Hold()
+    asked.vendor.script.append(Say(pieces=["one ", "two ", hold, "three"], start=first))
+    begun = time.monotonic()
+    async with connected(asked.url) as socket:
+        heard = await socket.chat("Hi")
+        await first.reached()
+        while time.monotonic() - begun < 0.3:
+            await socket.ask("ping")
+        first.release()
+        await hold.reached()
+        hold.release()
+        await socket.end_of(heard.stream)
+        told = await asked.told()
+    assert 1 <= told["betterai_token_gap_seconds_count",] <= 5
+    assert told["betterai_first_token_seconds_sum", MODEL] >= 0.25
+    assert told["betterai_added_seconds_sum",] < 0.2
 
 
 async def test_addresses_that_are_none_are_one_line(asked: Asked) -> None:
