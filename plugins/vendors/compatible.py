@@ -6,15 +6,20 @@ from collections.abc import Iterator
 
 import aiohttp
 
-from engine.api import PluginContext, Shared
+from engine.api import ChatProvider, EmbeddingProvider, PluginContext, Shared
 from plugins.vendors.addresses import COMPATIBLE_VENDORS
 from plugins.vendors.embeddings import OpenAIEmbeddings
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible
 from plugins.vendors.settings import CompatibleSettings, VendorSettings
+from plugins.vendors.spread import chat_over, embeddings_over
 
 
-def compatible_vendor(name: str, settings: VendorSettings, http: Shared[aiohttp.ClientSession]) -> OpenAICompatible:
+def compatible_vendor(name: str, settings: VendorSettings, http: Shared[aiohttp.ClientSession]) -> ChatProvider:
     """The provider of a vendor in `COMPATIBLE_VENDORS`, with the table `COMPATIBLE_SETTINGS[name]`."""
+    return chat_over([_chat(name, each, http) for each in settings.each_key()])
+
+
+def _chat(name: str, settings: VendorSettings, http: Shared[aiohttp.ClientSession]) -> OpenAICompatible:
     vendor = COMPATIBLE_VENDORS[name]
     return OpenAICompatible(
         name,
@@ -28,38 +33,37 @@ def compatible_vendor(name: str, settings: VendorSettings, http: Shared[aiohttp.
     )
 
 
-def compatible_embeddings(name: str, settings: VendorSettings, context: PluginContext) -> OpenAIEmbeddings:
-    """The embedding provider of a vendor in `COMPATIBLE_VENDORS`."""
-    return OpenAIEmbeddings(
-        name,
-        context,
-        Endpoint(settings.base_url, settings.key),
-        unavailable=lambda: settings.unavailable,
-        own_address=settings.own_address,
-        title=COMPATIBLE_VENDORS[name].title,
-        credential=settings.credential,
+def vendor_embeddings(name: str, settings: VendorSettings, context: PluginContext) -> EmbeddingProvider:
+    """The embedding provider of a vendor that speaks OpenAI's API."""
+    return embeddings_over(
+        [
+            OpenAIEmbeddings(
+                name,
+                context,
+                Endpoint(each.base_url, each.key),
+                unavailable=lambda: settings.unavailable,
+                own_address=settings.own_address,
+                title=settings.title,
+                credential=settings.credential,
+            )
+            for each in settings.each_key()
+        ]
     )
 
 
-def server_embeddings(settings: CompatibleSettings, context: PluginContext) -> Iterator[OpenAIEmbeddings]:
+def server_embeddings(settings: CompatibleSettings, context: PluginContext) -> Iterator[EmbeddingProvider]:
     """An embedding provider for each server of `[vendors.compatible]`."""
     for name, server in settings.servers.items():
-        yield OpenAIEmbeddings(
-            name,
-            context,
-            Endpoint(server.base_url, server.key),
-            own_address=False,
-            credential=f"[vendors.compatible.servers.{name}] api_key",
+        credential = f"[vendors.compatible.servers.{name}] api_key"
+        ends = [Endpoint(each.base_url, each.key) for each in server.each_key()]
+        yield embeddings_over(
+            [OpenAIEmbeddings(name, context, end, own_address=False, credential=credential) for end in ends]
         )
 
 
-def compatible_servers(settings: CompatibleSettings, http: Shared[aiohttp.ClientSession]) -> Iterator[OpenAICompatible]:
+def compatible_servers(settings: CompatibleSettings, http: Shared[aiohttp.ClientSession]) -> Iterator[ChatProvider]:
     """A provider for each server of `[vendors.compatible]`; the catalogue knows nothing of their models."""
     for name, server in settings.servers.items():
-        yield OpenAICompatible(
-            name,
-            http,
-            Endpoint(server.base_url, server.key),
-            own_address=False,
-            credential=f"[vendors.compatible.servers.{name}] api_key",
-        )
+        credential = f"[vendors.compatible.servers.{name}] api_key"
+        ends = [Endpoint(each.base_url, each.key) for each in server.each_key()]
+        yield chat_over([OpenAICompatible(name, http, end, own_address=False, credential=credential) for end in ends])

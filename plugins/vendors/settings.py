@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, create_model
@@ -60,6 +60,14 @@ def _custom_name(name: str) -> str:
     return name
 
 
+S = TypeVar("S", bound=SettingsTable)
+
+
+def _each_key(settings: S, one: SecretStr | None, further: tuple[SecretStr, ...]) -> list[S]:
+    keys = {key.get_secret_value(): key for key in (one, *further) if key is not None and key.get_secret_value()}
+    return [settings.model_copy(update={"api_key": key, "api_keys": ()}) for key in keys.values()] or [settings]
+
+
 ApiKey = Annotated[SecretStr, AfterValidator(_key)]
 Address = Annotated[str, AfterValidator(_address)]
 
@@ -73,7 +81,14 @@ class VendorSettings(SettingsTable):
     needs_key: ClassVar[bool] = True
 
     api_key: ApiKey | None = Field(None, description="Key sent to the vendor.")
+    api_keys: tuple[ApiKey, ...] = Field(
+        (), description="Further keys; calls are spread over all, and pass over one that the vendor holds back."
+    )
     base_url: Address = Field(description="Address of the vendor's API.")
+
+    def each_key(self) -> list[Self]:
+        """These settings once for each key that is set, with that key alone; as they are where none is."""
+        return _each_key(self, self.api_key, self.api_keys)
 
     @property
     def key(self) -> str | None:
@@ -182,6 +197,11 @@ class CompatibleServer(SettingsTable):
 
     base_url: Address = Field(description="Address of the server's OpenAI-compatible API, with the version.")
     api_key: ApiKey | None = Field(None, description="Key sent to the server, if it wants one.")
+    api_keys: tuple[ApiKey, ...] = Field((), description="Further keys; calls are spread over all.")
+
+    def each_key(self) -> list[Self]:
+        """These settings once for each key that is set, with that key alone; as they are where none is."""
+        return _each_key(self, self.api_key, self.api_keys)
 
     @property
     def key(self) -> str | None:

@@ -50,6 +50,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Behi
             "vendors.compatible.servers": {"lab": {"base_url": compatible.base_url, "api_key": "sk-lab"}},
             "vendors.google.base_url": google.base_url,
             "vendors.mistral.base_url": compatible.base_url,
+            "vendors.mistral.api_keys": ["sk-mistral-2"],
         }
         environ = {
             "OPENAI_API_KEY": "sk-test-0123456789",
@@ -106,6 +107,16 @@ async def test_a_failure_that_passes_is_tried_again(behind: Behind) -> None:
     made = await behind.client.embeddings.create(model=MODELS["openai"], input="boat")
     assert len(made.data) == 1
     assert len(vendor.requests) == 2
+
+
+async def test_another_key_of_the_vendor_is_asked_where_one_is_held_back(behind: Behind) -> None:
+    vendor = behind.vendors["mistral"]
+    vendor.script.append(Fault.because("rate_limit", retry_after=60))
+    for _ in range(2):
+        await behind.client.embeddings.create(model=MODELS["mistral"], input="boat")
+    first, *others = [request.headers["authorization"] for request in vendor.requests]
+    assert len(others) == 2 and {first, *others} == {"Bearer sk-mistral", "Bearer sk-mistral-2"}
+    assert first not in others
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from engine.api.plugin import PluginContext, SettingsTable
 from engine.api.providers import Provider
@@ -11,13 +12,11 @@ from plugins.chat.providers.google import Google
 from plugins.chat.providers.google_embeddings import GoogleEmbeddings
 from plugins.chat.providers.openai import OpenAI
 from plugins.vendors.compatible import (
-    compatible_embeddings,
     compatible_servers,
     compatible_vendor,
     server_embeddings,
+    vendor_embeddings,
 )
-from plugins.vendors.embeddings import OpenAIEmbeddings
-from plugins.vendors.openai_compatible import Endpoint
 from plugins.vendors.settings import (
     COMPATIBLE_SETTINGS,
     AnthropicSettings,
@@ -25,6 +24,7 @@ from plugins.vendors.settings import (
     GoogleSettings,
     OpenAISettings,
 )
+from plugins.vendors.spread import chat_over, embeddings_over
 from plugins.vendors.transport import vendor_http
 
 PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (
@@ -41,10 +41,13 @@ def chat_providers(context: PluginContext) -> list[Provider]:
     """A provider for each vendor, whether or not it has a key: one without says what is missing."""
     http = context.shared(vendor_http)
     compatible = [compatible_vendor(name, context.settings(table), http) for name, table in COMPATIBLE_SETTINGS.items()]
+    max_output = partial(_max_output, context)
     return [
-        OpenAI(context.settings(OpenAISettings), http),
-        Anthropic(context.settings(AnthropicSettings), http, max_output=lambda model: _max_output(context, model)),
-        Google(context.settings(GoogleSettings), http),
+        chat_over([OpenAI(each, http) for each in context.settings(OpenAISettings).each_key()]),
+        chat_over(
+            [Anthropic(each, http, max_output=max_output) for each in context.settings(AnthropicSettings).each_key()]
+        ),
+        chat_over([Google(each, http) for each in context.settings(GoogleSettings).each_key()]),
         *compatible,
         *compatible_servers(context.settings(CompatibleSettings), http),
     ]
@@ -52,19 +55,10 @@ def chat_providers(context: PluginContext) -> list[Provider]:
 
 def embedding_providers(context: PluginContext) -> list[Provider]:
     """A provider of embeddings for OpenAI, Google, and whoever speaks OpenAI's API."""
-    openai = context.settings(OpenAISettings)
     return [
-        OpenAIEmbeddings(
-            openai.title.lower(),
-            context,
-            Endpoint(openai.base_url, openai.key),
-            unavailable=lambda: openai.unavailable,
-            own_address=openai.own_address,
-            title=openai.title,
-            credential=openai.credential,
-        ),
-        GoogleEmbeddings(context.settings(GoogleSettings), context),
-        *(compatible_embeddings(name, context.settings(table), context) for name, table in COMPATIBLE_SETTINGS.items()),
+        vendor_embeddings("openai", context.settings(OpenAISettings), context),
+        embeddings_over([GoogleEmbeddings(each, context) for each in context.settings(GoogleSettings).each_key()]),
+        *(vendor_embeddings(name, context.settings(table), context) for name, table in COMPATIBLE_SETTINGS.items()),
         *server_embeddings(context.settings(CompatibleSettings), context),
     ]
 

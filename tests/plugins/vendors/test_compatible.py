@@ -17,14 +17,15 @@ async def test_each_vendor_is_asked_in_its_dialect(name: str, http: OpenHttp) ->
     async with OpenAIEmulator(reasoning_field="reasoning", extra_fields=extra) as vendor:
         settings = COMPATIBLE_SETTINGS[name].model_validate({"base_url": vendor.base_url, "api_key": "key-12345"})
         provider = compatible_vendor(name, settings, http)
-        takes_effort = provider.dialect.efforts or provider.dialect.reasoning_object
+        dialect = COMPATIBLE_VENDORS[name].dialect
+        takes_effort = dialect.efforts or dialect.reasoning_object
         request = ask(seed=1, max_output_tokens=9, reasoning=Reasoning(effort="medium") if takes_effort else None)
 
         assert text_of(await deltas_of(provider, request)) == "hello there"
 
     assert provider.name == name
     assert provider.unavailable is None
-    assert not provider.own_address
+    assert getattr(provider, "own_address", None) is False
     assert vendor.requests[0].headers["authorization"] == "Bearer key-12345"
 
 
@@ -38,7 +39,7 @@ async def test_reasoning_is_asked_of_openrouter_as_an_object(http: OpenHttp) -> 
 
 def test_a_vendor_without_its_key_says_what_is_missing(http: OpenHttp) -> None:
     provider = compatible_vendor("groq", COMPATIBLE_SETTINGS["groq"].model_validate({}), http)
-    assert provider.own_address
+    assert getattr(provider, "own_address", None) is True
     assert provider.unavailable == "Groq needs an API key: set GROQ_API_KEY or [vendors.groq] api_key."
 
 
@@ -49,5 +50,5 @@ async def test_a_server_of_the_operator_answers_without_a_key(http: OpenHttp) ->
         deltas = await deltas_of(provider, ask("hi"))
     assert text_of(deltas) == "hi"
     assert reasoning_of(deltas) == ""
-    assert (provider.name, provider.own_address) == ("lab", False)
+    assert (provider.name, getattr(provider, "own_address", None)) == ("lab", False)
     assert "authorization" not in vendor.requests[0].headers

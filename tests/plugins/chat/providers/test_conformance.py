@@ -9,6 +9,7 @@ from engine.testing.conformance import ChatProviderContract
 from plugins.chat.providers.openai import OpenAI, OpenAIResponses
 from plugins.vendors.compatible import compatible_vendor
 from plugins.vendors.settings import COMPATIBLE_SETTINGS, OpenAISettings
+from plugins.vendors.spread import chat_over
 from tests.emulators.openai import OpenAIEmulator
 from tests.plugins.vendors.kit import OpenHttp
 
@@ -46,6 +47,14 @@ class TestOpenAI(TestResponses):
     def build(self, url: str | None, key: str | None, http: OpenHttp) -> ChatProvider:
         address = {"base_url": url} if url else {}
         return OpenAI(OpenAISettings.model_validate({**address, "api_key": key}), http)
+
+
+class TestOpenAIOverSeveralKeys(TestResponses):
+    def build(self, url: str | None, key: str | None, http: OpenHttp) -> ChatProvider:
+        address = {"base_url": url} if url else {}
+        further = (f"{key}0", f"{key}1") if key else ()
+        each = OpenAISettings.model_validate({**address, "api_key": key, "api_keys": further}).each_key()
+        return chat_over([OpenAI(settings, http) for settings in each])
 
 
 class TestCompatibleVendor(TestResponses):
