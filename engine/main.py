@@ -54,6 +54,7 @@ from engine.process import (
 )
 from engine.providers.registry import Registry
 from engine.serving import Serving, model_rules, servable
+from engine.sessions.accounts import Accounts
 from engine.sessions.actor import SessionSettings
 from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger
@@ -95,6 +96,7 @@ class Engine:
         self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
         self.supervisor = Supervisor(self.bus, limits=Limits(principal_streams=self.core.limits.principal_streams))
         self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats)
+        self.registry.accounts = Accounts(self.supervisor)
         self.commands = InProcessCommands(self.supervisor)
         self._loop_lag = LoopLag(self.supervisor.stats.late)
         self._blocking = BlockingWatch(self._code_places, self._blocked, interrupt=interrupt)

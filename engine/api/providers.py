@@ -12,6 +12,7 @@ import msgspec
 
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.embedding import Embedded, EmbeddingRequest
+from engine.api.identity import Principal
 from engine.api.streams import Writer
 
 ProviderRole: TypeAlias = Literal[
@@ -92,8 +93,8 @@ class EmbeddingModel(Protocol):
         """The provider, and its name of the model."""
         ...
 
-    async def embed(self, request: EmbeddingRequest) -> Embedded:
-        """A vector for each input, with usage and cost; `request.model` is replaced by the target's."""
+    async def embed(self, request: EmbeddingRequest, principal: Principal) -> Embedded:
+        """A vector for each input, with usage and cost, which `principal` pays; `request.model` is replaced by the target's."""
         ...
 
 

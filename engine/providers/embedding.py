@@ -2,38 +2,86 @@
 
 import asyncio
 import random
-from typing import cast
+from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
+from typing import Protocol, cast
 
 from msgspec import structs
 
 from engine.api.embedding import Embedded, EmbeddingRequest
 from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
 from engine.api.events import Cost, Usage
-from engine.api.providers import EmbeddingProvider, Target
+from engine.api.identity import Principal
+from engine.api.providers import EmbeddingProvider, Price, Target
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.course import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER
 from engine.providers.metering import CHARACTERS_A_TOKEN, amount, cost_of
 from engine.providers.policy import ResiliencePolicy
+from engine.stats import Stats
 
 log = get_logger(__name__)
+
+
+EMBED = "embed"
+"""The name of these calls where turns are counted by their command."""
+
+
+class Account(Protocol):
+    """What one call may use, and what it has used."""
+
+    def reserve(self, tokens: int, cost: Decimal) -> None:
+        """Put aside the most that the call can use; raises `BudgetExceeded`."""
+        ...
+
+    def used(self, model: str, usage: Usage, cost: Cost | None) -> None:
+        """The call was answered."""
+        ...
+
+
+class Accounts(Protocol):
+    """Asked before a call whether its principal may spend more, and told afterwards what it did."""
+
+    def open(self, principal: Principal, command: str) -> AbstractAsyncContextManager[Account]:
+        """Around one call; raises what refuses it."""
+        ...
 
 
 class Embedder:
     """Implements `engine.api.EmbeddingModel`. Never falls back: vectors of two models cannot be compared."""
 
-    def __init__(self, target: Target, policy: ResiliencePolicy, breaker: Breaker) -> None:
+    def __init__(
+        self,
+        target: Target,
+        policy: ResiliencePolicy,
+        breaker: Breaker,
+        accounts: Accounts | None = None,
+        stats: Stats | None = None,
+    ) -> None:
         self.target = target
         self._policy = policy
         self._breaker = breaker
+        self._accounts = accounts
+        self._stats = stats or Stats()
 
-    async def embed(self, request: EmbeddingRequest) -> Embedded:
+    async def embed(self, request: EmbeddingRequest, principal: Principal) -> Embedded:
         """The vectors; raises the vendor's failure once no attempt is left."""
         asked = structs.replace(request, model=self.target.model)
+        if self._accounts is None:
+            return await self._try(asked)
+        async with self._accounts.open(principal, EMBED) as account:
+            most, price = _estimate(asked).input_tokens * 4 // 3 + len(asked.inputs), self._price
+            account.reserve(most, cost_of(Usage(input_tokens=most), price) if price is not None else Decimal(0))
+            answered = await self._try(asked)
+            account.used(self.target.name, answered.usage or Usage(), answered.cost)
+        return answered
+
+    async def _try(self, asked: EmbeddingRequest) -> Embedded:
         for attempt in range(self._policy.retries + 1):
             try:
                 return self._told(await self._once(asked), asked)
             except EngineError as error:
+                self._stats.provider_errors[self.target.provider.name, error.code] += 1
                 pause = self._pause(error, attempt)
                 if pause is None:
                     raise
@@ -78,9 +126,12 @@ class Embedder:
 
     def _told(self, answered: Embedded, request: EmbeddingRequest) -> Embedded:
         usage = answered.usage or _estimate(request)
-        price = self.target.info.price if self.target.info is not None else None
-        cost = Cost(amount=amount(cost_of(usage, price))) if price is not None else None
+        cost = Cost(amount=amount(cost_of(usage, self._price))) if self._price is not None else None
         return structs.replace(answered, usage=usage, cost=cost, model=self.target.name)
+
+    @property
+    def _price(self) -> Price | None:
+        return self.target.info.price if self.target.info is not None else None
 
 
 def _estimate(request: EmbeddingRequest) -> Usage:

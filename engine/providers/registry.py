@@ -12,7 +12,7 @@ from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.catalogue import Catalogue
 from engine.providers.chain import Chain, Purse
-from engine.providers.embedding import Embedder
+from engine.providers.embedding import Accounts, Embedder
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
@@ -74,6 +74,7 @@ class Registry:
         self.uses: Uses[Call, Provider] = Uses()
         """Calls that run, by their provider."""
         self.purse: Purse | None = None
+        self.accounts: Accounts | None = None
         self._stats = stats or Stats()
         self._table = self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue())
 
@@ -120,7 +121,8 @@ class Registry:
         target = table.embedding.find(name).target
         if (reason := target.provider.unavailable) is not None:
             raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
-        return Embedder(target, table.rules.policy, table.embedding_breakers[target.provider.name])
+        breaker = table.embedding_breakers[target.provider.name]
+        return Embedder(target, table.rules.policy, breaker, self.accounts, self._stats)
 
     def get(self, role: ProviderRole, name: str) -> Provider:
         """The provider of this role and name, or `ModelUnavailable` with the reason why it cannot serve."""

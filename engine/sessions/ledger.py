@@ -117,28 +117,42 @@ class Ledger:
         self, stream: str, principal: Principal, command: str, serve: Serve, *, key: str | None, hashed: str | None
     ) -> asyncio.Future[None]:
         """Write the turn and the command's rows in one transaction."""
-        now = _now()
-        row = {
-            "stream": stream,
-            "principal": principal.id,
-            "api_key": principal.key,
-            "command": command,
+        row = self._row(stream, principal, command) | {
             "key": key,
             "body_hash": hashed,
-            "owner": self._owner,
-            "lease_until": now + LEASE,
-            "status": "running",
             "model": serve.model,
-            "n": 0,
             "keep": serve.keep,
             "detail": dict(serve.detail),
-            "created_at": now,
         }
         writes = [Write(turns, "insert", row), *serve.rows]
         future = self._database.submit(writes, linger=0.0 if key is not None else LINGER)
         self._accepting[stream] = writes, future
         future.add_done_callback(lambda done: self._accepted(stream, done))
         return future
+
+    def note(self, stream: str, principal: Principal, command: str, ended: StreamEnded) -> None:
+        """Write a call that is over and was no turn: nothing of it can be watched, and its row counts like a turn's."""
+        row = self._row(stream, principal, command) | {"n": 1} | _end_values(ended, Said())
+        self._submit_end(stream, [Write(turns, "insert", row)])
+
+    def _row(self, stream: str, principal: Principal, command: str) -> dict[str, Any]:
+        now = _now()
+        return {
+            "stream": stream,
+            "principal": principal.id,
+            "api_key": principal.key,
+            "command": command,
+            "key": None,
+            "body_hash": None,
+            "owner": self._owner,
+            "lease_until": now + LEASE,
+            "status": "running",
+            "model": None,
+            "n": 0,
+            "keep": False,
+            "detail": {},
+            "created_at": now,
+        }
 
     def _accepted(self, stream: str, done: asyncio.Future[None]) -> None:
         if done.cancelled():

@@ -101,7 +101,7 @@ class EmbeddingRoutes:
             user=body.user,
             provider_options=options,
         )
-        made = await model.embed(asked)
+        made = await model.embed(asked, request.principal)
         tokens = made.usage.input_tokens if made.usage is not None else 0
         encode = _in_base64 if body.encoding_format == "base64" else list
         return Answer(

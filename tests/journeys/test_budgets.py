@@ -72,6 +72,27 @@ async def test_an_openai_client_gets_its_quota_error_and_the_program_tells_the_b
     assert vendor.requests == []
 
 
+async def test_embeddings_are_bounded_and_counted_like_turns(start: Start, vendor: OpenAIEmulator) -> None:
+    server = start({**KEYS, "limits.tokens_per_minute": 1000})
+    key = key_for(server, "ann")
+    server.run("budgets", "set", "principal:ann", "--day-tokens", "40")
+    model = "openai/text-embedding-3-small"
+    async with openai.AsyncOpenAI(api_key=key, base_url=f"{server.url}/v1", max_retries=0) as client:
+        made = await client.embeddings.create(model=model, input="a boat with a name")
+        with pytest.raises(openai.RateLimitError, match="this call may use more than is left") as refused:
+            await client.embeddings.create(model=model, input=["words and more words"] * 20)
+        asked = len(vendor.requests)
+        raw = await client.models.with_raw_response.list()
+        async with client.with_options(base_url=server.url) as native:
+            told = await native.get("/metrics", cast_to=str)
+    assert refused.value.code == "insufficient_quota"
+    assert asked == 1
+    assert 0 < made.usage.prompt_tokens < 40
+    assert raw.headers["x-ratelimit-remaining-tokens"] == str(1000 - made.usage.prompt_tokens)
+    assert f'betterai_turns_total{{command="embed",model="{model}",reason="done",status="completed"}} 1.0' in told
+    assert spent(server) > 0
+
+
 async def put_aside(server: RunningServer, stream: str) -> None:
     """Return when the turn's row says what it may cost."""
     async with asyncio.timeout(10):
