@@ -61,6 +61,7 @@ from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
 from engine.status import StatusRoutes
 from engine.switching import Change, Refused, Switchboard
+from engine.tracing import Tracing
 from engine.version import product_version
 
 log = get_logger(__name__)
@@ -94,8 +95,10 @@ class Engine:
         bus = self.core.bus
         self._loop_time = asyncio.get_running_loop().time
         self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
-        self.supervisor = Supervisor(self.bus, limits=Limits(principal_streams=self.core.limits.principal_streams))
-        self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats)
+        self.tracing = Tracing()
+        bounds = Limits(principal_streams=self.core.limits.principal_streams)
+        self.supervisor = Supervisor(self.bus, limits=bounds, tracing=self.tracing)
+        self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats, tracing=self.tracing)
         self.registry.accounts = Accounts(self.supervisor)
         self.commands = InProcessCommands(self.supervisor)
         self._loop_lag = LoopLag(self.supervisor.stats.late)
@@ -129,6 +132,7 @@ class Engine:
         self.judge()
         try:
             await self._open_databases()
+            self._open_tracing()
             self.supervisor.rates = self._rates()
             self.http = self.serving.http = self._open_http()
             self.swap()
@@ -158,7 +162,7 @@ class Engine:
     def judge(self) -> None:
         """All that can be said of configuration and plugins before anything is opened."""
         check_binding(self.core.server.host, self.core.auth.mode)
-        self._check_redis()
+        self._check_extras()
         self._cross_origin()
         self.prepare_plugins()
 
@@ -296,11 +300,28 @@ class Engine:
             rates=self.supervisor.rates,
         )
 
-    def _check_redis(self) -> None:
-        key = "limits.redis"
-        if self.core.limits.redis is not None and find_spec("redis") is None:
-            message = "this needs the client of Redis; install it with: pip install 'betterai-engine[redis]'"
-            raise ConfigErrors([ConfigError(key=key, origin=self.raw.origin(key), message=message)])
+    def _check_extras(self) -> None:
+        """Raise `ConfigErrors` for settings whose library is not installed."""
+        wanted = (
+            ("limits.redis", self.core.limits.redis, "redis", "redis"),
+            ("tracing.endpoint", self.core.tracing.endpoint, "opentelemetry.exporter", "otel"),
+        )
+        problems = [
+            ConfigError(
+                key=key,
+                origin=self.raw.origin(key),
+                message=f"this needs a library; install it with: pip install 'betterai-engine[{extra}]'",
+            )
+            for key, value, module, extra in wanted
+            if value is not None and not _is_installed(module)
+        ]
+        if problems:
+            raise ConfigErrors(problems)
+
+    def _open_tracing(self) -> None:
+        settings = self.core.tracing
+        if settings.endpoint is not None:
+            self.tracing.open(settings.endpoint, settings.service, self.version, settings.sample)
 
     def _rates(self) -> Rates:
         limits = self.core.limits
@@ -373,6 +394,7 @@ class Engine:
         seconds = self.core.server.drain if drain is None else drain
         # Closed from the last to the first, each whatever the one before raised.
         async with AsyncExitStack() as closing:
+            closing.push_async_callback(self.tracing.close)
             closing.push_async_callback(self.databases.close)
             if self.supervisor.budgets is not None:
                 closing.push_async_callback(self.supervisor.budgets.close)
@@ -387,6 +409,13 @@ class Engine:
                 closing.push_async_callback(self.http.sockets.close)
                 await self.http.sockets.drain(seconds)
             await self.supervisor.drain(seconds)
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # the package around it is not there
+        return False
 
 
 async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:

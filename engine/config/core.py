@@ -18,6 +18,7 @@ from engine.config.settings import (
     ModelsSettings,
     PluginsSettings,
     ServerSettings,
+    TracingSettings,
 )
 
 M = TypeVar("M", bound=BaseModel)
@@ -32,6 +33,7 @@ CORE_TABLES: Mapping[str, type[BaseModel]] = MappingProxyType(
         "limits": LimitsSettings,
         "bus": BusSettings,
         "log": LogSettings,
+        "tracing": TracingSettings,
     }
 )
 
@@ -48,6 +50,7 @@ class CoreSettings:
     limits: LimitsSettings
     bus: BusSettings
     log: LogSettings
+    tracing: TracingSettings
 
 
 def read_core(raw: RawConfig) -> CoreSettings:
@@ -71,6 +74,7 @@ def read_core(raw: RawConfig) -> CoreSettings:
         limits=read("limits", LimitsSettings),
         bus=read("bus", BusSettings),
         log=read("log", LogSettings),
+        tracing=read("tracing", TracingSettings),
     )
     if problems:
         raise ConfigErrors(problems)

@@ -208,6 +208,21 @@ class PluginsSettings(Settings):
     )
 
 
+class TracingSettings(Settings):
+    """Operator's `[tracing]` table; needs the extra `otel`."""
+
+    endpoint: WebAddress | None = Field(
+        default=None,
+        examples=["http://127.0.0.1:4318"],
+        description="Address of a receiver of OpenTelemetry traces (OTLP over HTTP); unset: nothing is traced.",
+        json_schema_extra={"env": ["OTEL_EXPORTER_OTLP_ENDPOINT"]},
+    )
+    service: str = Field(default="betterai", min_length=1, description="Name of this server in the traces.")
+    sample: float = Field(
+        default=1.0, ge=0, le=1, description="Share of the traces that are kept, where a caller has not decided."
+    )
+
+
 class LogSettings(Settings):
     """Operator's `[log]` table."""
 

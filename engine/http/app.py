@@ -83,7 +83,16 @@ class Http:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; nothing that goes wrong leaves as anything but an error in the caller's dialect."""
         begun = request[answers.BEGUN] = perf_counter()
-        answered = await self._handle(request)
+        if request.headers.get("Upgrade") is not None:
+            # A socket lives for long, and each of its commands is traced for itself.
+            answered = await self._handle(request)
+        else:
+            with self._supervisor.tracing.request(request.method, request.headers) as span:
+                answered = await self._handle(request)
+                span.rename(f"{request.method} {request.get(ROUTE, 'none')}")
+                span.tell(http__route=request.get(ROUTE), http__response__status_code=answered.status)
+                if answered.status >= 500:
+                    span.fail(str(answered.status))
         if answered.status != 101:  # a socket is counted when it opens, and lasts as long as it likes
             method = request.method if request.method in METHODS else "other"
             self._stats.request(method, request.get(ROUTE, "none"), answered.status, perf_counter() - begun)

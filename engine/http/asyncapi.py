@@ -148,6 +148,7 @@ def _command(command: _Asked, schemas: Schemas) -> Json:
             ],
             "default": "continue",
         }
+        envelope["traceparent"] = {**_TEXT, "description": "The caller's trace (W3C Trace Context), where it has one."}
     schema = schemas.inline(command.body, "validation")
     schema["properties"] = {**envelope, **schema.get("properties", {})}
     schema["properties"]["type"] = envelope["type"]

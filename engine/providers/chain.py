@@ -19,6 +19,7 @@ from engine.providers.course import Course
 from engine.providers.metering import Ledger, most
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
+from engine.tracing import Tracing
 from engine.uses import Uses
 
 UNASKED_OUTPUT = 4096
@@ -57,6 +58,7 @@ class Chain:
         uses: Uses[Call, Provider] | None = None,
         purse: Purse | None = None,
         stats: Stats | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.targets = tuple(targets)
         self._policy = policy
@@ -65,6 +67,7 @@ class Chain:
         self._uses: Uses[Call, Provider] = uses if uses is not None else Uses()
         self._purse = purse
         self._stats = stats or Stats()
+        self._tracing = tracing or Tracing()
         self._ledgers: dict[str, Ledger] = {}
 
     def check(self, request: ChatRequest) -> None:
@@ -89,7 +92,8 @@ class Chain:
             call.asked = asked
             self._uses.begin(call, call.target.provider)
             try:
-                return await call.run(take)
+                with self._tracing.call("chat", call.target.provider.name, call.target.name):
+                    return await call.run(take)
             except BaseException as caught:
                 raised = caught
                 error = call.failure(caught)

@@ -19,6 +19,7 @@ from engine.providers.course import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AF
 from engine.providers.metering import CHARACTERS_A_TOKEN, amount, cost_of
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
+from engine.tracing import Tracing
 
 log = get_logger(__name__)
 
@@ -57,12 +58,14 @@ class Embedder:
         breaker: Breaker,
         accounts: Accounts | None = None,
         stats: Stats | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.target = target
         self._policy = policy
         self._breaker = breaker
         self._accounts = accounts
         self._stats = stats or Stats()
+        self._tracing = tracing or Tracing()
 
     async def embed(self, request: EmbeddingRequest, principal: Principal) -> Embedded:
         """The vectors; raises the vendor's failure once no attempt is left."""
@@ -79,7 +82,8 @@ class Embedder:
     async def _try(self, asked: EmbeddingRequest) -> Embedded:
         for attempt in range(self._policy.retries + 1):
             try:
-                return self._told(await self._once(asked), asked)
+                with self._tracing.call("embeddings", self.target.provider.name, self.target.name):
+                    return self._told(await self._once(asked), asked)
             except EngineError as error:
                 self._stats.provider_errors[self.target.provider.name, error.code] += 1
                 pause = self._pause(error, attempt)

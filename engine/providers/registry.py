@@ -16,6 +16,7 @@ from engine.providers.embedding import Accounts, Embedder
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
+from engine.tracing import Tracing
 from engine.uses import Uses
 
 
@@ -68,6 +69,7 @@ class Registry:
         clock: Callable[[], float] = time.monotonic,
         today: Callable[[], date] = utc_today,
         stats: Stats | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._clock = clock
         self._today = today
@@ -76,6 +78,7 @@ class Registry:
         self.purse: Purse | None = None
         self.accounts: Accounts | None = None
         self._stats = stats or Stats()
+        self._tracing = tracing or Tracing()
         self._table = self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue())
 
     def place(self, table: RegistryTable) -> None:
@@ -107,7 +110,16 @@ class Registry:
         notices = found[0].notices
         if obstacle is not None and found[0].target.provider.unavailable is None:
             notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
-        return Chain(_distinct(found), table.rules.policy, table.breakers, notices, self.uses, self.purse, self._stats)
+        return Chain(
+            _distinct(found),
+            table.rules.policy,
+            table.breakers,
+            notices,
+            self.uses,
+            self.purse,
+            self._stats,
+            self._tracing,
+        )
 
     def embedding(self, model: str | None) -> Embedder:
         """The embedding model of a name; see `engine.api.Providers`."""
@@ -122,7 +134,7 @@ class Registry:
         if (reason := target.provider.unavailable) is not None:
             raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
         breaker = table.embedding_breakers[target.provider.name]
-        return Embedder(target, table.rules.policy, breaker, self.accounts, self._stats)
+        return Embedder(target, table.rules.policy, breaker, self.accounts, self._stats, self._tracing)
 
     def get(self, role: ProviderRole, name: str) -> Provider:
         """The provider of this role and name, or `ModelUnavailable` with the reason why it cannot serve."""

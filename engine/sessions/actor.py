@@ -115,6 +115,7 @@ class Start(msgspec.Struct, frozen=True):
     body: dict[str, Any]
     key: str | None
     on_disconnect: OnDisconnect
+    traceparent: str | None
 
 
 class Session:
@@ -376,9 +377,10 @@ class Session:
                     self._started.set()
 
     async def _start(self, start: Start) -> None:
-        found = await self._supervisor.start(
-            self._who(), start.command.name, start.body, key=start.key, on_disconnect=start.on_disconnect
-        )
+        with self._supervisor.tracing.frame(start.traceparent):
+            found = await self._supervisor.start(
+                self._who(), start.command.name, start.body, key=start.key, on_disconnect=start.on_disconnect
+            )
         if isinstance(found, Stream):
             self._watch(start.id, found, 0)
         else:
@@ -454,7 +456,10 @@ def _start(envelope: Envelope, command: Command[Any]) -> Start:
     if key is not None and not isinstance(key, str):
         raise InvalidRequest("'key' is a text that makes a retry safe", field="key")
     on_disconnect = parse_on_disconnect(body.pop("on_disconnect", "continue"))
-    return Start(envelope.id, command, body, key, on_disconnect)
+    traceparent = body.pop("traceparent", None)
+    if traceparent is not None and not isinstance(traceparent, str):
+        raise InvalidRequest("'traceparent' is a text, as in the header of that name", field="traceparent")
+    return Start(envelope.id, command, body, key, on_disconnect, traceparent)
 
 
 def _validated(model: type[BodyT], body: Mapping[str, Any]) -> BodyT:

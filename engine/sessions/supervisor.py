@@ -36,6 +36,7 @@ from engine.sessions.record import RecordReader
 from engine.sessions.table import CommandTable, validated
 from engine.sessions.turn import Turn
 from engine.stats import Stats
+from engine.tracing import Tracing
 from engine.uses import Uses
 
 log = get_logger(__name__)
@@ -66,9 +67,11 @@ class Supervisor:
         ledger: Ledger | None = None,
         limits: Limits | None = None,
         stats: Stats | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.bus = bus
         self.stats = stats or Stats()
+        self.tracing = tracing or Tracing()
         self.ledger = ledger
         self.budgets: Budgets | None = None
         self.rates: Rates | None = None
@@ -228,6 +231,7 @@ class Supervisor:
             accepted=accepted,
             on_over=self._over,
             begun=begun,
+            tracing=self.tracing,
         )
         self._turns[id] = turn
         self.uses.begin(turn, owner)

@@ -26,6 +26,7 @@ from engine.bus.stream import Stream, Token
 from engine.log import get_logger
 from engine.sessions.ledger import Ledger
 from engine.sessions.writer import StreamWriter
+from engine.tracing import Tracing
 from engine.wire.frames import encode_json
 
 log = get_logger(__name__)
@@ -61,6 +62,7 @@ class Turn:
         accepted: asyncio.Future[None] | None,
         on_over: Callable[[Turn], None],
         begun: float,
+        tracing: Tracing,
     ) -> None:
         self.stream: Stream = token.stream
         self.begun = begun
@@ -68,6 +70,7 @@ class Turn:
         self.serve = serve
         self.writer = StreamWriter(token)
         self.ended: StreamEnded | None = None
+        self._tracing = tracing
         self._bus = bus
         self._token = token
         self._on_disconnect = on_disconnect
@@ -94,7 +97,17 @@ class Turn:
             self._arm(within, self._nobody_came_back)
 
     async def _work(self) -> None:
-        await self.serve.serve(self.writer)
+        with self._tracing.turn(self.command, self.stream.id) as span:
+            try:
+                await self.serve.serve(self.writer)
+            finally:
+                writer, usage = self.writer, self.writer.usage or Usage()
+                span.tell(
+                    gen_ai__response__model=writer.model,
+                    gen_ai__usage__input_tokens=usage.input_tokens,
+                    gen_ai__usage__output_tokens=usage.output_tokens,
+                    betterai__cost=writer.cost.amount if writer.cost is not None else None,
+                )
 
     @property
     def running(self) -> bool:

@@ -14,6 +14,7 @@ from yarl import URL
 
 from engine.api import Shared
 from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
+from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import retry_after
 
@@ -111,7 +112,7 @@ class EventStream:
     async def _send(self) -> aiohttp.ClientResponse:
         # Nothing is chained: aiohttp's errors hold the request's headers, and with them the key.
         vendor = self._vendor
-        headers = {**_STREAMING, **self._headers}
+        headers = {**_STREAMING, **self._headers, **trace_headers()}
         http = self._http
         session = http if isinstance(http, aiohttp.ClientSession) else await http.get()
         try:

@@ -10,7 +10,7 @@ import pytest
 from tests.architecture.source import Source, sources
 
 LAYERS = (
-    "api < wire < config < log < stats, uses < bus, db < providers, auth, jobs < sessions < loader < "
+    "api < wire < config < log < stats, tracing, uses < bus, db < providers, auth, jobs < sessions < loader < "
     "http < process, blocking, serving < switching < admin, status < main < cli, pytest_plugin"
 )
 RANK: dict[str, float] = {
