@@ -25,6 +25,22 @@ from plugins.openai_api.sealed import Seal, sealed
 STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal"}
 CITATIONS = "citations_delta"
 
+NO_USAGE: Mapping[str, Any] = {
+    "input_tokens": 0,
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "output_tokens": 0,
+    "output_tokens_details": None,
+    "cache_creation": None,
+    "server_tool_use": None,
+    "service_tier": None,
+    "inference_geo": None,
+}
+"""What Anthropic tells of every message, with nothing in it."""
+
+DIRECT = {"type": "direct"}
+"""The `caller` of a tool that the model itself calls."""
+
 Block: TypeAlias = dict[str, Any]
 
 
@@ -38,6 +54,8 @@ class AnthropicMessage(msgspec.Struct, kw_only=True):
     content: list[dict[str, Any]]
     stop_reason: str
     stop_sequence: str | None
+    stop_details: Any
+    container: Any
     usage: dict[str, Any]
 
 
@@ -66,18 +84,23 @@ def stop_of(ended: StreamEnded) -> dict[str, Any]:
     reason = extra.get("stop_reason") or STOP_REASONS[ended.finish_reason or "stop"]
     if sequence is not None and reason == "end_turn":
         reason = "stop_sequence"
-    return {"stop_reason": reason, "stop_sequence": sequence}
+    return {
+        "stop_reason": reason,
+        "stop_sequence": sequence,
+        "stop_details": extra.get("stop_details"),
+        "container": extra.get("container"),
+    }
 
 
 def usage_of(ended: StreamEnded) -> dict[str, Any]:
     """Token counts in Anthropic's shape, whose input leaves out what was read from the cache."""
     told = (ended.extra or {}).get("usage")
     if isinstance(told, Mapping):
-        return dict(told)
+        return {**NO_USAGE, **told}
     usage = ended.usage or Usage()
     return {
+        **NO_USAGE,
         "input_tokens": usage.input_tokens - usage.cached_tokens,
-        "cache_creation_input_tokens": 0,
         "cache_read_input_tokens": usage.cached_tokens,
         "output_tokens": usage.output_tokens,
     }
@@ -85,7 +108,7 @@ def usage_of(ended: StreamEnded) -> dict[str, Any]:
 
 def call_blocks(call: ToolCall) -> list[Block]:
     """A call; before it, where its vendor wants a signature back, an empty thought that carries it."""
-    use = {"type": "tool_use", "id": call.call_id, "name": call.name, "input": arguments_of(call)}
+    use = {"type": "tool_use", "id": call.call_id, "name": call.name, "input": arguments_of(call), "caller": DIRECT}
     if call.signature is None:
         return [use]
     return [thought("", Seal(provider="", signature=call.signature, call=call.call_id)), use]
@@ -180,6 +203,5 @@ class Content:
 
     def _end_text(self) -> None:
         if self._texts:
-            cited = {"citations": self._citations} if self._citations else {}
-            self.blocks.append({"type": "text", "text": "".join(self._texts), **cited})
+            self.blocks.append({"type": "text", "text": "".join(self._texts), "citations": self._citations or None})
             self._texts, self._citations = [], []

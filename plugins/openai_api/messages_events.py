@@ -21,6 +21,7 @@ from engine.api import (
 from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.message import (
     CITATIONS,
+    NO_USAGE,
     Block,
     call_blocks,
     citation,
@@ -106,13 +107,14 @@ class MessagesEncoder:
 
     def _beginning(self) -> list[bytes]:
         self._began = True
-        nothing_yet = {"input_tokens": 0, "output_tokens": 0}
         message: dict[str, Any] = {
             **self._head,
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,
-            "usage": nothing_yet,
+            "stop_details": None,
+            "container": None,
+            "usage": NO_USAGE,
         }
         return [_event("message_start", {"message": message}), _event("ping", {})]
 
@@ -123,7 +125,9 @@ class MessagesEncoder:
         if self._open == kind:
             return []
         empty = (
-            {"type": "text", "text": ""} if kind == "text" else {"type": "thinking", "thinking": "", "signature": ""}
+            {"type": "text", "text": "", "citations": None}
+            if kind == "text"
+            else {"type": "thinking", "thinking": "", "signature": ""}
         )
         pieces = [*self._close(), self._start(empty)]
         self._open = kind

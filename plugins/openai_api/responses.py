@@ -295,10 +295,11 @@ def _items(body: ResponsesBody) -> list[Item]:
 
 def _item(item: Item) -> Item:
     """An item in the form in which it is listed: words of a message as a part."""
+    item = {"status": "completed", **item}
     if item["type"] != "message" or not isinstance(item["content"], str):
         return item
     kind = "output_text" if item["role"] == "assistant" else "input_text"
-    return {"status": "completed", **item, "content": [{"type": kind, "text": item["content"]}]}
+    return {**item, "content": [{"type": kind, "text": item["content"]}]}
 
 
 def _standing(reader: StreamReader, asked: Asked) -> ResponseObject:
