@@ -157,6 +157,7 @@ from engine.api.routes import (
     WholeAnswer,
 )
 from engine.api.streams import (
+    ON_DISCONNECT,
     CancelAfter,
     Ending,
     LaneWriter,
@@ -176,6 +177,7 @@ __all__ = (
     "ALL_SCOPES",
     "EVENTS",
     "LOCAL",
+    "ON_DISCONNECT",
     "Answer",
     "Answered",
     "Audio",

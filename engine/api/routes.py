@@ -89,8 +89,8 @@ Result = Answer | EventStream | WholeAnswer
 class Route:
     """One address. `scope` is what the credential must grant; None means that anybody may ask.
 
-    `errors` renders an error in a dialect of its own; the default is problem+json (RFC 9457). `statuses` lists what
-    else may be answered, for OpenAPI.
+    `media` are types that the answer may have besides JSON. `errors` renders an error in a dialect of its own; the default
+    is problem+json (RFC 9457). `statuses` lists what else may be answered, for OpenAPI.
     """
 
     method: str
@@ -104,6 +104,7 @@ class Route:
     summary: str = ""
     tag: str = ""
     events: bool = False
+    media: tuple[str, ...] = ()
     body_optional: bool = False
     errors: Callable[[EngineError, str], Answer] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)

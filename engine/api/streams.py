@@ -35,6 +35,32 @@ OnDisconnect: TypeAlias = Literal["continue", "cancel"] | CancelAfter
 """What happens to a turn when nobody watches it any more."""
 
 
+_LONGEST_ABSENCE = 86_400
+"""Seconds that a turn may wait for somebody to come back, at most."""
+
+ON_DISCONNECT: dict[str, Any] = {
+    "description": "What becomes of the turn when its last watcher has left.",
+    "anyOf": [
+        {"enum": ["continue", "cancel"]},
+        {
+            "type": "object",
+            "properties": {
+                "cancel_after": {
+                    "type": "number",
+                    "minimum": 0,
+                    "maximum": _LONGEST_ABSENCE,
+                    "description": "Seconds.",
+                }
+            },
+            "required": ["cancel_after"],
+            "additionalProperties": False,
+        },
+    ],
+    "default": "continue",
+}
+"""Its JSON schema."""
+
+
 def parse_on_disconnect(value: object) -> OnDisconnect:
     """`continue`, `cancel`, or `{"cancel_after": seconds}`."""
     if value == "continue":
@@ -45,7 +71,7 @@ def parse_on_disconnect(value: object) -> OnDisconnect:
         policy = msgspec.convert(value, CancelAfter)
     except msgspec.ValidationError:
         policy = None
-    if policy is None or not 0 <= policy.cancel_after <= 86_400:
+    if policy is None or not 0 <= policy.cancel_after <= _LONGEST_ABSENCE:
         raise InvalidRequest(
             'on_disconnect is "continue", "cancel", or {"cancel_after": seconds} with at most 86400',
             field="on_disconnect",

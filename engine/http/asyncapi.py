@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from engine.api.commands import Call, Command
 from engine.api.events import Audio, Event
+from engine.api.streams import ON_DISCONNECT
 from engine.http.schemas import Json, Schemas, prune
 from engine.sessions.core import CORE_COMMANDS, CoreCommand
 
@@ -135,19 +136,7 @@ def _command(command: _Asked, schemas: Schemas) -> Json:
     }
     if command.starts:
         envelope["key"] = {**_TEXT, "description": "Makes a retry safe: the same key and body answer the same stream."}
-        envelope["on_disconnect"] = {
-            "description": "What becomes of the turn when its last watcher has left.",
-            "anyOf": [
-                {"enum": ["continue", "cancel"]},
-                {
-                    "type": "object",
-                    "properties": {"cancel_after": {"type": "number", "description": "Seconds."}},
-                    "required": ["cancel_after"],
-                    "additionalProperties": False,
-                },
-            ],
-            "default": "continue",
-        }
+        envelope["on_disconnect"] = ON_DISCONNECT
         envelope["traceparent"] = {**_TEXT, "description": "The caller's trace (W3C Trace Context), where it has one."}
     schema = schemas.inline(command.body, "validation")
     schema["properties"] = {**envelope, **schema.get("properties", {})}

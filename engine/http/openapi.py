@@ -18,7 +18,7 @@ _PROBLEMS = {
     400: ("InvalidRequest", "A part of the request is missing, unknown, of the wrong type or out of range."),
     401: ("Unauthenticated", "The credential is missing, unknown or revoked."),
     403: ("Forbidden", "The caller may not do this."),
-    404: ("NotFound", "There is nothing under this address or id."),
+    404: ("NotFound", "There is nothing under this address or id, or its plugin is off."),
     413: ("TooLarge", "The body is longer than the server takes."),
     415: ("UnsupportedMedia", "The body is of a type that is not taken here."),
     429: ("LimitExceeded", "A limit is reached; Retry-After says when to come back."),
@@ -155,6 +155,8 @@ def _success(route: Route, schemas: Schemas) -> Json:
         content["application/json"] = {"schema": schemas.schema(route.returns)}
     if route.events:
         content["text/event-stream"] = {"schema": {"type": "string"}}
+    for media in route.media:
+        content[media] = {"schema": {} if media.startswith("text/") else {"type": "string", "format": "binary"}}
     return {**response, "content": content} if content else response
 
 
@@ -165,7 +167,8 @@ def _possible(route: Route) -> Iterable[int]:
     if route.scope is not None:
         yield 401
     yield 403
-    if "{" in route.path:
+    if "{" in route.path or route.scope is not None:
+        # Not only an id may be unknown: a route vanishes with its plugin.
         yield 404
     if route.body is not None:
         yield from (413, 415)

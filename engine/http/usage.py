@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from engine.api.commands import Body
 from engine.api.data import Database
@@ -17,14 +18,25 @@ from engine.sessions.usage import GroupBy, UsageRow, usage
 ADMIN = "admin"
 
 
+def _iso(day: object) -> object:
+    # Numbers would pass for seconds since 1970.
+    if isinstance(day, str) and not _DAY.fullmatch(day):
+        raise ValueError("must be a day, as 2026-11-27")
+    return day
+
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+Day = Annotated[date, BeforeValidator(_iso)]
+
+
 class UsageQuery(Body):
     """Which turns, and by what to sum them up."""
 
     model_config = ConfigDict(strict=False)
 
     by: list[GroupBy] = Field(default=["model"], max_length=6, description="Several times, in order.")
-    since: date | None = Field(default=None, description="First day, in UTC.")
-    until: date | None = Field(default=None, description="Last day, in UTC.")
+    since: Day | None = Field(default=None, description="First day, in UTC.")
+    until: Day | None = Field(default=None, description="Last day, in UTC.")
     principal: str | None = Field(
         default=None, max_length=64, description="Somebody else's, or * for everybody's: needs the scope admin."
     )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 
-from engine.api.errors import EngineError, ModelNotFound, ModelUnavailable
+from engine.api.errors import EngineError, InvalidRequest, ModelNotFound, ModelUnavailable
 from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
@@ -126,7 +126,7 @@ class Registry:
         table = self._table
         name = model or table.rules.default_embedding
         if name is None:
-            raise ModelUnavailable(
+            raise InvalidRequest(
                 "no model is named and there is no default one; name one, or the operator sets [models] embedding",
                 field="model",
             )

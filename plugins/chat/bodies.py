@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, WithJsonSchema, model_validator
 
 from engine.api.commands import Body
+from engine.api.streams import ON_DISCONNECT
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "max"]
 
@@ -208,7 +209,7 @@ class ChatPost(ChatSend):
 
     id: str | None = Field(default=None, max_length=200, description="Ignored; the answer belongs to its request.")
     key: str | None = Field(default=None, max_length=200, description="As the Idempotency-Key header, which wins.")
-    on_disconnect: Any = "continue"
+    on_disconnect: Annotated[Any, WithJsonSchema(ON_DISCONNECT)] = "continue"
 
 
 class ToolResultSend(Body):

@@ -148,6 +148,13 @@ class ToolChoiceIn(Open):
 class ThinkingIn(Open):
     """How much may be thought."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"type": {"const": "enabled"}}},
+            "then": {"required": ["budget_tokens"], "properties": {"budget_tokens": {"type": "integer"}}},
+        }
+    )
+
     type: Literal["enabled", "disabled", "adaptive"]
     budget_tokens: int | None = Field(default=None, ge=1)
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 import aiohttp
 import pytest
 import pytest_asyncio
+from yarl import URL
 
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Fault, Hold, Say, ToolUse
@@ -182,6 +183,15 @@ async def test_a_body_that_is_none_is_answered_with_a_problem(
     ):
         problem = await response.json(content_type="application/problem+json")
     assert (response.status, problem["code"]) == (status, code)
+
+
+async def test_an_address_with_a_line_end_is_answered_like_any_other(server: RunningServer) -> None:
+    async with (
+        aiohttp.ClientSession() as http,
+        http.get(URL(f"{server.url}/api/v1/streams/a%0Ab", encoded=True)) as answer,
+    ):
+        assert (answer.status, answer.content_type) == (404, "application/problem+json")
+        assert (await answer.json())["code"] == "stream_not_found"
 
 
 async def test_a_frame_above_the_bound_is_rejected_and_one_far_above_it_closes_the_socket(

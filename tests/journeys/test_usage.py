@@ -151,7 +151,9 @@ async def test_days_are_those_of_utc_and_both_ends_are_in(asked: Asked) -> None:
     assert (await asked.usage("boss", f"?until={yesterday}"))[1]["usage"] == []
 
 
-@pytest.mark.parametrize(("query", "field"), [("?by=colour", "by"), ("?since=soon", "since"), ("?form=2026", "form")])
+@pytest.mark.parametrize(
+    ("query", "field"), [("?by=colour", "by"), ("?since=soon", "since"), ("?until=0", "until"), ("?form=2026", "form")]
+)
 async def test_a_wrong_question_is_named(asked: Asked, query: str, field: str) -> None:
     status, problem = await asked.usage("ann", query)
     assert (status, problem["code"]) == (400, "invalid_request")

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, StringConstraints
 
 from engine.api.commands import Body
+from plugins.chat.history.pages import MARK
 
 Title = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f]*$")
@@ -28,6 +29,9 @@ Tags = Annotated[
 Limit = Annotated[int, Field(ge=1, le=200, description="The longest page to answer.")]
 
 
+Mark = Annotated[str, Field(max_length=100, json_schema_extra={"pattern": MARK})]
+
+
 class Query(Body):
     """Root of the queries: values arrive as text, so numbers and truth are read from it."""
 
@@ -38,7 +42,7 @@ class ConversationsQuery(Query):
     """Which conversations to list."""
 
     limit: Limit = 50
-    before: str | None = Field(default=None, max_length=100, description="`next` of the page before.")
+    before: Mark | None = Field(default=None, description="`next` of the page before.")
     tag: Tag | None = None
     favourite: bool | None = None
     model: str | None = Field(default=None, max_length=200, description="Name of the model that was asked for last.")
@@ -72,7 +76,7 @@ class PromptsQuery(Query):
     """Which prompts to list."""
 
     limit: Limit = 50
-    before: str | None = Field(default=None, max_length=100, description="`next` of the page before.")
+    before: Mark | None = Field(default=None, description="`next` of the page before.")
     tag: Tag | None = None
 
 

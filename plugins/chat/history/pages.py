@@ -13,6 +13,10 @@ _MICROSECOND = timedelta(microseconds=1)
 _LAST = 253_402_300_799_999_999
 
 
+MARK = r"^[0-9]{1,17}\.[0-9A-Za-z_-]+$"
+"""The form of a mark, for descriptions."""
+
+
 def mark(updated_at: datetime, id: str) -> str:
     """Where a page ends: what `older_than` goes on from."""
     return f"{(updated_at - _EPOCH) // _MICROSECOND}.{id}"

@@ -120,6 +120,7 @@ class ConversationRoutes:
                 handler=self.export,
                 query=ExportQuery,
                 returns=Exported,
+                media=("text/markdown",),
                 summary="The conversation as a file: all of it as JSON, or what is shown as Markdown.",
                 tag="conversations",
                 statuses=NOT_FOUND,

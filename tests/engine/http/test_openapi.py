@@ -149,7 +149,7 @@ def test_parameters_come_from_the_address_and_the_query_model() -> None:
     [
         ("get", "/health/live", {"403", "500"}),
         ("get", "/api/v1/items/{id}", {"400", "401", "403", "404", "429", "500", "503"}),
-        ("post", "/api/v1/chat", {"400", "401", "403", "409", "413", "415", "429", "500", "503"}),
+        ("post", "/api/v1/chat", {"400", "401", "403", "404", "409", "413", "415", "429", "500", "503"}),
     ],
 )
 def test_only_errors_that_can_occur_are_listed(method: str, path: str, statuses: set[str]) -> None:
