@@ -55,7 +55,7 @@ from engine.process import (
 from engine.providers.registry import Registry
 from engine.serving import Serving, model_rules, servable
 from engine.sessions.accounts import Accounts
-from engine.sessions.actor import SessionSettings
+from engine.sessions.actor import Drain, SessionSettings, Switched
 from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
@@ -116,6 +116,7 @@ class Engine:
             databases=self.databases,
             furnish=self._furnish,
             find=find,
+            changed=self._tell_features,
         )
         self._runner: web.AppRunner | None = None
         self._stopped = False
@@ -250,6 +251,10 @@ class Engine:
     def features(self) -> tuple[str, ...]:
         """Names of the plugins that are on."""
         return tuple(sorted(part.name for part in self.loader.parts.values() if part.on))
+
+    async def _tell_features(self) -> None:
+        if self.http is not None:
+            await self.http.sockets.tell(Switched(self.features))
 
     async def reload(self) -> Change:
         """Read the configuration anew and go over to it; raises `Refused`, and then all is as it was."""
@@ -407,7 +412,7 @@ class Engine:
                 closing.push_async_callback(self._runner.cleanup)
             if self.http is not None:
                 closing.push_async_callback(self.http.sockets.close)
-                await self.http.sockets.drain(seconds)
+                await self.http.sockets.tell(Drain(seconds))
             await self.supervisor.drain(seconds)
 
 

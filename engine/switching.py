@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -73,6 +73,7 @@ class Switchboard:
         databases: Databases,
         furnish: Callable[[Loader, Iterable[str]], None],
         find: Callable[[], Mapping[str, Installed]],
+        changed: Callable[[], Awaitable[None]],
     ) -> None:
         self.core = core
         self.loader = loader
@@ -83,6 +84,7 @@ class Switchboard:
         self._databases = databases
         self._furnish = furnish
         self._find = find
+        self._changed = changed
         self._switching = asyncio.Lock()
         self._closing: dict[str, tuple[asyncio.Task[None], _Using]] = {}
 
@@ -179,6 +181,8 @@ class Switchboard:
         restart = tuple(key for key in changed if key.split(".")[0] in CORE_TABLES.keys() - AT_ONCE)
         change = Change(tuple(started), tuple(part.name for part in stopped), changed, restart)
         log.info("switched", started=change.started, stopped=change.stopped, changed=_words(changed), restart=restart)
+        if change.started or change.stopped:
+            await self._changed()
         return change
 
     def _judged(self, raw: RawConfig, loader: Loader) -> list[str]:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from engine.log import get_logger
-from engine.sessions.actor import BinaryFrame, Drain, Hangup, Session, TextFrame
+from engine.sessions.actor import BinaryFrame, Hangup, News, Session, TextFrame
 
 log = get_logger(__name__)
 
 TELL_WITHIN = 1.0
-"""Seconds that a session with a full mailbox has to take the news of a drain."""
+"""Seconds that a session with a full mailbox has to take news."""
 
 HARD_FRAME_FACTOR = 4
 """A frame above the bound is answered with an error, one this many times above it closes the socket."""
@@ -107,9 +107,9 @@ class Sockets:
                 await _post(session, Hangup(), actor)
                 return
 
-    async def drain(self, seconds: float) -> None:
-        """Tell every session that the server goes down in `seconds`."""
-        await asyncio.gather(*(_tell(session, Drain(seconds)) for session, _ in self._open))
+    async def tell(self, news: News) -> None:
+        """Tell every session."""
+        await asyncio.gather(*(_tell(session, news) for session, _ in self._open))
 
     async def close(self) -> None:
         """Close every socket; the server is gone in a moment."""
@@ -119,12 +119,12 @@ class Sockets:
             await peer.closed()
 
 
-async def _tell(session: Session, news: Drain) -> None:
+async def _tell(session: Session, news: News) -> None:
     try:
         async with asyncio.timeout(TELL_WITHIN):
             await session.post(news)
     except TimeoutError:
-        log.warning("session_not_told_of_drain", session=session.id)
+        log.warning("session_not_told", session=session.id, news=type(news).__name__)
 
 
 async def _post(session: Session, mail: TextFrame | BinaryFrame | Hangup, actor: asyncio.Task[None]) -> None:

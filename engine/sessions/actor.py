@@ -41,6 +41,7 @@ from engine.wire.control import (
     Pong,
     Rejected,
     SessionDraining,
+    SessionFeatures,
     SessionReady,
     StreamDetached,
     StreamSnapshot,
@@ -92,11 +93,19 @@ class Drain:
 
 
 @dataclass(frozen=True, slots=True)
+class Switched:
+    """These plugins are on from now."""
+
+    features: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Hangup:
     """The connection is gone."""
 
 
-Mail = TextFrame | BinaryFrame | Drain | Hangup
+News = Drain | Switched
+Mail = TextFrame | BinaryFrame | News | Hangup
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -190,6 +199,8 @@ class Session:
                         self._binary(data)
                     case Drain(seconds):
                         self._outlet.send(SessionDraining(seconds=seconds))
+                    case Switched(features):
+                        self._outlet.send(SessionFeatures(features=list(features)))
                     case Hangup():
                         return
         finally:
@@ -224,8 +235,10 @@ class Session:
         re: str | None = None
         try:
             async with asyncio.timeout(self._settings.authenticate_within):
-                while isinstance(mail := await self._mailbox.get(), Drain):
-                    self._outlet.send(SessionDraining(seconds=mail.seconds))
+                while isinstance(mail := await self._mailbox.get(), News):
+                    # What is on is told anyway, once the session is ready.
+                    if isinstance(mail, Drain):
+                        self._outlet.send(SessionDraining(seconds=mail.seconds))
                 if isinstance(mail, Hangup):
                     return False
                 if not isinstance(mail, TextFrame) or self._authenticate is None:

@@ -29,6 +29,12 @@ class SessionDraining(Frame, frozen=True, tag="session.draining", kw_only=True):
     seconds: float
 
 
+class SessionFeatures(Frame, frozen=True, tag="session.features", kw_only=True):
+    """The operator has switched plugins: these are on from now."""
+
+    features: list[str]
+
+
 class Accepted(Frame, frozen=True, tag="accepted", kw_only=True):
     """The command `re` is under way. Comes before any event of its stream.
 
@@ -76,6 +82,7 @@ class StreamDetached(Frame, frozen=True, tag="stream.detached", kw_only=True):
 FRAMES: tuple[type[Frame], ...] = (
     SessionReady,
     SessionDraining,
+    SessionFeatures,
     Accepted,
     Rejected,
     Pong,

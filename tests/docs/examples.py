@@ -33,6 +33,7 @@ from engine.wire.control import (
     Pong,
     Rejected,
     SessionDraining,
+    SessionFeatures,
     SessionReady,
     StreamDetached,
     StreamSnapshot,
@@ -83,6 +84,7 @@ REFUSED = ErrorBody(
 FRAMES: tuple[Frame, ...] = (
     SessionReady(protocol=1, session="c_…", version="0.1.0", features=["chat", "local", "openai_api"]),
     SessionDraining(seconds=10.0),
+    SessionFeatures(features=["chat", "openai_api"]),
     Accepted(re="c1", stream=STREAM, number=17, recovered=True),
     Rejected(re="c1", error=REFUSED),
     Pong(re="p1"),

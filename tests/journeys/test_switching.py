@@ -6,8 +6,10 @@ import asyncio
 import os
 import signal
 
+import aiohttp
 import pytest
 
+from tests.journeys.client import connected
 from tests.server import RunningServer, Start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -29,3 +31,14 @@ async def test_the_command_switches_a_running_server(start: Start) -> None:
     assert "openai_api is on" in on
     assert "did you mean 'openai_api'?" in unknown
     assert "no server answers at http://127.0.0.1:1" in away
+
+
+async def test_an_open_socket_is_told_what_is_on(start: Start) -> None:
+    server: RunningServer = start()
+    async with connected(server.url) as socket, aiohttp.ClientSession() as http:
+        for enabled in (False, True):
+            url = f"{server.url}/api/v1/admin/plugins/openai_api"
+            async with http.put(url, json={"enabled": enabled}) as answer:
+                assert answer.status == 200
+            told = await socket.take("session.features")
+            assert ("openai_api" in told["features"], "chat" in told["features"]) == (enabled, True)
