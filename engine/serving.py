@@ -101,5 +101,7 @@ def model_rules(core: CoreSettings) -> ModelRules:
         fallbacks=models.fallbacks,
         default=models.default,
         default_embedding=models.embedding,
+        default_speech=models.speech,
+        default_transcription=models.transcription,
         retired=models.retired,
     )

@@ -144,8 +144,13 @@ from engine.api.providers import (
     ProviderRole,
     Providers,
     PushedAnswer,
+    SpeechModel,
+    SpeechProvider,
+    StreamingSpeechProvider,
     Target,
     TokenCounter,
+    TranscriptionModel,
+    TranscriptionProvider,
 )
 from engine.api.routes import (
     Answer,
@@ -156,6 +161,7 @@ from engine.api.routes import (
     Route,
     WholeAnswer,
 )
+from engine.api.speech import Sound, SpeechRequest, Voice
 from engine.api.streams import (
     ON_DISCONNECT,
     CancelAfter,
@@ -172,6 +178,7 @@ from engine.api.tools import (
     ToolRequest,
     Tools,
 )
+from engine.api.transcription import Segment, TranscriptionRequest, Word
 
 __all__ = (
     "ALL_SCOPES",
@@ -276,11 +283,16 @@ __all__ = (
     "Role",
     "Route",
     "Said",
+    "Segment",
     "Serve",
     "SettingsTable",
     "Shared",
     "ShuttingDown",
     "SlowConsumer",
+    "Sound",
+    "SpeechModel",
+    "SpeechProvider",
+    "SpeechRequest",
     "Status",
     "StatusChanged",
     "StreamEnded",
@@ -289,6 +301,7 @@ __all__ = (
     "StreamOver",
     "StreamReader",
     "StreamStarted",
+    "StreamingSpeechProvider",
     "Tables",
     "Target",
     "TextDelta",
@@ -301,6 +314,9 @@ __all__ = (
     "ToolRequest",
     "ToolResult",
     "Tools",
+    "TranscriptionModel",
+    "TranscriptionProvider",
+    "TranscriptionRequest",
     "TurnEnded",
     "Unauthenticated",
     "UnknownCommand",
@@ -309,8 +325,10 @@ __all__ = (
     "Usage",
     "UtcDateTime",
     "VendorPart",
+    "Voice",
     "WebSearch",
     "WholeAnswer",
+    "Word",
     "Write",
     "Writer",
     "hookimpl",

@@ -10,9 +10,10 @@ from engine.api.errors import ErrorBody
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens of a turn. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` part of `output_tokens`.
+    """What a turn used. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` part of `output_tokens`.
 
-    `estimated` is true where the vendor gave no figures, as after a cancel or a kill.
+    `characters` were spoken and `seconds` of audio heard, in turns that speak or listen. `estimated` is true where the
+    vendor gave no figures, as after a cancel or a kill.
     """
 
     input_tokens: int = 0
@@ -20,6 +21,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     estimated: bool = False
+    characters: int | msgspec.UnsetType = msgspec.UNSET
+    seconds: float | msgspec.UnsetType = msgspec.UNSET
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -28,7 +31,15 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             cached_tokens=self.cached_tokens + other.cached_tokens,
             reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
             estimated=self.estimated or other.estimated,
+            characters=_sum(self.characters, other.characters),
+            seconds=_sum(self.seconds, other.seconds),
         )
+
+
+def _sum(one: Any, other: Any) -> Any:
+    if one is msgspec.UNSET or other is msgspec.UNSET:
+        return other if one is msgspec.UNSET else one
+    return one + other
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):

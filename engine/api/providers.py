@@ -13,7 +13,9 @@ import msgspec
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.embedding import Embedded, EmbeddingRequest
 from engine.api.identity import Principal
+from engine.api.speech import Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
+from engine.api.transcription import Segment, TranscriptionRequest
 
 ProviderRole: TypeAlias = Literal[
     "chat",
@@ -85,6 +87,50 @@ class EmbeddingProvider(Provider, Protocol):
         ...
 
 
+class SpeechProvider(Provider, Protocol):
+    """Turns text into sound. Retries, deadlines and cost are the engine's matter."""
+
+    role: ClassVar[ProviderRole] = "speech"
+
+    def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
+        """Speak one text; the pieces come as they are made. Failure is an `EngineError` of the provider family.
+
+        Closing the iterator closes the connection to the vendor.
+        """
+        ...
+
+    async def voices(self) -> Sequence[Voice]:
+        """The voices that can be asked for."""
+        ...
+
+
+@runtime_checkable
+class StreamingSpeechProvider(Protocol):
+    """A speech provider that takes text while it speaks, and so sounds better across sentences."""
+
+    def speak_stream(self, request: SpeechRequest, texts: AsyncIterator[str]) -> AsyncIterator[Sound]:
+        """Speak what comes, in order, beginning before all has come."""
+        ...
+
+
+class TranscriptionProvider(Provider, Protocol):
+    """Turns sound into text. Deadlines and cost are the engine's matter."""
+
+    role: ClassVar[ProviderRole] = "transcription"
+
+    def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """Listen while it is spoken; the end of `audio` is the end of the speech.
+
+        Every stretch ends with a final segment. Failure is an `EngineError` of the provider family. Closing the iterator
+        closes the connection to the vendor.
+        """
+        ...
+
+    def file(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """Listen to a recording, as fast as it can be read; only final segments."""
+        ...
+
+
 class EmbeddingModel(Protocol):
     """One embedding model, with the engine's resilience around each call."""
 
@@ -108,12 +154,17 @@ class TokenCounter(Protocol):
 
 
 class Price(msgspec.Struct, frozen=True, kw_only=True):
-    """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output."""
+    """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output.
+
+    `characters` is the price of a million of them, spoken; `minute` that of a minute of audio, heard.
+    """
 
     input: Decimal = Decimal(0)
     output: Decimal = Decimal(0)
     cached_input: Decimal | None = None
     reasoning: Decimal | None = None
+    characters: Decimal | None = None
+    minute: Decimal | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,6 +242,51 @@ class ChatChain(Protocol):
         ...
 
 
+class SpeechModel(Protocol):
+    """One voice model, with the engine's resilience around it. It takes a stream of text, whoever speaks."""
+
+    @property
+    def target(self) -> Target:
+        """The provider, and its name of the model."""
+        ...
+
+    def check(self, request: SpeechRequest) -> None:
+        """Raise `InvalidRequest` for what the provider knows that it cannot do, as a voice that is not there."""
+        ...
+
+    def speak(self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer) -> AsyncIterator[Sound]:
+        """Speak a text that comes piece by piece; usage and the model are metered on `stream`.
+
+        `request.model` is replaced by the target's. Closing the iterator stops the vendor.
+        """
+        ...
+
+    async def voices(self) -> Sequence[Voice]:
+        """The voices of its provider."""
+        ...
+
+
+class TranscriptionModel(Protocol):
+    """One transcription model, with the engine's resilience around it."""
+
+    @property
+    def target(self) -> Target:
+        """The provider, and its name of the model."""
+        ...
+
+    def live(
+        self, request: TranscriptionRequest, audio: AsyncIterator[bytes], stream: Writer
+    ) -> AsyncIterator[Segment]:
+        """As of the provider; usage and the model are metered on `stream`. `request.model` is replaced by the target's."""
+        ...
+
+    def file(
+        self, request: TranscriptionRequest, audio: AsyncIterator[bytes], stream: Writer
+    ) -> AsyncIterator[Segment]:
+        """As of the provider, metered likewise."""
+        ...
+
+
 class Providers(Protocol):
     """The registry, as a feature sees it."""
 
@@ -205,6 +301,14 @@ class Providers(Protocol):
         """The embedding model of a name; None is the configured default. Raises as `chat` does."""
         ...
 
+    def speech(self, model: str | None) -> SpeechModel:
+        """The voice model of a name; None is the configured default. Raises as `chat` does."""
+        ...
+
+    def transcription(self, model: str | None) -> TranscriptionModel:
+        """The transcription model of a name; None is the configured default. Raises as `chat` does."""
+        ...
+
     def get(self, role: ProviderRole, name: str) -> Provider:
         """The provider of this role and name, or `ModelUnavailable`."""
         ...
@@ -215,4 +319,8 @@ class Providers(Protocol):
 
     def known(self) -> Mapping[str, ModelInfo]:
         """Every entry of the catalogue by id."""
+        ...
+
+    def providers(self) -> Mapping[tuple[ProviderRole, str], Provider]:
+        """Every provider that is on, by role and name, whether or not it can serve."""
         ...

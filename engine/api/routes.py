@@ -57,11 +57,15 @@ class Encoder(Protocol):
         ...
 
 
+_SSE = "text/event-stream"
+
+
 @dataclass(frozen=True, slots=True)
 class EventStream:
     """An answer as server-sent events, written as the stream goes on.
 
-    Without an `encoder` the events go out in the engine's own form. `hold` keeps back the status line until the first
+    Without an `encoder` the events go out in the engine's own form. With another `content_type` they are one file, which is
+    cut off where the stream fails. `hold` keeps back the status line until the first
     delta or the end, so that a failure before it is an HTTP error. The caller's leaving closes `reader`.
     """
 
@@ -69,6 +73,7 @@ class EventStream:
     encoder: Encoder | None = None
     hold: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = _SSE
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,14 @@ class LaneWriter(Protocol):
         """Publish audio; `at` is media time in milliseconds."""
         ...
 
+    async def keep_pace(self, ahead: float) -> None:
+        """Wait until the slowest reader has at most `ahead` seconds of the lane before it.
+
+        Who makes audio faster than it is taken would lose it to those who are slow. A reader that takes nothing for a while is
+        not waited for, and nobody is where nobody reads.
+        """
+        ...
+
 
 class Writer(Protocol):
     """The right to write a stream, not to end it: its supervisor does that when the work is over.

@@ -61,6 +61,10 @@ class Log(Protocol):
         """
         ...
 
+    def audio_after(self, lane: str, n: int) -> float:
+        """Seconds of a lane's audio that follow number `n`."""
+        ...
+
 
 class MemoryLog:
     """A log in this process's memory: committed at once, bounded in bytes, and for audio in seconds per lane.
@@ -123,6 +127,13 @@ class MemoryLog:
             # The reader had some of the audio before it was dropped.
             entries[0] = Entry(entries[0].n, Gap(lane=gap.lane, first=after + 1, last=gap.last))
         return entries
+
+    def audio_after(self, lane: str, n: int) -> float:
+        held = self._audio.get(lane) if self._audio is not None else None
+        if held is None:
+            return 0.0
+        first = next((at for number, at, _ in held.frames if number > n), None)
+        return 0.0 if first is None else (held.frames[-1][1] - first) / 1000
 
     def _place(self, n: int) -> int:
         """Where the entry stands that has the number or covers it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 from weakref import ref
@@ -24,6 +25,11 @@ from engine.api.identity import Principal
 from engine.api.streams import Said
 from engine.bus.log import Entry, Log
 from engine.wire.frames import stream_prefix
+
+PATIENCE = 20.0
+"""Seconds for which an owner that keeps pace waits for a reader that takes nothing."""
+
+LOOK = 0.02
 
 MOST_LANES = 255
 """Names of lanes in one stream: a binary frame has one byte for the lane."""
@@ -267,6 +273,22 @@ class Lane:
         if not 0 <= at < 1 << 32:
             raise ValueError(f"media time is 0 to {(1 << 32) - 1} ms, not {at}")
         self._write(Audio(lane=self.name, data=data, at=at))
+
+    async def keep_pace(self, ahead: float) -> None:
+        """Wait for the slowest reader; see `engine.api.LaneWriter`."""
+        waited = 0.0
+        before = self._unheard()
+        while before > ahead and waited < PATIENCE:
+            # Readers move by looking at the log, and tell nobody.
+            await asyncio.sleep(LOOK)
+            now = self._unheard()
+            waited = 0.0 if now < before else waited + LOOK
+            before = now
+
+    def _unheard(self) -> float:
+        """Seconds of this lane that the slowest reader has not taken."""
+        after = min((cursor.after for cursor in self.stream._cursors), default=None)
+        return 0.0 if after is None else self.stream.log.audio_after(self.name, after)
 
     def end(self, status: Status = "completed", error: EngineError | None = None) -> None:
         """End the lane; a second end is none."""

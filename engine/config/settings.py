@@ -188,7 +188,7 @@ class PluginsSettings(Settings):
     holds_tables: ClassVar[bool] = True
 
     enabled: tuple[str, ...] = Field(
-        default=("local", "chat", "openai_api"),
+        default=("local", "chat", "openai_api", "tts"),
         description="Plugins that are on; `betterai plugins` lists what is installed.",
     )
     required: tuple[str, ...] = Field(
@@ -248,6 +248,10 @@ class ModelsSettings(Settings):
         min_length=1,
         examples=["text-embedding-3-small"],
         description="Embedding model that answers when a client names none.",
+    )
+    speech: str = Field(default="local", min_length=1, description="Voice model that speaks when a client names none.")
+    transcription: str = Field(
+        default="local", min_length=1, description="Transcription model that listens when a client names none."
     )
     aliases: Mapping[str, str] = Field(
         default_factory=dict, description='Further names of models, for example { fast = "local" }.'

@@ -16,6 +16,7 @@ from engine.api.events import StreamEnded
 from engine.api.routes import Answer, EventStream, Result, WholeAnswer
 from engine.api.streams import StreamReader
 from engine.http.sse import (
+    SSE,
     EventWriter,
     NativeEncoder,
     StreamFailed,
@@ -100,15 +101,22 @@ async def _events(request: web.Request, result: EventStream, headers: Mapping[st
         raise StreamExpired(f"the first events of stream {reader.stream} are no longer held")
     if result.hold and (error := await first_word(cursor)) is not None:
         raise error
-    response = event_stream(request, {**headers, TIMING_HEADER: _timing(request, reader)})
+    told = {**headers, TIMING_HEADER: _timing(request, reader)}
+    response = event_stream(request, told, result.content_type)
     await response.prepare(request)
     if result.encoder is None and cursor.after < reader.source.log.tail:
         # What is gone cannot be replayed, so it is told as a whole.
         cursor.after = reader.source.n if reader.source.ended is None else reader.source.n - 1
         await response.write(snapshot_event(reader.source, cursor.after))
     encoder = result.encoder or NativeEncoder(reader.source, cursor.after)
-    await EventWriter(cursor, _transport(request), encoder, chunked=takes_chunks(request)).run()
-    await response.write_eof()
+    transport, is_file = _transport(request), result.content_type != SSE
+    await EventWriter(cursor, transport, encoder, chunked=takes_chunks(request), quiet=is_file).run()
+    ended = reader.source.ended
+    if is_file and not (cursor.over and ended is not None and ended.status == "completed"):
+        # A file that ends well is whole: this one is not.
+        transport.abort()
+    else:
+        await response.write_eof()
     return response
 
 

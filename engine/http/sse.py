@@ -8,7 +8,16 @@ from collections.abc import Mapping
 from aiohttp import HttpVersion11, web
 
 from engine.api.errors import EngineError, SlowConsumer
-from engine.api.events import Audio, Event, MessageSaved, StatusChanged, StreamEnded, StreamStarted
+from engine.api.events import (
+    Audio,
+    Event,
+    LaneEnded,
+    LaneStarted,
+    MessageSaved,
+    StatusChanged,
+    StreamEnded,
+    StreamStarted,
+)
 from engine.api.routes import Encoder
 from engine.bus.log import Entry
 from engine.bus.stream import Cursor, Stream
@@ -16,6 +25,8 @@ from engine.sessions.outlet import HIGH_WATER
 from engine.wire.control import StreamDetached, StreamSnapshot
 from engine.wire.frames import encode_event, encode_json
 from engine.wire.sse import encode_sse
+
+SSE = "text/event-stream"
 
 COMMENT = b": keep-alive\n\n"
 KEEP_ALIVE = 15.0
@@ -52,9 +63,16 @@ class EventWriter:
     """
 
     def __init__(
-        self, cursor: Cursor, transport: asyncio.Transport, encoder: Encoder | NativeEncoder, *, chunked: bool = True
+        self,
+        cursor: Cursor,
+        transport: asyncio.Transport,
+        encoder: Encoder | NativeEncoder,
+        *,
+        chunked: bool = True,
+        quiet: bool = False,
     ) -> None:
         self._cursor = cursor
+        self._quiet = quiet
         self._chunked = chunked
         self._transport = transport
         self._encoder = encoder
@@ -127,7 +145,7 @@ class EventWriter:
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     def _keep_alive(self) -> None:
-        if not self._wrote and not self._transport.is_closing() and not self.done.done():
+        if not self._quiet and not self._wrote and not self._transport.is_closing() and not self.done.done():
             self._write([COMMENT])
         if self._transport.is_closing() and not self.done.done():
             self.done.set_result(None)
@@ -139,11 +157,12 @@ def _ignore(_: Cursor) -> None:
     pass
 
 
-def event_stream(request: web.Request, headers: Mapping[str, str]) -> web.StreamResponse:
+def event_stream(request: web.Request, headers: Mapping[str, str], content_type: str = SSE) -> web.StreamResponse:
     """A response that is ready for events."""
     response = web.StreamResponse(headers={**headers, "Cache-Control": "no-cache", "X-Accel-Buffering": "no"})
-    response.content_type = "text/event-stream"
-    response.charset = "utf-8"
+    response.content_type = content_type
+    if content_type == SSE:
+        response.charset = "utf-8"
     if takes_chunks(request):
         response.enable_chunked_encoding()
     return response
@@ -204,8 +223,11 @@ STATUS_OF = _statuses(EngineError)
 """HTTP status of every code of the public door."""
 
 
+_BESIDE = (StreamStarted, StatusChanged, LaneStarted, LaneEnded, MessageSaved, StreamEnded)
+
+
 def _is_word(event: Event) -> bool:
-    return not isinstance(event, (StreamStarted, StatusChanged, MessageSaved, StreamEnded))
+    return not isinstance(event, _BESIDE)
 
 
 def snapshot_event(stream: Stream, n: int) -> bytes:

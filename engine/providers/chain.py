@@ -1,22 +1,21 @@
 """The engine's resilience around every chat call: deadlines, retries, fallbacks, breakers, metering."""
 
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from time import perf_counter
-from typing import NoReturn, Protocol
+from typing import NoReturn
 
 from msgspec import structs
 
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.errors import EngineError
-from engine.api.events import Cost, Usage
+from engine.api.events import Usage
 from engine.api.providers import Provider, Target
 from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.course import Course
-from engine.providers.metering import Ledger, most
+from engine.providers.metering import Ledger, Ledgers, most
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
 from engine.tracing import Tracing
@@ -24,22 +23,6 @@ from engine.uses import Uses
 
 UNASKED_OUTPUT = 4096
 """Tokens to which an answer is bounded that a budget has to pay for and whose request names no bound."""
-
-
-class Purse(Protocol):
-    """What is asked before and after a call: whether its turn may spend so much."""
-
-    def applies(self, stream: str) -> bool:
-        """Whether a budget bounds the turn of this stream."""
-        ...
-
-    def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
-        """Put aside the most that a call can use; raises `BudgetExceeded`."""
-        ...
-
-    def settle(self, stream: str, usage: Usage, cost: Cost | None) -> None:
-        """The call is over, and all calls of the turn have used so much."""
-        ...
 
 
 class Chain:
@@ -56,7 +39,7 @@ class Chain:
         breakers: Mapping[str, Breaker],
         notices: Sequence[tuple[str, str]] = (),
         uses: Uses[Call, Provider] | None = None,
-        purse: Purse | None = None,
+        ledgers: Ledgers | None = None,
         stats: Stats | None = None,
         tracing: Tracing | None = None,
     ) -> None:
@@ -65,10 +48,11 @@ class Chain:
         self._breakers = breakers
         self._notices = tuple(notices)
         self._uses: Uses[Call, Provider] = uses if uses is not None else Uses()
-        self._purse = purse
+        self._all = ledgers or Ledgers()
+        self._purse = self._all.purse
         self._stats = stats or Stats()
         self._tracing = tracing or Tracing()
-        self._ledgers: dict[str, Ledger] = {}
+        self._told: set[str] = set()
 
     def check(self, request: ChatRequest) -> None:
         """Raise what makes the first target refuse the request, before anything is called."""
@@ -128,11 +112,11 @@ class Chain:
 
     def _ledger(self, stream: Writer) -> Ledger:
         """What this stream has used; the first call of a stream tells the chain's notices."""
-        if stream.id not in self._ledgers:
-            self._ledgers[stream.id] = Ledger()
+        if stream.id not in self._told:
+            self._told.add(stream.id)
             for stage, detail in self._notices:
                 stream.status(stage, detail)
-        return self._ledgers[stream.id]
+        return self._all.of(stream)
 
 
 def _reraise(caught: BaseException, error: EngineError | None) -> NoReturn:

@@ -1,6 +1,8 @@
 """What a turn used and what that costs, from the vendor's figures or, where it gives none, from an estimate."""
 
 from decimal import Decimal
+from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -15,6 +17,26 @@ CHARACTERS_A_TOKEN = 4
 
 MESSAGE_OVERHEAD = 8
 """Tokens around the words of a message, in the vendors' templates."""
+
+
+class Purse(Protocol):
+    """What is asked before and after a call: whether its turn may spend so much."""
+
+    def applies(self, stream: str) -> bool:
+        """Whether a budget bounds the turn of this stream."""
+        ...
+
+    def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
+        """Put aside the most that a call can use; raises `BudgetExceeded`."""
+        ...
+
+    def settle(self, stream: str, usage: Usage, cost: Cost | None) -> None:
+        """The call is over, and all calls of the turn have used so much."""
+        ...
+
+    def spend(self, stream: str, cost: Decimal) -> None:
+        """Something is bought whose price is known before; raises `BudgetExceeded`."""
+        ...
 
 
 class Ledger:
@@ -36,10 +58,40 @@ class Ledger:
         self._cost = self._sum(usage, price)
         self._usage = self._usage + usage
 
+    def add(self, usage: Usage, cost: Decimal | None) -> None:
+        """Add what has its price already."""
+        self._usage = self._usage + usage
+        if cost is not None:
+            self._cost = (self._cost or Decimal(0)) + cost
+
     def _sum(self, usage: Usage, price: Price | None) -> Decimal | None:
         if price is None:
             return self._cost
         return cost_of(usage, price) + (self._cost or Decimal(0))
+
+
+class Ledgers:
+    """What the calls of each turn have used, of every role together. A turn's ledger goes with its writer."""
+
+    def __init__(self) -> None:
+        self.purse: Purse | None = None
+        self._of: WeakKeyDictionary[Writer, Ledger] = WeakKeyDictionary()
+
+    def of(self, stream: Writer) -> Ledger:
+        """The turn's ledger, opened at its first call."""
+        ledger = self._of.get(stream)
+        if ledger is None:
+            ledger = self._of[stream] = Ledger()
+        return ledger
+
+    def spend(self, stream: Writer, usage: Usage, cost: Decimal | None) -> None:
+        """Buy something whose price is known before; raises `BudgetExceeded` where the turn may not."""
+        if self.purse is not None and cost is not None:
+            self.purse.spend(stream.id, cost)
+        ledger = self.of(stream)
+        ledger.add(usage, cost)
+        total, spent = ledger.total(Usage(), None)
+        stream.meter(usage=total, cost=spent)
 
 
 class Meter:

@@ -53,7 +53,7 @@ class Naming:
 
     def _find(self, name: str) -> Named:
         meant = self._unalias(name)
-        if (info := self.catalogue.find(meant)) is not None:
+        if (info := self.catalogue.find(meant)) is not None and (info.role == self.role or not self._own(meant)):
             return self._listed(name, info, seen=())
         vendor, slash, model = meant.partition("/")
         if slash and model and vendor in self.providers:
@@ -72,6 +72,10 @@ class Naming:
         while (meant := self.aliases.get(name)) is not None and meant not in seen:
             seen.add(name := meant)
         return name
+
+    def _own(self, name: str) -> bool:
+        """Whether a provider of this role answers to a name that stands for another role's model, too: `local` does."""
+        return getattr(self.providers.get(name), "default_model", None) is not None
 
     def _vendors(self, asked: str, vendor: str, model: str) -> Named:
         info = self.catalogue.of(vendor, model)

@@ -6,18 +6,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 
-from engine.api.errors import EngineError, InvalidRequest, ModelNotFound, ModelUnavailable
+from engine.api.errors import EngineError, FeatureDisabled, InvalidRequest, ModelNotFound, ModelUnavailable
 from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.catalogue import Catalogue
-from engine.providers.chain import Chain, Purse
+from engine.providers.chain import Chain
 from engine.providers.embedding import Accounts, Embedder
+from engine.providers.hearing import Listener
+from engine.providers.metering import Ledgers
 from engine.providers.naming import Named, Naming, OnRetired
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.speaking import Speaker
 from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.uses import Uses
+
+NAMED: tuple[ProviderRole, ...] = ("chat", "embedding", "speech", "transcription")
+"""The roles whose models are asked for by name."""
 
 
 class ProviderClash(ValueError):
@@ -38,19 +44,28 @@ class ModelRules:
     fallbacks: Mapping[str, Sequence[str]] = field(default_factory=dict)
     default: str = "local"
     default_embedding: str | None = None
+    default_speech: str = "local"
+    default_transcription: str = "local"
     retired: OnRetired = "error"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryTable:
-    """What a switch replaces, in one piece: rules, providers, catalogue, and the breakers of chat and of embedding."""
+    """What a switch replaces, in one piece: rules, providers, catalogue, and how often each provider failed."""
 
     rules: ModelRules
     providers: Mapping[tuple[ProviderRole, str], Provider]
-    naming: Naming
-    breakers: Mapping[str, Breaker]
-    embedding: Naming
-    embedding_breakers: Mapping[str, Breaker]
+    namings: Mapping[ProviderRole, Naming]
+    breakers: Mapping[tuple[ProviderRole, str], Breaker]
+
+    @property
+    def naming(self) -> Naming:
+        """That of chat, whose catalogue is the one of all."""
+        return self.namings["chat"]
+
+    def breakers_of(self, role: ProviderRole) -> dict[str, Breaker]:
+        """Those of one role, by the provider's name."""
+        return {name: breaker for (each, name), breaker in self.breakers.items() if each == role}
 
 
 class Registry:
@@ -75,7 +90,7 @@ class Registry:
         self._today = today
         self.uses: Uses[Call, Provider] = Uses()
         """Calls that run, by their provider."""
-        self.purse: Purse | None = None
+        self.ledgers = Ledgers()
         self.accounts: Accounts | None = None
         self._stats = stats or Stats()
         self._tracing = tracing or Tracing()
@@ -113,10 +128,10 @@ class Registry:
         return Chain(
             _distinct(found),
             table.rules.policy,
-            table.breakers,
+            table.breakers_of("chat"),
             notices,
             self.uses,
-            self.purse,
+            self.ledgers,
             self._stats,
             self._tracing,
         )
@@ -130,11 +145,31 @@ class Registry:
                 "no model is named and there is no default one; name one, or the operator sets [models] embedding",
                 field="model",
             )
-        target = table.embedding.find(name).target
+        target, breaker = self._target(table, "embedding", name)
+        return Embedder(target, table.rules.policy, breaker, self.accounts, self._stats, self._tracing)
+
+    def speech(self, model: str | None) -> Speaker:
+        """The voice model of a name; see `engine.api.Providers`."""
+        table = self._table
+        target, breaker = self._target(table, "speech", model or table.rules.default_speech)
+        return Speaker(target, table.rules.policy, breaker, self.ledgers, self._stats, self._tracing)
+
+    def transcription(self, model: str | None) -> Listener:
+        """The transcription model of a name; see `engine.api.Providers`."""
+        table = self._table
+        target, breaker = self._target(table, "transcription", model or table.rules.default_transcription)
+        return Listener(target, table.rules.policy, breaker, self.ledgers, self._stats, self._tracing)
+
+    def _target(self, table: RegistryTable, role: ProviderRole, name: str) -> tuple[Target, Breaker]:
+        """The one target of a name in a role that falls back nowhere."""
+        if not any(kind == role for kind, _ in table.providers):
+            raise FeatureDisabled(
+                f"no plugin that is on brings a provider for {role}; the operator can switch one on in [plugins] enabled"
+            )
+        target = table.namings[role].find(name).target
         if (reason := target.provider.unavailable) is not None:
             raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
-        breaker = table.embedding_breakers[target.provider.name]
-        return Embedder(target, table.rules.policy, breaker, self.accounts, self._stats, self._tracing)
+        return target, table.breakers[role, target.provider.name]
 
     def get(self, role: ProviderRole, name: str) -> Provider:
         """The provider of this role and name, or `ModelUnavailable` with the reason why it cannot serve."""
@@ -173,9 +208,7 @@ class Registry:
 
     def breakers(self) -> Mapping[tuple[str, str], Breaker]:
         """The breakers by role and provider."""
-        table = self._table
-        tables = (("chat", table.breakers), ("embedding", table.embedding_breakers))
-        return {(role, name): breaker for role, breakers in tables for name, breaker in breakers.items()}
+        return self._table.breakers  # type: ignore[return-value]
 
     def warnings(self) -> tuple[str, ...]:
         """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""
@@ -217,15 +250,11 @@ class Registry:
             owners[key] = owner
             providers[key] = provider
         breakers = self._breakers(before, rules.policy, providers)
-        chat, embedding = _of_role(providers, "chat"), _of_role(providers, "embedding")
-        return RegistryTable(
-            rules,
-            providers,
-            Naming(chat, catalogue, rules.aliases, rules.retired, self._today),
-            {name: breakers["chat", name] for name in chat},
-            Naming(embedding, catalogue, rules.aliases, rules.retired, self._today, "embedding"),
-            {name: breakers["embedding", name] for name in embedding},
-        )
+        namings = {
+            role: Naming(_of_role(providers, role), catalogue, rules.aliases, rules.retired, self._today, role)
+            for role in NAMED
+        }
+        return RegistryTable(rules, providers, namings, breakers)
 
     def _breakers(
         self,
@@ -235,8 +264,7 @@ class Registry:
     ) -> dict[tuple[ProviderRole, str], Breaker]:
         found = {key: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for key in providers}
         if before is not None and before.rules.policy == policy:
-            kept = {("chat", name): breaker for name, breaker in before.breakers.items()}
-            kept |= {("embedding", name): breaker for name, breaker in before.embedding_breakers.items()}
+            kept = before.breakers
             found |= {key: kept[key] for key in found if key in kept and before.providers[key] is providers[key]}
         return found
 
@@ -268,7 +296,7 @@ class Registry:
     def _problem(self, model: str) -> str | None:
         table = self._table
         info = table.naming.catalogue.find(model)
-        naming = table.embedding if info is not None and info.role == "embedding" else table.naming
+        naming = table.namings.get(info.role, table.naming) if info is not None else table.naming
         try:
             reason = naming.find(model).target.provider.unavailable
         except EngineError as error:

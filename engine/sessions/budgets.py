@@ -128,6 +128,18 @@ class Budgets:
         kept = self._database.submit([Write(turns, "update", values, {"stream": stream})])
         kept.add_done_callback(_note_unkept)
 
+    def spend(self, stream: str, cost: Decimal) -> None:
+        """Something is bought beside the calls; raises `BudgetExceeded` where that is more than is left."""
+        opened = self._open.get(stream)
+        if opened is None or not self._of(opened.subjects):
+            return
+        bought = Spend(cost, 0)
+        wanted = Spend(cost + opened.aside.cost, opened.aside.tokens)
+        self._check(opened, wanted, "this may cost more than is left")
+        opened.used.add(bought)
+        for subject in opened.subjects:
+            self._held.setdefault(subject, Spend()).add(bought)
+
     def settle(self, stream: str, usage: Usage, cost: Cost | None) -> None:
         """The call is over: all calls of the turn have used so much, and nothing is put aside any more."""
         if (opened := self._open.get(stream)) is not None:

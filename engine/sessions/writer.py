@@ -29,6 +29,7 @@ class StreamWriter:
     """Implements `engine.api.Writer`; what it meters is read by the turn's supervisor."""
 
     __slots__ = (
+        "__weakref__",
         "_stream",
         "_token",
         "answered",

@@ -142,6 +142,9 @@ class RecordingLane:
     def audio(self, data: bytes, *, at: int = 0) -> None:
         self._writer.publish(Audio(lane=self._name, data=data, at=at))
 
+    async def keep_pace(self, ahead: float) -> None:
+        pass
+
 
 class RecordingWriter:
     """Implements `engine.api.Writer` without a bus: `events` are those a client would see, in order."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from engine.api import EmbeddingModel, EngineError, ModelNotFound, Providers, Target
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +54,26 @@ class ModelNames:
 
 def embedding_named(providers: Providers, name: str | None, default_vendor: str) -> EmbeddingModel:
     """The embedding model of a name; a bare one that the engine does not know goes to the default vendor, too."""
+    return _found(providers.embedding, name, default_vendor)[1]
+
+
+def speech_named(providers: Providers, name: str | None, default_vendor: str) -> str | None:
+    """The engine's name for a voice model, found likewise."""
+    return _found(providers.speech, name, default_vendor)[0]
+
+
+def transcription_named(providers: Providers, name: str | None, default_vendor: str) -> str | None:
+    """The engine's name for a transcription model, found likewise."""
+    return _found(providers.transcription, name, default_vendor)[0]
+
+
+def _found(find: Callable[[str | None], M], name: str | None, default_vendor: str) -> tuple[str | None, M]:
     try:
-        return providers.embedding(name)
+        return name, find(name)
     except ModelNotFound as unknown:
         if not name or "/" in name:
             raise
         try:
-            return providers.embedding(f"{default_vendor}/{name}")
+            return f"{default_vendor}/{name}", find(f"{default_vendor}/{name}")
         except EngineError:
             raise unknown from None

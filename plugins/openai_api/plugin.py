@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from engine.api import Plugin, PluginContext, Route, hookimpl
 from engine.api.data import Tables
+from plugins.openai_api.audio_speech import AudioSpeech
 from plugins.openai_api.chat_completions import ChatCompletions
 from plugins.openai_api.embeddings import EmbeddingRoutes
 from plugins.openai_api.messages import Messages
@@ -29,11 +30,12 @@ class OpenAIApi(Plugin):
     @hookimpl
     def register_routes(self, context: PluginContext) -> Iterable[Route]:
         names = ModelNames(context.providers, context.settings(OpenAIApiSettings).default_vendor)
-        theirs = ModelNames(context.providers, "anthropic")
+        vendor = context.settings(OpenAIApiSettings).default_vendor
         return [
             *Models(context.providers, names).routes(),
             *ChatCompletions(context.commands, names).routes(),
-            *EmbeddingRoutes(context.providers, context.settings(OpenAIApiSettings).default_vendor).routes(),
-            *Messages(context.commands, theirs).routes(),
+            *EmbeddingRoutes(context.providers, vendor).routes(),
+            *AudioSpeech(context.commands, context.providers, vendor).routes(),
+            *Messages(context.commands, ModelNames(context.providers, "anthropic")).routes(),
             *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),
         ]

@@ -358,6 +358,22 @@ HTTP: Mapping[str, Exchange] = {
         },
         query="?limit=20",
     ),
+    "POST /api/v1/tts": Exchange(body={"text": "Hello you.", "model": "local", "format": "mp3"}),
+    "GET /api/v1/tts/voices": Exchange(
+        {
+            "voices": [
+                {
+                    "id": "kal16",
+                    "name": "kal16",
+                    "model": "local",
+                    "languages": ["en"],
+                    "description": "flite, English, male",
+                }
+            ]
+        },
+        query="?model=local",
+    ),
+    "POST /v1/audio/speech": Exchange(body={"model": "local", "voice": "default", "input": "Hello you."}),
     "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
     "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),
     "GET /api/v1/streams/{id}/events": Exchange(query="?after=17", headers={"Accept": "text/event-stream"}),

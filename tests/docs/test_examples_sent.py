@@ -42,6 +42,8 @@ async def stream_for(socket: aiohttp.ClientWebSocketResponse, frame: Frame) -> s
     if frame["type"] == "tool.result":
         stream = (await told(socket, ASKS_FOR_A_TOOL))["stream"]
         await until(socket, "tool.call")
+    elif frame["type"] in ("tts.text", "tts.finish"):
+        stream = (await told(socket, {"type": "tts.start", "model": "local"}))["stream"]
     else:
         stream = (await told(socket, {"type": "chat.send", "input": "Hello!"}))["stream"]
         await until(socket, "stream.ended")

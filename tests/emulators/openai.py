@@ -2,6 +2,7 @@
 
 import base64
 import struct
+from collections import deque
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -12,8 +13,26 @@ from tests.emulators.base import Emulator, RecordedRequest, Rejection, texts_in
 from tests.emulators.openai_chat import CREATED, ChatRendering
 from tests.emulators.openai_responses import ResponsesRendering
 from tests.emulators.reply import Condition, Say
+from tests.emulators.sound import Sing, spoken
 from tests.emulators.validation import Invalid, RequestCheck
 
+SPEECH_RATE = 24_000
+SPEECH_PIECE = 4_800
+LONGEST_SPEECH = 4_096
+SPEECH_VOICES = (
+    "alloy",
+    "ash",
+    "ballad",
+    "coral",
+    "echo",
+    "fable",
+    "marin",
+    "nova",
+    "onyx",
+    "sage",
+    "shimmer",
+    "verse",
+)
 SHOWN_MODELS = ("gpt-5.2", "gpt-5.2-mini", "text-embedding-3-small")
 
 # condition -> status, type, code, message
@@ -59,6 +78,7 @@ class OpenAIEmulator(Emulator):
         super().__init__(**options)
         self.reasoning_field = reasoning_field
         self.extra_fields = extra_fields
+        self.sounds: deque[Sing] = deque()
 
     async def answer(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
         self._authenticate(record)
@@ -69,6 +89,8 @@ class OpenAIEmulator(Emulator):
                 return await self._responses(record, request)
             case "POST", "/embeddings":
                 return self._embeddings(record)
+            case "POST", "/audio/speech":
+                return await self._speech(record, request)
             case "GET", "/models":
                 return web.json_response({"object": "list", "data": [model_card(name) for name in self._shown()]})
             case "GET", path if path.startswith("/models/"):
@@ -126,6 +148,27 @@ class OpenAIEmulator(Emulator):
         tokens = sum(len(str(text).split()) for text in texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
+
+    async def _speech(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
+        body = self._checked(speech_check(), record)
+        if len(body["input"]) > LONGEST_SPEECH:
+            raise self.rejection("bad_request", f"String too long: at most {LONGEST_SPEECH} characters.", param="input")
+        if isinstance(body["voice"], str) and body["voice"] not in SPEECH_VOICES:
+            raise self.rejection("bad_request", f"Invalid value: '{body['voice']}'.", param="voice")
+        self.refuse_as_scripted()
+        sing = self.sounds.popleft() if self.sounds else Sing()
+        sound = spoken(body["input"], SPEECH_RATE) + (b"\x00" if sing.odd else b"")
+        response = web.StreamResponse(headers={"content-type": "audio/pcm"})
+        with self._open_stream():
+            await response.prepare(request)
+            for number, begin in enumerate(range(0, len(sound), SPEECH_PIECE)):
+                if number in sing.holds:
+                    await sing.holds[number].wait()
+                if sing.cut == number:
+                    return self._cut(request, response)
+                await response.write(sound[begin : begin + SPEECH_PIECE])
+            await response.write_eof()
+        return response
 
     def _authenticate(self, record: RecordedRequest) -> None:
         if not self.require_key:
@@ -202,6 +245,14 @@ def responses_check(extra_fields: tuple[str, ...]) -> RequestCheck:
     from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
     return RequestCheck(ResponseCreateParamsNonStreaming, extra_fields)
+
+
+@cache
+def speech_check() -> RequestCheck:
+    # Imported on first use: the SDK's types take their time.
+    from openai.types.audio.speech_create_params import SpeechCreateParams
+
+    return RequestCheck(SpeechCreateParams)
 
 
 @cache

@@ -12,6 +12,8 @@ from typing import Any, Self, TypeAlias
 
 import aiohttp
 
+from engine.wire.frames import BinaryFrame, decode_binary
+
 Frame: TypeAlias = dict[str, Any]
 
 PATIENCE = 15.0
@@ -28,6 +30,17 @@ class Heard:
     events: list[Frame] = field(default_factory=list)
     snapshots: list[Frame] = field(default_factory=list)
     ended: Frame | None = None
+    sound: bytes = b""
+    heard_until: int = 0
+
+    def hear_sound(self, frame: BinaryFrame) -> None:
+        """Take one binary frame of the stream."""
+        assert self.ended is None, f"sound came after the end of {self.stream}"
+        before = frame.prev if frame.prev is not None else frame.n - 1
+        assert before == self.last, f"after number {self.last} of {self.stream} came sound {frame.n}"
+        assert frame.at >= self.heard_until, "sound went back in time"
+        self.last, self.heard_until = frame.n, frame.at
+        self.sound += frame.payload
 
     def hear(self, frame: Frame) -> None:
         """Take one frame of the stream."""
@@ -78,6 +91,7 @@ class Socket:
         self._socket = socket
         self._ids = count(1)
         self._frames: list[Frame] = []
+        self._streams: dict[int, str] = {}
         self._broken: BaseException | None = None
         self._changed = asyncio.Event()
         self._reader = asyncio.create_task(self._read())
@@ -179,6 +193,8 @@ class Socket:
             async for message in self._socket:
                 if message.type is aiohttp.WSMsgType.TEXT:
                     self._hear(json.loads(message.data))
+                elif message.type is aiohttp.WSMsgType.BINARY:
+                    self._hear_sound(decode_binary(message.data))
             self._broken = Gone(self._socket.close_code)
         except BaseException as error:
             self._broken = error
@@ -188,7 +204,13 @@ class Socket:
         if "n" in frame and "stream" in frame:
             self.of(frame["stream"]).hear(frame)
         else:
+            if frame["type"] == "accepted" and "number" in frame:
+                self._streams[frame["number"]] = frame["stream"]
             self._frames.append(frame)
+        self._notify()
+
+    def _hear_sound(self, frame: BinaryFrame) -> None:
+        self.of(self._streams[frame.number]).hear_sound(frame)
         self._notify()
 
     def _notify(self) -> None:

@@ -1,0 +1,167 @@
+"""The engine's resilience around a transcriber: deadline, breaker, usage and cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from decimal import Decimal
+from time import perf_counter
+from typing import cast
+
+from msgspec import structs
+
+from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.events import Usage
+from engine.api.providers import Target, TranscriptionProvider
+from engine.api.streams import Writer
+from engine.api.transcription import Segment, TranscriptionRequest
+from engine.log import get_logger
+from engine.providers.breaker import Breaker
+from engine.providers.metering import Ledgers
+from engine.providers.policy import ResiliencePolicy
+from engine.stats import Stats
+from engine.tracing import Tracing
+
+log = get_logger(__name__)
+
+BYTES_A_SAMPLE = 2
+
+
+class Listener:
+    """Implements `engine.api.TranscriptionModel`. Falls back nowhere: audio that is gone cannot be heard again."""
+
+    def __init__(
+        self,
+        target: Target,
+        policy: ResiliencePolicy,
+        breaker: Breaker,
+        ledgers: Ledgers,
+        stats: Stats,
+        tracing: Tracing,
+    ) -> None:
+        self.target = target
+        self._policy = policy
+        self._breaker = breaker
+        self._ledgers = ledgers
+        self._stats = stats
+        self._tracing = tracing
+
+    def live(
+        self, request: TranscriptionRequest, audio: AsyncIterator[bytes], stream: Writer
+    ) -> AsyncIterator[Segment]:
+        """What is heard while it is spoken; silence may be as long as it likes."""
+        asked = structs.replace(request, model=self.target.model)
+        heard = _Heard(audio, request.rate)
+        provider = cast("TranscriptionProvider", self.target.provider)
+        return self._listen(provider.live(asked, heard.pieces()), heard, stream, patient=True)
+
+    def file(
+        self, request: TranscriptionRequest, audio: AsyncIterator[bytes], stream: Writer
+    ) -> AsyncIterator[Segment]:
+        """What is heard in a recording."""
+        asked = structs.replace(request, model=self.target.model)
+        heard = _Heard(audio, request.rate)
+        provider = cast("TranscriptionProvider", self.target.provider)
+        return self._listen(provider.file(asked, heard.pieces()), heard, stream, patient=False)
+
+    async def _listen(
+        self, segments: AsyncIterator[Segment], heard: _Heard, stream: Writer, *, patient: bool
+    ) -> AsyncIterator[Segment]:
+        name, begun, spoke = self.target.name, perf_counter(), False
+        if not self._breaker.enter():
+            wait = round(self._breaker.wait(), 3)
+            raise ProviderUnavailable(f"{name} failed again and again and is left alone", retry_after=wait)
+        verdict = self._breaker.release
+        try:
+            with self._tracing.call("transcription", self.target.provider.name, name):
+                async with aclosing(segments) as source:  # type: ignore[type-var]
+                    while (segment := await self._next(source, heard, patient)) is not None:
+                        if not spoke:
+                            spoke, verdict = True, self._breaker.succeed
+                            stream.meter(model=name, waited=perf_counter() - begun)
+                        yield segment
+            verdict = self._breaker.succeed
+        except (asyncio.CancelledError, GeneratorExit):
+            raise
+        except Exception as raised:
+            error = self._explained(raised)
+            self._stats.provider_errors[self.target.provider.name, error.code] += 1
+            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+                verdict = self._breaker.fail
+            raise error from None
+        finally:
+            verdict()
+            stream.meter(model=name)
+            self._spend(heard.seconds, stream)
+
+    async def _next(self, source: AsyncIterator[Segment], heard: _Heard, patient: bool) -> Segment | None:
+        """The next segment. The deadline runs only while the vendor has all that there is."""
+        waiting = asyncio.ensure_future(anext(source, None))
+        try:
+            while True:
+                bound = None if patient and not heard.over else self._policy.first_event
+                before = heard.seconds
+                done, _ = await asyncio.wait(
+                    (waiting, heard.ending), timeout=bound, return_when=asyncio.FIRST_COMPLETED
+                )
+                if waiting in done:
+                    return waiting.result()
+                if not done and heard.seconds == before:
+                    raise ProviderTimeout(f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s")
+                if heard.over:
+                    try:
+                        async with asyncio.timeout(self._policy.first_event):
+                            return await waiting
+                    except TimeoutError:
+                        raise ProviderTimeout(
+                            f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s"
+                        ) from None
+        finally:
+            if not waiting.done():
+                waiting.cancel()
+                await asyncio.gather(waiting, return_exceptions=True)
+
+    def _explained(self, raised: Exception) -> EngineError:
+        if isinstance(raised, EngineError):
+            return raised
+        # The error's own text may hold a credential and is not told.
+        log.exception("provider_crashed", provider=self.target.provider.name)
+        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")
+
+    def _spend(self, seconds: float, stream: Writer) -> None:
+        price = self.target.info.price if self.target.info is not None else None
+        minute = price.minute if price is not None else None
+        cost = Decimal(str(round(seconds, 3))) * minute / 60 if minute is not None else None
+        ledger = self._ledgers.of(stream)
+        # It is heard already, so that no budget can refuse it.
+        ledger.add(Usage(seconds=round(seconds, 3)), cost)
+        usage, spent = ledger.total(Usage(), None)
+        stream.meter(usage=usage, cost=spent)
+
+
+class _Heard:
+    """Audio on its way to a vendor, and how much of it there was."""
+
+    def __init__(self, audio: AsyncIterator[bytes], rate: int) -> None:
+        self._audio = audio
+        self._rate = rate
+        self._bytes = 0
+        self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def seconds(self) -> float:
+        return self._bytes / BYTES_A_SAMPLE / self._rate
+
+    @property
+    def over(self) -> bool:
+        return self.ending.done()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._audio:
+                self._bytes += len(piece)
+                yield piece
+        finally:
+            if not self.ending.done():
+                self.ending.set_result(None)

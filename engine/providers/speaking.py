@@ -1,0 +1,195 @@
+"""The engine's resilience around a voice: sentences in front, deadlines, retries, breaker, usage and cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from time import perf_counter
+from typing import cast
+
+from msgspec import structs
+
+from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.events import Usage
+from engine.api.providers import SpeechProvider, StreamingSpeechProvider, Target
+from engine.api.speech import Sound, SpeechRequest, Voice
+from engine.api.streams import Writer
+from engine.log import get_logger
+from engine.providers.breaker import Breaker
+from engine.providers.metering import Ledgers
+from engine.providers.policy import ResiliencePolicy
+from engine.stats import Stats
+from engine.tracing import Tracing
+from engine.wire.sentences import Sentences
+
+log = get_logger(__name__)
+
+AHEAD = 16
+"""Pieces of sound that are made before the first of them is taken: a voice is faster than its listener."""
+
+
+class Speaker:
+    """Implements `engine.api.SpeechModel`. Made for one name; falls back nowhere, since a voice is not to change."""
+
+    def __init__(
+        self,
+        target: Target,
+        policy: ResiliencePolicy,
+        breaker: Breaker,
+        ledgers: Ledgers,
+        stats: Stats,
+        tracing: Tracing,
+    ) -> None:
+        self.target = target
+        self._policy = policy
+        self._breaker = breaker
+        self._ledgers = ledgers
+        self._stats = stats
+        self._tracing = tracing
+
+    async def voices(self) -> Sequence[Voice]:
+        """The voices of its provider."""
+        return await cast("SpeechProvider", self.target.provider).voices()
+
+    def check(self, request: SpeechRequest) -> None:
+        """Raise what the provider has against a request, where it can tell before it is asked."""
+        check = getattr(self.target.provider, "check", None)
+        if check is not None:
+            check(request)
+
+    async def speak(self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer) -> AsyncIterator[Sound]:
+        """The sound of all that `texts` brings; see `engine.api.SpeechModel`."""
+        asked = structs.replace(request, model=self.target.model)
+        made: asyncio.Queue[Sound | BaseException | None] = asyncio.Queue(AHEAD)
+        making = asyncio.create_task(self._make(asked, texts, stream, made), name=f"voice of {stream.id}")
+        try:
+            while (sound := await made.get()) is not None:
+                if isinstance(sound, BaseException):
+                    raise sound
+                yield sound
+        finally:
+            making.cancel()
+            await asyncio.gather(making, return_exceptions=True)
+
+    async def _make(
+        self,
+        request: SpeechRequest,
+        texts: AsyncIterator[str],
+        stream: Writer,
+        made: asyncio.Queue[Sound | BaseException | None],
+    ) -> None:
+        try:
+            provider = self.target.provider
+            if isinstance(provider, StreamingSpeechProvider):
+                counted = self._counted(texts, stream)
+                await self._pass(provider.speak_stream(request, counted), stream, made)
+            else:
+                async for sentence in sentences_of(texts):
+                    self._meter(sentence, stream)
+                    await self._speak(request, sentence, stream, made)
+        except asyncio.CancelledError:
+            raise
+        except _Unheard as unheard:
+            await made.put(unheard.error)
+        except BaseException as error:
+            await made.put(error)
+        else:
+            await made.put(None)
+
+    async def _speak(
+        self,
+        request: SpeechRequest,
+        sentence: str,
+        stream: Writer,
+        made: asyncio.Queue[Sound | BaseException | None],
+    ) -> None:
+        """Speak one sentence; until its first sound a failure that passes is tried again."""
+        provider = cast("SpeechProvider", self.target.provider)
+        for left in range(self._policy.retries, -1, -1):
+            try:
+                await self._pass(provider.speak(request, sentence), stream, made)
+                break
+            except _Unheard as unheard:
+                error = unheard.error
+                if not error.retryable or not left or isinstance(error, ProviderTimeout):
+                    raise error from None
+                await asyncio.sleep(min(error.retry_after or 0.2, 2.0))
+
+    async def _pass(
+        self,
+        sounds: AsyncIterator[Sound],
+        stream: Writer,
+        made: asyncio.Queue[Sound | BaseException | None],
+    ) -> None:
+        name, heard, begun = self.target.name, False, perf_counter()
+        if not self._breaker.enter():
+            wait = round(self._breaker.wait(), 3)
+            raise ProviderUnavailable(f"{name} failed again and again and is left alone", retry_after=wait)
+        verdict = self._breaker.release
+        try:
+            with self._tracing.call("speech", self.target.provider.name, name):
+                async with aclosing(sounds) as source:  # type: ignore[type-var]
+                    while (sound := await self._next(source)) is not None:
+                        if not heard:
+                            heard, verdict = True, self._breaker.succeed
+                            stream.meter(model=name, waited=perf_counter() - begun)
+                        await made.put(sound)
+        except asyncio.CancelledError:
+            raise
+        except Exception as raised:
+            error = self._explained(raised)
+            self._stats.provider_errors[self.target.provider.name, error.code] += 1
+            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+                verdict = self._breaker.fail
+            if heard:
+                raise error from None
+            raise _Unheard(error) from None
+        finally:
+            verdict()
+
+    async def _next(self, source: AsyncIterator[Sound]) -> Sound | None:
+        try:
+            async with asyncio.timeout(self._policy.first_event):
+                return await anext(source, None)
+        except TimeoutError:
+            raise ProviderTimeout(
+                f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s"
+            ) from None
+
+    def _explained(self, raised: Exception) -> EngineError:
+        if isinstance(raised, EngineError):
+            return raised
+        # The error's own text may hold a credential and is not told.
+        log.exception("provider_crashed", provider=self.target.provider.name)
+        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")
+
+    async def _counted(self, texts: AsyncIterator[str], stream: Writer) -> AsyncIterator[str]:
+        async for text in texts:
+            self._meter(text, stream)
+            yield text
+
+    def _meter(self, text: str, stream: Writer) -> None:
+        """Count what is about to be spoken: vendors charge for it, heard or not."""
+        price = self.target.info.price if self.target.info is not None else None
+        characters = price.characters if price is not None else None
+        cost = (len(text) * characters).scaleb(-6) if characters is not None else None
+        self._ledgers.spend(stream, Usage(characters=len(text)), cost)
+
+
+class _Unheard(Exception):
+    """A sentence of which nothing was heard."""
+
+    def __init__(self, error: EngineError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+async def sentences_of(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Whole sentences of a text that comes piece by piece."""
+    sentences = Sentences()
+    async for text in texts:
+        for sentence in sentences.feed(text):
+            yield sentence
+    for sentence in sentences.finish():
+        yield sentence

@@ -1,0 +1,84 @@
+"""Text that comes piece by piece, cut into sentences as early as can be said where one ends."""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 400
+"""Characters after which a sentence is cut where it can be: a voice that waits for a full stop may wait for long."""
+
+SHORTEST = 12
+"""Characters below which a sentence goes together with the next one: "Yes." alone sounds clipped."""
+
+_ENGLISH = (
+    "mr",
+    "mrs",
+    "ms",
+    "dr",
+    "prof",
+    "st",
+    "sr",
+    "jr",
+    "vs",
+    "etc",
+    "e.g",
+    "i.e",
+    "fig",
+    "no",
+    "vol",
+    "al",
+    "dept",
+)
+_GERMAN = ("bzw", "z.b", "u.a", "d.h", "ca", "nr")
+_ABBREVIATIONS = frozenset({*_ENGLISH, *_GERMAN, "approx", "est", "inc", "ltd", "co", "corp"})
+# A full stop, question or exclamation mark with the quotes and brackets that close behind it, and then a blank; or the marks
+# of languages that write none; or a line that ends twice.
+_END = re.compile(r"[.!?…]+[\"'”’»)\]]*(?=\s)|[。！？]+[」』）]*|\n\s*\n")
+_SOFT = re.compile(r"[,;:–—]\s|\n")
+_WORD_BEFORE = re.compile(r"([\w.]+)\.$")
+
+
+class Sentences:
+    """Collects pieces and gives out sentences. What is given out, joined, is what came in, but for outer blanks."""
+
+    def __init__(self, longest: int = LONGEST) -> None:
+        self._longest = longest
+        self._text = ""
+
+    def feed(self, piece: str) -> list[str]:
+        """The sentences that are whole now."""
+        self._text += piece
+        found: list[str] = []
+        while (end := self._end()) is not None:
+            sentence, self._text = self._text[:end], self._text[end:]
+            if sentence.strip():
+                found.append(sentence)
+        return found
+
+    def finish(self) -> list[str]:
+        """What is left, as the last sentence."""
+        rest, self._text = self._text, ""
+        return [rest] if rest.strip() else []
+
+    def _end(self) -> int | None:
+        text = self._text
+        for match in _END.finditer(text):
+            end = match.end()
+            if len(text[:end].strip()) >= SHORTEST and not _goes_on(text, match.start(), end):
+                return end
+        if len(text) <= self._longest:
+            return None
+        soft = [match.end() for match in _SOFT.finditer(text, 0, self._longest)]
+        blank = text.rfind(" ", 1, self._longest)
+        return soft[-1] if soft else blank + 1 if blank > 0 else self._longest
+
+
+def _goes_on(text: str, start: int, end: int) -> bool:
+    """Whether the mark at `start` ends an abbreviation, an initial or a number, and not a sentence."""
+    if text[start] != "." or text[start:end] != ".":
+        return False
+    word = _WORD_BEFORE.search(text[: start + 1])
+    if word is None:
+        return False
+    before = word[1].lower()
+    return before in _ABBREVIATIONS or (len(before) == 1 and before.isalpha() and word[1].isupper())

@@ -1,0 +1,115 @@
+"""`/api/v1/tts`: a text as a sound file, and the voices that can be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from engine.api import (
+    Answer,
+    Audio,
+    EngineError,
+    Event,
+    EventStream,
+    HttpRequest,
+    PluginContext,
+    Result,
+    Route,
+    Voice,
+)
+from plugins.tts.bodies import SpeakPost, VoicesQuery
+from plugins.vendors.codecs import MEDIA_TYPES
+
+
+class VoiceList(msgspec.Struct):
+    """Voices by the model that speaks with them."""
+
+    voices: list[ListedVoice]
+
+
+class ListedVoice(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One voice. `model` is the name under which its provider is asked."""
+
+    id: str
+    name: str
+    model: str
+    languages: tuple[str, ...] = ()
+    description: str = ""
+
+
+class SoundFile:
+    """The sound of a stream as the bytes of one file; implements `engine.api.Encoder`."""
+
+    def encode(self, n: int, event: Event) -> bytes | None:
+        return event.data if isinstance(event, Audio) else None
+
+    def failed(self, error: EngineError) -> bytes:
+        """Nothing: a file that is not whole is cut off."""
+        return b""
+
+
+class TtsRoutes:
+    """Starts the same speech as `tts.start`."""
+
+    def __init__(self, context: PluginContext) -> None:
+        self._commands = context.commands
+        self._providers = context.providers
+
+    def routes(self) -> list[Route]:
+        """The routes of this file."""
+        return [
+            Route(
+                method="POST",
+                path="/api/v1/tts",
+                handler=self.speak,
+                body=SpeakPost,
+                media=tuple(dict.fromkeys(MEDIA_TYPES.values())),
+                summary="Speak a text: the file comes as it is made.",
+                tag="tts",
+                statuses={502: "provider_error and its kin", 504: "provider_timeout"},
+            ),
+            Route(
+                method="GET",
+                path="/api/v1/tts/voices",
+                handler=self.voices,
+                query=VoicesQuery,
+                returns=VoiceList,
+                summary="The voices that can be asked for.",
+                tag="tts",
+                statuses={502: "provider_error and its kin"},
+            ),
+        ]
+
+    async def speak(self, request: HttpRequest[SpeakPost, Any]) -> Result:
+        body = request.body
+        fields = body.model_dump(exclude_unset=True) | {"format": body.format}
+        key = request.headers.get("idempotency-key")
+        reader = await self._commands.start(request.principal, "tts.start", fields, key=key, on_disconnect="cancel")
+        return EventStream(reader, SoundFile(), hold=True, content_type=MEDIA_TYPES[body.format])
+
+    async def voices(self, request: HttpRequest[Any, VoicesQuery]) -> Answer:
+        asked = request.query.model
+        names = [asked] if asked is not None else self._speaking()
+        found: list[ListedVoice] = []
+        for name in names:
+            try:
+                model = self._providers.speech(name)
+                voices = await model.voices()
+            except EngineError:
+                if asked is not None:
+                    raise
+                continue  # one vendor that is away hides no other's voices
+            found += [_listed(voice, name) for voice in voices]
+        return Answer(VoiceList(found))
+
+    def _speaking(self) -> list[str]:
+        """A name for each provider that can serve."""
+        providers = self._providers.providers()
+        return [name for (role, name), each in sorted(providers.items()) if role == "speech" and not each.unavailable]
+
+
+def _listed(voice: Voice, model: str) -> ListedVoice:
+    return ListedVoice(
+        id=voice.id, name=voice.name, model=model, languages=voice.languages, description=voice.description
+    )

@@ -1,0 +1,109 @@
+"""One speech: text in, piece by piece or whole, and the sound of it on a lane."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing
+
+from engine.api import InvalidRequest, LaneWriter, Overloaded, Sound, SpeechModel, SpeechRequest, Writer
+from engine.wire.sentences import Sentences
+from engine.wire.spoken import Spoken
+from plugins.vendors.codecs import AudioEncoder, AudioFormat, encoder, is_cheap, rate_of
+
+LANE = "speech"
+
+WAITING = 1_000
+"""Pieces of text that may wait for a voice."""
+
+
+class TextFeed:
+    """The text of a speech: given whole, or as it comes."""
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._taken = 0
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue(WAITING)
+        self.over = False
+
+    def add(self, text: str) -> None:
+        """Take a piece; raises `InvalidRequest` past the longest text and `Overloaded` while too much waits."""
+        if self.over:
+            raise InvalidRequest("this speech takes no more text: it was finished", field="stream")
+        if self._taken + len(text) > self._longest:
+            raise InvalidRequest(
+                f"a speech has at most {self._longest} characters, this text would make it {self._taken + len(text)}",
+                field="text",
+            )
+        if self._pieces.qsize() >= WAITING - 1:
+            raise Overloaded("the voice has not come so far yet; send the text in larger pieces", retry_after=1.0)
+        self._taken += len(text)
+        self._pieces.put_nowait(text)
+
+    def finish(self) -> None:
+        """No more comes; a second finish is none."""
+        if not self.over:
+            self.over = True
+            self._pieces.put_nowait(None)
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        while (piece := await self._pieces.get()) is not None:
+            yield piece
+
+
+async def cleaned(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The sentences of a text without what is not to be spoken."""
+    sentences, spoken = Sentences(), Spoken()
+    async for text in texts:
+        for sentence in sentences.feed(text):
+            if words := spoken.clean(sentence):
+                yield f"{words}\n\n"
+    for sentence in sentences.finish():
+        if words := spoken.clean(sentence):
+            yield f"{words}\n\n"
+
+
+class Speech:
+    """Serves one speech."""
+
+    def __init__(
+        self,
+        model: SpeechModel,
+        request: SpeechRequest,
+        texts: AsyncIterator[str],
+        *,
+        format: AudioFormat,
+        rate: int | None,
+        ahead: float,
+    ) -> None:
+        self._model = model
+        self._request = request
+        self._texts = texts
+        self._format = format
+        self._rate = rate
+        self._ahead = ahead
+
+    async def serve(self, stream: Writer) -> None:
+        """Write the turn's stream: the lane opens with the first sound."""
+        async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
+            lane: LaneWriter | None = None
+            at, form = 0.0, None
+            async for sound in sounds:
+                if lane is None or form is None:
+                    form = encoder(self._format, sound.rate, self._rate)
+                    rate = rate_of(self._format, sound.rate, self._rate)
+                    cheap = is_cheap(self._format, sound.rate, self._rate)
+                    lane = await lanes.enter_async_context(stream.lane(LANE, format=self._format, rate=rate))
+                await self._write(lane, form, sound.pcm, at, cheap)
+                at += sound.seconds
+            if lane is not None and form is not None and (rest := form.finish()):
+                lane.audio(rest, at=int(at * 1000))
+
+    def _sounds(self, stream: Writer) -> AsyncIterator[Sound]:
+        return self._model.speak(self._request, self._texts, stream)
+
+    async def _write(self, lane: LaneWriter, form: AudioEncoder, pcm: bytes, at: float, cheap: bool) -> None:
+        data = form.feed(pcm) if cheap else await asyncio.to_thread(form.feed, pcm)
+        if data:
+            lane.audio(data, at=int(at * 1000))
+            await lane.keep_pace(self._ahead)

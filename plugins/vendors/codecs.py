@@ -1,0 +1,251 @@
+"""Audio in and out of its containers: samples to what a listener asked for, and any file to samples.
+
+Samples are mono, of 16 bits, little-endian.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
+
+from engine.api import EngineError, InvalidRequest, UnsupportedMedia
+from engine.wire.wav import wav_header
+
+if TYPE_CHECKING:
+    import av
+
+AudioFormat: TypeAlias = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
+
+MEDIA_TYPES: dict[str, str] = {
+    "pcm": "audio/pcm",
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "aac": "audio/aac",
+    "flac": "audio/flac",
+}
+
+# Container and codec of FFmpeg's, and the bits a second.
+_ENCODINGS: dict[str, tuple[str, str, int]] = {
+    "mp3": ("mp3", "libmp3lame", 64_000),
+    "opus": ("ogg", "libopus", 32_000),
+    "aac": ("adts", "aac", 64_000),
+    "flac": ("flac", "flac", 0),
+}
+_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+
+LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+
+
+class AudioEncoder(Protocol):
+    """Turns samples into the bytes of one file."""
+
+    def feed(self, pcm: bytes) -> bytes:
+        """Bytes that are ready now."""
+        ...
+
+    def finish(self) -> bytes:
+        """The rest of the file."""
+        ...
+
+
+def missing() -> str | None:
+    """Why compressed audio cannot be read or written here; None where it can."""
+    return None if find_spec("av") else "the package av is not installed: pip install 'betterai-engine[voice]'"
+
+
+def encoder(format: AudioFormat, source: int, rate: int | None = None) -> AudioEncoder:
+    """For samples of `source` a second, written with `rate`; raises `UnsupportedMedia` for what is not possible here."""
+    target = rate or source
+    if format == "opus" and target not in _OPUS_RATES:
+        target = next(each for each in _OPUS_RATES if each >= min(target, HIGHEST_RATE))
+    samples: AudioEncoder = _Plain() if target == source else _Resampled(source, target)
+    if format == "pcm":
+        return samples
+    if format == "wav":
+        return _Chained(samples, _Wav(target))
+    if (reason := missing()) is not None:
+        raise UnsupportedMedia(f"{format} cannot be written: {reason}; pcm and wav can", field="format")
+    return _Chained(samples, _Compressed(format, target))
+
+
+def rate_of(format: AudioFormat, source: int, rate: int | None = None) -> int:
+    """Samples a second of what `encoder` writes."""
+    target = rate or source
+    if format == "opus" and target not in _OPUS_RATES:
+        return next(each for each in _OPUS_RATES if each >= min(target, HIGHEST_RATE))
+    return target
+
+
+def is_cheap(format: AudioFormat, source: int, rate: int | None = None) -> bool:
+    """Whether encoding takes so little that it need not leave the event loop."""
+    return format in ("pcm", "wav") and (rate or source) == source
+
+
+class _Plain:
+    def feed(self, pcm: bytes) -> bytes:
+        return pcm
+
+    def finish(self) -> bytes:
+        return b""
+
+
+class _Wav:
+    def __init__(self, rate: int) -> None:
+        self._header = wav_header(rate)
+
+    def feed(self, pcm: bytes) -> bytes:
+        header, self._header = self._header, b""
+        return header + pcm
+
+    def finish(self) -> bytes:
+        return self.feed(b"")
+
+
+class Resampler:
+    """Samples of one rate as samples of another, without a seam between the pieces."""
+
+    def __init__(self, source: int, target: int) -> None:
+        # Imported on first use: numpy is heavy, and most audio comes at the rate that is wanted.
+        import soxr
+
+        self._stream = soxr.ResampleStream(source, target, 1, dtype="int16")
+
+    def feed(self, pcm: bytes, *, last: bool = False) -> bytes:
+        """What can be told of by now."""
+        # Imported on first use, as above.
+        import numpy
+
+        return cast("bytes", self._stream.resample_chunk(numpy.frombuffer(pcm, "<i2"), last=last).tobytes())
+
+
+class _Resampled:
+    def __init__(self, source: int, target: int) -> None:
+        self._resampler = Resampler(source, target)
+
+    def feed(self, pcm: bytes) -> bytes:
+        return self._resampler.feed(pcm)
+
+    def finish(self) -> bytes:
+        return self._resampler.feed(b"", last=True)
+
+
+class _Chained:
+    def __init__(self, first: AudioEncoder, second: AudioEncoder) -> None:
+        self._first = first
+        self._second = second
+
+    def feed(self, pcm: bytes) -> bytes:
+        return self._second.feed(self._first.feed(pcm))
+
+    def finish(self) -> bytes:
+        return self._second.feed(self._first.finish()) + self._second.finish()
+
+
+class _Compressed:
+    def __init__(self, format: str, rate: int) -> None:
+        # Imported on first use: it brings all of FFmpeg.
+        import av
+
+        container, codec, bits = _ENCODINGS[format]
+        self._file = _Pipe()
+        self._output = cast("Any", av.open(cast("IO[bytes]", self._file), "w", container))
+        self._stream = cast("Any", self._output.add_stream(codec, rate=rate, layout="mono"))
+        if bits:
+            self._stream.bit_rate = bits
+        self._rate = rate
+        self._at = 0
+
+    def feed(self, pcm: bytes) -> bytes:
+        if pcm:
+            # Imported on first use, as above.
+            import av
+
+            # Imported on first use, as above.
+            import numpy
+
+            frame = av.AudioFrame.from_ndarray(numpy.frombuffer(pcm, "<i2").reshape(1, -1), format="s16", layout="mono")
+            frame.sample_rate = self._rate
+            frame.pts = self._at
+            self._at += frame.samples
+            for packet in self._stream.encode(frame):
+                self._output.mux(packet)
+        return self._file.take()
+
+    def finish(self) -> bytes:
+        for packet in self._stream.encode(None):
+            self._output.mux(packet)
+        self._output.close()
+        return self._file.take()
+
+
+class _Pipe(io.RawIOBase):
+    """A file that is written once and cannot be gone back in."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        """What was written since the last time."""
+        data, self._pieces = b"".join(self._pieces), []
+        return data
+
+
+def decode(file: IO[bytes], rate: int) -> Iterator[bytes]:
+    """The samples of the first sound track of a file, `rate` a second, about a quarter of a second at a time.
+
+    Blocks: call it in a thread. Raises `UnsupportedMedia` for what holds no sound, and `InvalidRequest` for a file that is cut
+    off before its first sample.
+    """
+    if (reason := missing()) is not None:
+        raise UnsupportedMedia(f"recordings cannot be read: {reason}", field="file")
+    # Imported on first use, as above.
+    import av
+
+    heard = False
+    try:
+        with av.open(file, "r") as source:
+            if not source.streams.audio:
+                raise UnsupportedMedia("the file has no sound track", field="file")
+            resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
+            for frame in (*_frames(source), None):
+                for each in resampler.resample(frame):
+                    heard = True
+                    yield each.to_ndarray().tobytes()
+    except EngineError:
+        raise
+    except (av.FFmpegError, ValueError, IndexError) as error:
+        # What was heard before a file breaks off was heard.
+        if not heard:
+            raise UnsupportedMedia(
+                "the file is no recording that can be read, or is cut off: send wav, mp3, m4a, ogg, flac or webm",
+                field="file",
+            ) from error
+
+
+def _frames(source: av.container.InputContainer) -> Iterator[Any]:
+    # Imported on first use, as above.
+    import av
+
+    try:
+        yield from source.decode(audio=0)
+    except av.EOFError:
+        return
+
+
+def check_rate(rate: int, field: str) -> None:
+    """Raise `InvalidRequest` for samples a second that nobody means."""
+    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
+        raise InvalidRequest(f"{field} is {LOWEST_RATE} to {HIGHEST_RATE} samples a second", field=field)

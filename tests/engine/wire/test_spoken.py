@@ -1,0 +1,40 @@
+"""What is written to be seen is not spoken, and what is meant to be heard is."""
+
+from __future__ import annotations
+
+import pytest
+
+from engine.wire.spoken import Spoken
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [
+        ("**Bold**, _thin_ and `code`.", "Bold, _thin_ and code."),
+        ("See [the page](https://example.com/a_b) now.", "See the page now."),
+        ("![a cat](cat.png) sits", "a cat sits"),
+        ("# A heading", "A heading"),
+        ("- one\n- two\n1. three", "one\ntwo\nthree"),
+        ("> quoted words", "quoted words"),
+        ("Go to https://example.com/x?y=1 at once", "Go to at once"),
+        ("Fine 😀👍🏽 thanks", "Fine thanks"),
+        ("😀 👨‍👩‍👧 🇳🇴", ""),
+        ("---\n***", ""),
+        ("| a | b |\n|---|---|\n| 1 | 2 |", "a b\n1 2"),
+        ("<b>bold</b> 3 < 4", "bold 3 < 4"),
+        ("snake_case stays", "snake_case stays"),
+        ("```python\nprint(1)\n```\nDone.", "Done."),
+        ("", ""),
+    ],
+)
+def test_marks_are_left_out(written: str, spoken: str) -> None:
+    assert Spoken().clean(written) == spoken
+
+
+def test_a_block_of_code_may_span_several_texts() -> None:
+    spoken = Spoken()
+    assert [spoken.clean(text) for text in ("Look:\n```js", "let a = 1. ", "b()\n```\nThat is it.")] == [
+        "Look:",
+        "",
+        "That is it.",
+    ]
