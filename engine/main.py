@@ -297,7 +297,7 @@ class Engine:
         return Http(
             self.supervisor,
             self._identity(),
-            bounds=Bounds(server.max_body, server.max_frame, server.ping_interval),
+            bounds=Bounds(server.max_body, server.max_frame, server.ping_interval, server.max_upload),
             session=self._session_settings,
             guard=guard,
             cors=cors,

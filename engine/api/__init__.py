@@ -108,6 +108,8 @@ from engine.api.events import (
     TextDelta,
     ToolCall,
     ToolResult,
+    TranscriptFinal,
+    TranscriptPartial,
     Usage,
     VendorPart,
 )
@@ -159,6 +161,7 @@ from engine.api.routes import (
     HttpRequest,
     Result,
     Route,
+    Upload,
     WholeAnswer,
 )
 from engine.api.speech import Sound, SpeechRequest, Voice
@@ -314,6 +317,8 @@ __all__ = (
     "ToolRequest",
     "ToolResult",
     "Tools",
+    "TranscriptFinal",
+    "TranscriptPartial",
     "TranscriptionModel",
     "TranscriptionProvider",
     "TranscriptionRequest",
@@ -322,6 +327,7 @@ __all__ = (
     "UnknownCommand",
     "UnsupportedMedia",
     "UnsupportedParameter",
+    "Upload",
     "Usage",
     "UtcDateTime",
     "VendorPart",

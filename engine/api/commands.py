@@ -58,6 +58,9 @@ class Serve:
     """Plain data for `Command.recover` and listeners, kept in the turn's row."""
     keep: bool = True
     """False keeps no content: the turn's row has its usage and cost, and no words."""
+    take: Callable[[int, bytes], int | None] | None = None
+    """Takes the client's binary frames, each with the client's own count of it. It must not wait; what it raises is told, and
+    the count that it returns is acknowledged with `audio.ack`: all frames up to it need not be sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,8 @@ class Command(Generic[BodyT]):
     """A command that starts a stream.
 
     `prepare` runs before `accepted`: what it raises is `rejected` (over HTTP a 4xx), and no stream exists. `recover`
-    gives the rows with which a turn is closed whose process died. `example` is a whole frame for the docs.
+    gives the rows with which a turn is closed whose process died. `example` is a whole frame for the docs. One that is
+    `inner` is started in process only, as where its body holds what no frame can.
     """
 
     name: str
@@ -85,6 +89,7 @@ class Command(Generic[BodyT]):
     scope: str = "chat"
     summary: str = ""
     example: Mapping[str, Any] = field(default_factory=dict)
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

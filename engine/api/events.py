@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.api.errors import ErrorBody
+from engine.api.transcription import Word
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +137,26 @@ class Citation(Event, frozen=True, gc=False, tag="citation", kw_only=True):
     end: int | None = None
 
 
+class TranscriptPartial(Event, frozen=True, gc=False, tag="transcript.partial", kw_only=True):
+    """What was heard so far of a stretch of speech; the next one, or the final one, stands in its place."""
+
+    text: str
+    start: float | None = None
+    speaker: str | None = None
+
+
+class TranscriptFinal(Event, frozen=True, gc=False, tag="transcript.final", kw_only=True):
+    """A stretch of speech, heard to its end. Times are in seconds from the beginning of the audio."""
+
+    text: str
+    start: float | None = None
+    end: float | None = None
+    confidence: float | None = None
+    speaker: str | None = None
+    language: str | None = None
+    words: list[Word] | None = None
+
+
 class StatusChanged(Event, frozen=True, gc=False, tag="status", kw_only=True):
     """Something a person who waits would like to know: `stage` is a stable word, `detail` a sentence."""
 
@@ -212,6 +233,8 @@ EVENTS: tuple[type[Event], ...] = (
     ToolResult,
     Citation,
     VendorPart,
+    TranscriptPartial,
+    TranscriptFinal,
     StatusChanged,
     LaneStarted,
     LaneEnded,

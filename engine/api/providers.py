@@ -274,6 +274,10 @@ class TranscriptionModel(Protocol):
         """The provider, and its name of the model."""
         ...
 
+    def check(self, request: TranscriptionRequest) -> None:
+        """Raise what the provider has against a request, as a language that it has not learnt."""
+        ...
+
     def live(
         self, request: TranscriptionRequest, audio: AsyncIterator[bytes], stream: Writer
     ) -> AsyncIterator[Segment]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import IO, Any, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel
 
@@ -18,6 +18,20 @@ QueryT = TypeVar("QueryT", bound="BaseModel | None")
 
 
 @dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that came with a form. `name` is what its sender calls it, for people only; `size` is in bytes."""
+
+    name: str
+    content_type: str
+    size: int
+    file: IO[bytes] = field(repr=False)
+
+    def close(self) -> None:
+        """Let go of it; a second time nothing happens."""
+        self.file.close()
+
+
+@dataclass(frozen=True, slots=True)
 class HttpRequest(Generic[BodyT, QueryT]):
     """A validated request. `path` holds the address's parameters; header names are lower case."""
 
@@ -28,6 +42,8 @@ class HttpRequest(Generic[BodyT, QueryT]):
     headers: Mapping[str, str]
     id: str
     raw: bytes = b""
+    upload: Upload | None = None
+    """The file of a route with `upload`. Its handler closes it, or hands it on to who does."""
 
     @property
     def wants_events(self) -> bool:
@@ -94,6 +110,7 @@ Result = Answer | EventStream | WholeAnswer
 class Route:
     """One address. `scope` is what the credential must grant; None means that anybody may ask.
 
+    `upload` is the field of a form that holds a file: the body's fields come beside it in the form, and are read from text.
     `media` are types that the answer may have besides JSON. `errors` renders an error in a dialect of its own; the default
     is problem+json (RFC 9457). `statuses` lists what else may be answered, for OpenAPI.
     """
@@ -110,6 +127,7 @@ class Route:
     tag: str = ""
     events: bool = False
     media: tuple[str, ...] = ()
+    upload: str | None = None
     body_optional: bool = False
     errors: Callable[[EngineError, str], Answer] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)

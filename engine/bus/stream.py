@@ -20,6 +20,7 @@ from engine.api.events import (
     StreamEnded,
     TextDelta,
     ToolCall,
+    TranscriptFinal,
 )
 from engine.api.identity import Principal
 from engine.api.streams import Said
@@ -222,6 +223,9 @@ class Stream:
             self._tool_calls.append(event)
         elif isinstance(event, Citation):
             self._citations.append(event)
+        elif isinstance(event, TranscriptFinal):
+            before = self._choices[0]
+            before.append(f" {event.text}" if before else event.text)
         elif isinstance(event, MessageSaved):
             self._saved = event
 

@@ -57,6 +57,9 @@ class ServerSettings(Settings):
         description="Seconds that running turns may take to finish after SIGTERM, before they are ended.",
     )
     max_body: int = Field(default=32 * MIB, ge=KIB, description="Largest HTTP request body, in bytes.")
+    max_upload: int = Field(
+        default=512 * MIB, ge=KIB, description="Largest file that comes with a form, in bytes; it goes to disk."
+    )
     max_frame: int = Field(default=1 * MIB, ge=KIB, description="Largest WebSocket frame from a client, in bytes.")
     mailbox: int = Field(
         default=64,
@@ -188,7 +191,7 @@ class PluginsSettings(Settings):
     holds_tables: ClassVar[bool] = True
 
     enabled: tuple[str, ...] = Field(
-        default=("local", "chat", "openai_api", "tts"),
+        default=("local", "chat", "openai_api", "audio", "tts"),
         description="Plugins that are on; `betterai plugins` lists what is installed.",
     )
     required: tuple[str, ...] = Field(

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown
 from engine.api.identity import Principal
-from engine.api.routes import Route
+from engine.api.routes import Route, Upload
 from engine.auth.identity import Identity
 from engine.auth.rates import Rates
 from engine.http import answers
@@ -21,6 +21,7 @@ from engine.http.problem import answer_error
 from engine.http.socket import SocketPeer, Sockets
 from engine.http.table import RouteTable
 from engine.http.typed import lower_headers, typed_request
+from engine.http.uploads import read_form
 from engine.log import bound_contextvars, get_logger
 from engine.sessions.actor import Session, SessionSettings
 from engine.sessions.supervisor import Supervisor
@@ -43,6 +44,7 @@ class Bounds:
     max_body: int
     max_frame: int
     ping_interval: float
+    max_upload: int = 512 << 20
 
 
 class Http:
@@ -155,7 +157,26 @@ class Http:
                 extra |= verdict.headers()
                 if verdict.refusal is not None:
                     raise verdict.refusal
-        body = await request.read() if request.body_exists else b""
+        form = await read_form(request, route.upload, self._bounds.max_upload) if route.upload is not None else None
+        try:
+            return await self._typed(request, route, path, headers, id, extra, principal, form)
+        except BaseException:
+            if form is not None:
+                form[1].close()
+            raise
+
+    async def _typed(
+        self,
+        request: web.Request,
+        route: Route,
+        path: Mapping[str, str],
+        headers: dict[str, str],
+        id: str,
+        extra: dict[str, str],
+        principal: Principal,
+        form: tuple[list[tuple[str, str]], Upload] | None,
+    ) -> web.StreamResponse:
+        body = await request.read() if request.body_exists and form is None else b""
         typed = typed_request(
             route,
             principal=principal,
@@ -164,6 +185,7 @@ class Http:
             query=list(request.query.items()),
             headers=headers,
             body=body,
+            form=form,
         )
         result = await route.handler(typed)
         return await answers.write(request, result, extra)

@@ -109,7 +109,7 @@ def describe_socket(table: CommandTable, version: str) -> dict[str, Any]:
     """The AsyncAPI document of the socket, with the commands of a table."""
     return asyncapi(
         events=EVENTS,
-        commands=[command for command in table.all() if isinstance(command, Command)],
+        commands=[command for command in table.all() if isinstance(command, Command) and not command.inner],
         frames=FRAMES,
         calls=[command for command in table.all() if isinstance(command, Call)],
         version=version,

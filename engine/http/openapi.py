@@ -102,11 +102,22 @@ def _operation(route: Route, schemas: Schemas) -> Json:
     if route.body is not None:
         operation["requestBody"] = {
             "required": not route.body_optional,
-            "content": {"application/json": {"schema": schemas.schema(route.body, "validation")}},
+            "content": _content(route, schemas),
         }
     operation["responses"] = _responses(route, schemas)
     operation["security"] = [] if route.scope is None else [{"bearer": [route.scope]}]
     return operation
+
+
+def _content(route: Route, schemas: Schemas) -> Json:
+    assert route.body is not None
+    if route.upload is None:
+        return {"application/json": {"schema": schemas.schema(route.body, "validation")}}
+    form = schemas.inline(route.body, "validation")
+    file = {"type": "string", "format": "binary", "description": "The file."}
+    form["properties"] = {route.upload: file, **form.get("properties", {})}
+    form["required"] = [route.upload, *form.get("required", [])]
+    return {"multipart/form-data": {"schema": form}}
 
 
 def _path_parameters(route: Route) -> Iterable[Json]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from engine.log import get_logger
-from engine.sessions.actor import BinaryFrame, Hangup, News, Session, TextFrame
+from engine.sessions.actor import Hangup, News, Session, TextFrame
 
 log = get_logger(__name__)
 
@@ -102,7 +102,7 @@ class Sockets:
             if message.type is WSMsgType.TEXT:
                 await _post(session, TextFrame(message.data), actor)
             elif message.type is WSMsgType.BINARY:
-                await _post(session, BinaryFrame(message.data), actor)
+                session.hear(message.data)
             else:
                 await _post(session, Hangup(), actor)
                 return
@@ -127,7 +127,7 @@ async def _tell(session: Session, news: News) -> None:
         log.warning("session_not_told", session=session.id, news=type(news).__name__)
 
 
-async def _post(session: Session, mail: TextFrame | BinaryFrame | Hangup, actor: asyncio.Task[None]) -> None:
+async def _post(session: Session, mail: TextFrame | Hangup, actor: asyncio.Task[None]) -> None:
     """Post, unless the actor ended while its mailbox was full."""
     if session.try_post(mail):
         return

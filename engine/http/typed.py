@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from engine.api.errors import InvalidRequest, UnsupportedMedia
 from engine.api.identity import Principal
-from engine.api.routes import HttpRequest, Route
+from engine.api.routes import HttpRequest, Route, Upload
 from engine.wire.validation import dotted, explain
 
 Pairs = Iterable[tuple[str, str]]
@@ -27,20 +27,25 @@ def typed_request(
     query: Pairs,
     headers: Mapping[str, str],
     body: bytes,
+    form: tuple[Pairs, Upload] | None = None,
 ) -> HttpRequest[Any, Any]:
     """The request as the route's models describe it.
 
     `query` are decoded pairs in the order sent; `headers` are those of `lower_headers`. A route without a model for its
     query or body gets None, and takes anything there. Raises `InvalidRequest` or `UnsupportedMedia`.
     """
+    fields, upload = form if form is not None else ((), None)
     return HttpRequest(
         principal=principal,
-        body=_body(route, headers, body),
+        body=_body(route, headers, body)
+        if form is None or route.body is None
+        else read_query(route.body, fields, "form"),
         query=None if route.query is None else read_query(route.query, query),
         path=path,
         headers=headers,
         id=request_id,
         raw=body,
+        upload=upload,
     )
 
 
@@ -53,7 +58,7 @@ def lower_headers(headers: Pairs) -> dict[str, str]:
     return joined
 
 
-def read_query(model: type[BaseModel], pairs: Pairs) -> BaseModel:
+def read_query(model: type[BaseModel], pairs: Pairs, what: str = "query") -> BaseModel:
     """The query as `model` describes it; a field that is a list takes each of its values, any other one stands once."""
     lists = _list_fields(model)
     single: dict[str, str] = {}
@@ -63,14 +68,14 @@ def read_query(model: type[BaseModel], pairs: Pairs) -> BaseModel:
             several.setdefault(name, []).append(value)
         elif name in single:
             raise InvalidRequest(
-                f"{dotted((name,))} stands in the query more than once; give it one value", field=dotted((name,))
+                f"{dotted((name,))} stands in the {what} more than once; give it one value", field=dotted((name,))
             )
         else:
             single[name] = value
     try:
         return model.model_validate({**single, **several})
     except ValidationError as error:
-        raise explain(error, model, what="query") from None
+        raise explain(error, model, what=what) from None
 
 
 def read_json(model: type[BaseModel], body: bytes, content_type: str) -> BaseModel:

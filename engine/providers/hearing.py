@@ -47,6 +47,12 @@ class Listener:
         self._stats = stats
         self._tracing = tracing
 
+    def check(self, request: TranscriptionRequest) -> None:
+        """Raise what the provider has against a request, where it can tell before it is asked."""
+        check = getattr(self.target.provider, "check", None)
+        if check is not None:
+            check(request)
+
     def live(
         self, request: TranscriptionRequest, audio: AsyncIterator[bytes], stream: Writer
     ) -> AsyncIterator[Segment]:

@@ -38,6 +38,7 @@ from engine.sessions.supervisor import Supervisor
 from engine.wire.control import (
     PROTOCOL,
     Accepted,
+    AudioAck,
     Pong,
     Rejected,
     SessionDraining,
@@ -79,13 +80,6 @@ class TextFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class BinaryFrame:
-    """A binary frame as it came."""
-
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Drain:
     """The server goes down in `seconds`."""
 
@@ -105,7 +99,7 @@ class Hangup:
 
 
 News = Drain | Switched
-Mail = TextFrame | BinaryFrame | News | Hangup
+Mail = TextFrame | News | Hangup
 
 
 class Envelope(msgspec.Struct, frozen=True):
@@ -195,8 +189,6 @@ class Session:
                 match await self._mailbox.get():
                     case TextFrame(data):
                         await self._command(data)
-                    case BinaryFrame(data):
-                        self._binary(data)
                     case Drain(seconds):
                         self._outlet.send(SessionDraining(seconds=seconds))
                     case Switched(features):
@@ -241,7 +233,7 @@ class Session:
                         self._outlet.send(SessionDraining(seconds=mail.seconds))
                 if isinstance(mail, Hangup):
                     return False
-                if not isinstance(mail, TextFrame) or self._authenticate is None:
+                if self._authenticate is None:
                     raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
                 envelope = self._open(mail.data)
                 re = envelope.id
@@ -324,7 +316,7 @@ class Session:
 
     async def _feature(self, envelope: Envelope) -> None:
         principal = self._who()
-        command = self._supervisor.table.get(envelope.type, principal)
+        command = self._supervisor.table.get(envelope.type, principal, outside=True)
         if isinstance(command, Command):
             await self._queue_start(_start(envelope, command))
             return
@@ -343,15 +335,29 @@ class Session:
         if "lanes" in body.model_fields_set:
             self._outlet.lanes = None if body.lanes is None else frozenset(body.lanes)
 
-    def _binary(self, data: bytes) -> None:
+    def hear(self, data: bytes) -> None:
+        """Take a binary frame. It does not go through the mailbox, so that audio never holds up a cancel."""
+        if self._principal is None:
+            # A first frame that shows no key, like any other.
+            self.try_post(TextFrame('{"type": "binary"}'))
+            return
         try:
             frame = decode_binary(data)
-            problem: EngineError = InvalidFrame(
-                f"no stream with number {frame.number} of this session takes binary frames"
-            )
+            turn = self._supervisor.taking(self._principal, frame.number)
+            if turn is None or turn.serve.take is None:
+                raise InvalidFrame(f"no stream with number {frame.number} of this session takes binary frames")
+            done = turn.serve.take(frame.n, frame.payload)
+            if done is not None:
+                self._outlet.send(AudioAck(stream=turn.stream.id, n=done))
+        except EngineError as error:
+            self._outlet.send(Rejected(error=error.body()))
         except ValueError as error:
-            problem = InvalidFrame(str(error))
-        self._outlet.send(Rejected(error=problem.body()))
+            self._outlet.send(Rejected(error=InvalidFrame(str(error)).body()))
+        except Exception:
+            log.exception("binary_frame_crashed", session=self.id)
+            self._outlet.send(
+                Rejected(error=Internal("the frame could not be taken; the server's log has the cause").body())
+            )
 
     def _who(self) -> Principal:
         assert self._principal is not None

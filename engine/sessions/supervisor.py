@@ -82,6 +82,7 @@ class Supervisor:
         self.uses: Uses[Turn, str] = Uses()
         """Turns that run, by the plugin whose command they are."""
         self._turns: dict[str, Turn] = {}
+        self._taking: dict[int, Turn] = {}
         self._keys: dict[tuple[str, str], tuple[str, asyncio.Future[str]]] = {}
         self._key_of: dict[str, tuple[str, str]] = {}
         self._starts: set[asyncio.Task[Stream | TurnRecord]] = set()
@@ -234,6 +235,8 @@ class Supervisor:
             tracing=self.tracing,
         )
         self._turns[id] = turn
+        if serve.take is not None:
+            self._taking[token.stream.number] = turn
         self.uses.begin(turn, owner)
         self._idle.clear()
         turn.begin()
@@ -284,6 +287,11 @@ class Supervisor:
         turn = self._turns.get(id)
         return turn if turn is not None and turn.stream.principal.id == principal.id else None
 
+    def taking(self, principal: Principal, number: int) -> Turn | None:
+        """The caller's turn whose stream has this number and takes binary frames."""
+        turn = self._taking.get(number)
+        return turn if turn is not None and turn.stream.principal.id == principal.id else None
+
     async def cancel(self, principal: Principal, id: str, reason: Reason = "client_cancel") -> None:
         """Stop the caller's turn; one that has ended stays as it is."""
         turn = self.turn(principal, id)
@@ -309,6 +317,7 @@ class Supervisor:
     def _over(self, turn: Turn) -> None:
         stream = turn.stream
         self._turns.pop(stream.id, None)
+        self._taking.pop(stream.number, None)
         self.uses.end(turn)
         self._forget_key(stream.id)
         if not self._turns:

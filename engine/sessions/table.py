@@ -35,10 +35,10 @@ class CommandTable:
             self._owners[command.name] = owner
             self._commands[command.name] = command
 
-    def get(self, name: str, principal: Principal) -> AnyCommand:
-        """The command of this name, if the caller may use it."""
+    def get(self, name: str, principal: Principal, *, outside: bool = False) -> AnyCommand:
+        """The command of this name, if the caller may use it; `outside` are those who ask by a frame."""
         command = self._commands.get(name)
-        if command is None:
+        if command is None or (outside and isinstance(command, Command) and command.inner):
             raise self._missing(name)
         if not principal.may(command.scope):
             raise Forbidden(f"{name} needs a key with the scope {command.scope!r}")

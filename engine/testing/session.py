@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar
 from engine.api.commands import Call, Command
 from engine.api.identity import LOCAL, Principal
 from engine.bus.bus import Bus
-from engine.sessions.actor import BinaryFrame, Hangup, Session, SessionSettings, TextFrame
+from engine.sessions.actor import Hangup, Session, SessionSettings, TextFrame
 from engine.sessions.outlet import Peer
 from engine.sessions.supervisor import Supervisor
 from engine.sessions.table import CommandTable
@@ -145,7 +145,7 @@ class SessionKit:
         """Send frames in order: an object as JSON, a text or bytes as they are. Waits while the mailbox is full."""
         for frame in frames:
             if isinstance(frame, bytes):
-                await self.session.post(BinaryFrame(frame))
+                self.session.hear(frame)
             else:
                 await self.session.post(TextFrame(frame if isinstance(frame, str) else json.dumps(frame)))
 

@@ -55,6 +55,13 @@ class Rejected(Frame, frozen=True, tag="rejected", kw_only=True):
     re: str | None = None
 
 
+class AudioAck(Frame, frozen=True, tag="audio.ack", kw_only=True):
+    """The client's binary frames of a stream up to its own count `n` have been taken: they need not be sent again."""
+
+    stream: str
+    n: int
+
+
 class Pong(Frame, frozen=True, tag="pong", kw_only=True):
     """Answers `ping`."""
 
@@ -85,6 +92,7 @@ FRAMES: tuple[type[Frame], ...] = (
     SessionFeatures,
     Accepted,
     Rejected,
+    AudioAck,
     Pong,
     StreamSnapshot,
     StreamDetached,

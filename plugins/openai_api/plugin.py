@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from engine.api import Plugin, PluginContext, Route, hookimpl
 from engine.api.data import Tables
 from plugins.openai_api.audio_speech import AudioSpeech
+from plugins.openai_api.audio_transcriptions import AudioTranscriptions
 from plugins.openai_api.chat_completions import ChatCompletions
 from plugins.openai_api.embeddings import EmbeddingRoutes
 from plugins.openai_api.messages import Messages
@@ -35,6 +36,7 @@ class OpenAIApi(Plugin):
             *Models(context.providers, names).routes(),
             *ChatCompletions(context.commands, names).routes(),
             *EmbeddingRoutes(context.providers, vendor).routes(),
+            *AudioTranscriptions(context.commands, context.providers, vendor).routes(),
             *AudioSpeech(context.commands, context.providers, vendor).routes(),
             *Messages(context.commands, ModelNames(context.providers, "anthropic")).routes(),
             *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),

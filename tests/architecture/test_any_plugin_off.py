@@ -13,7 +13,13 @@ from tests.architecture.first_party import first_party
 from tests.server import engine_inside
 
 PLUGINS = sorted(first_party())
-ADDRESSES = {"chat": "/api/v1/conversations", "local": None, "openai_api": "/v1/models", "tts": "/api/v1/tts/voices"}
+ADDRESSES = {
+    "chat": "/api/v1/conversations",
+    "local": None,
+    "audio": None,
+    "openai_api": "/v1/models",
+    "tts": "/api/v1/tts/voices",
+}
 
 
 def server(folder: Path, enabled: list[str]) -> AbstractAsyncContextManager[Engine]:

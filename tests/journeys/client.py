@@ -201,7 +201,7 @@ class Socket:
         self._notify()
 
     def _hear(self, frame: Frame) -> None:
-        if "n" in frame and "stream" in frame:
+        if "n" in frame and "stream" in frame and frame["type"] != "audio.ack":
             self.of(frame["stream"]).hear(frame)
         else:
             if frame["type"] == "accepted" and "number" in frame:

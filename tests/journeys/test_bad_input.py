@@ -87,7 +87,7 @@ def check(error: Frame, code: str, says: str, field: str | None = None) -> None:
         ("{}", "invalid_frame", "'type'", "type"),
         ('{"type": 7}', "invalid_frame", "'type'", "type"),
         ('{"type": "chat.sent"}', "unknown_command", "chat.send", "type"),
-        ('{"type": "tts.speak"}', "unknown_command", "tts.speak", "type"),
+        ('{"type": "image.make"}', "unknown_command", "image.make", "type"),
         ('{"type": "ping", "id": 7}', "invalid_request", "'id'", "id"),
         ('{"type": "chat.send", "input": "x", "key": 7}', "invalid_request", "'key'", "key"),
         ('{"type": "chat.send", "input": "x", "key": ""}', "invalid_request", "1 to 200", "key"),

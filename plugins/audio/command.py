@@ -1,0 +1,73 @@
+"""The command `betterai transcribe`: what is said in a recording, from a running server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import aiohttp
+import typer
+from rich.console import Console
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+_CONNECTED_WITHIN = 10.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add `transcribe` to the program."""
+    app.command("transcribe")(transcribe)
+
+
+def transcribe(
+    file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, webm and others.", exists=True)],
+    model: Annotated[str | None, typer.Option(help="Transcription model; the server's default without it.")] = None,
+    language: Annotated[str | None, typer.Option(help="Language of the recording.")] = None,
+    times: Annotated[bool, typer.Option("--times", help="Begin each line with its time.")] = False,
+    url: Annotated[str, typer.Option(envvar="BETTERAI_HTTP_URL", help="Address of the server.")] = DEFAULT_URL,
+    key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
+) -> None:
+    """Write what is said in a recording, line by line as it is heard."""
+    fields = {name: value for name, value in {"model": model, "language": language}.items() if value is not None}
+    asyncio.run(_transcribe(url.rstrip("/"), key, file, fields, times))
+
+
+async def _transcribe(url: str, key: str | None, file: Path, fields: dict[str, str], times: bool) -> None:
+    headers = {"Accept": "text/event-stream", **({"Authorization": f"Bearer {key}"} if key else {})}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECTED_WITHIN)
+    notes = Console(stderr=True, highlight=False)
+    try:
+        with file.open("rb") as recording:
+            form = aiohttp.FormData(fields)
+            form.add_field("file", recording, filename=file.name, content_type="application/octet-stream")
+            async with (
+                aiohttp.ClientSession(headers=headers, timeout=timeout) as http,
+                http.post(f"{url}/api/v1/audio/transcriptions", data=form) as answer,
+            ):
+                if answer.status != 200:
+                    told = await answer.json(content_type=None)
+                    _fail(str(told.get("detail", f"the server answered {answer.status}")))
+                with notes.status("listening") as shown:
+                    async for line in answer.content:
+                        if line.startswith(b"data: "):
+                            _tell(json.loads(line[6:]), times, shown)
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --url")
+    except OSError as error:
+        _fail(f"cannot read {file}: {error.strerror or error}")
+
+
+def _tell(event: dict[str, Any], times: bool, shown: Any) -> None:
+    if event["type"] == "transcript.final":
+        begin = f"{event.get('start') or 0:8.2f}  " if times else ""
+        typer.echo(f"{begin}{event['text']}")
+    elif event["type"] == "status":
+        shown.update(event.get("detail") or event["stage"])
+    elif event["type"] == "stream.ended" and event["status"] != "completed":
+        _fail((event.get("error") or {}).get("message") or f"the transcription was {event['status']}")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True, highlight=False, markup=False).print(message, style="red")
+    raise typer.Exit(1)

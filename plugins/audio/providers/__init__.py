@@ -1,0 +1,22 @@
+"""The transcribers that the product knows, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.api import PluginContext, Provider, SettingsTable
+from plugins.audio.providers.local import LocalTranscriber
+from plugins.audio.providers.openai import OpenAITranscriber
+from plugins.audio.settings import AudioSettings
+from plugins.vendors.settings import OpenAISettings
+
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings,)
+"""The `[vendors.*]` tables."""
+
+
+def transcription_providers(context: PluginContext) -> list[Provider]:
+    """A provider for each vendor, whether or not it has a key: one without says what is missing."""
+    return [
+        LocalTranscriber(context.settings(AudioSettings).local_parallel),
+        OpenAITranscriber(context.settings(OpenAISettings), context),
+    ]

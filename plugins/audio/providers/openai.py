@@ -1,0 +1,127 @@
+"""OpenAI's transcribers, through the official SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import warnings
+from collections.abc import AsyncIterator, Sequence
+from typing import IO, Any, ClassVar
+
+from engine.api import (
+    PluginContext,
+    ProviderRole,
+    Segment,
+    TranscriptionRequest,
+    UnsupportedParameter,
+    Word,
+)
+from engine.wire.wav import HEADER, wav_header
+from plugins.vendors.openai_sdk import OpenAISdk
+from plugins.vendors.settings import OpenAISettings
+
+_TIMED = ("whisper-1",)
+"""Models that tell times; the others tell the text alone."""
+
+
+class OpenAITranscriber:
+    """Recordings with gpt-4o-transcribe, gpt-4o-mini-transcribe and whisper-1."""
+
+    role: ClassVar[ProviderRole] = "transcription"
+    name = "openai"
+    default_model = "gpt-4o-mini-transcribe"
+
+    def __init__(self, settings: OpenAISettings, context: PluginContext) -> None:
+        self._settings = settings
+        self._sdk = OpenAISdk(settings, context)
+
+    @property
+    def own_address(self) -> bool:
+        """Whether OpenAI itself answers; elsewhere the catalogue says nothing about the models."""
+        return self._settings.own_address
+
+    @property
+    def unavailable(self) -> str | None:
+        """What is missing before this provider can serve, or None."""
+        return self._sdk.unavailable
+
+    def check(self, request: TranscriptionRequest) -> None:
+        """Raise `UnsupportedParameter` for what the model cannot tell."""
+        if request.words and request.model not in _TIMED and self.own_address:
+            raise UnsupportedParameter(f"{request.model} tells no times of words; whisper-1 does", field="words")
+        if request.translate and request.model not in _TIMED and self.own_address:
+            raise UnsupportedParameter(f"{request.model} does not translate; whisper-1 does", field="translate")
+        if request.diarize:
+            raise UnsupportedParameter(
+                "OpenAI's transcribers do not tell here who speaks; leave it out", field="diarize"
+            )
+
+    async def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """Listen to the end, and tell then: OpenAI hears recordings here, so that nothing is told in between."""
+        async for segment in self.file(request, audio):
+            yield segment
+
+    async def file(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """Listen to a recording."""
+        # Closed below, when the SDK has read it.
+        with tempfile.SpooledTemporaryFile(1 << 20) as file:
+            if not await _record(file, request.rate, audio):
+                return
+            with self._sdk.failures():
+                for segment in await self._ask(request, file):
+                    yield segment
+
+    async def _ask(self, request: TranscriptionRequest, file: IO[bytes]) -> list[Segment]:
+        client = await self._sdk.client()
+        fields: dict[str, Any] = {"model": request.model, "file": ("audio.wav", file, "audio/wav")}
+        if request.prompt is not None:
+            fields["prompt"] = request.prompt
+        if request.provider_options:
+            fields["extra_body"] = dict(request.provider_options)
+        if request.translate:
+            with warnings.catch_warnings():
+                # The SDK calls the address deprecated; it is the only one that translates.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                asked = client.audio.translations.create(response_format="verbose_json", **fields)
+            return _segments(await asked, "en", ())
+        if request.language is not None:
+            fields["language"] = request.language.split("-")[0]
+        if request.model in _TIMED:
+            fields |= {"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}
+        else:
+            fields["response_format"] = "json"
+        made = await client.audio.transcriptions.create(**fields)
+        return _segments(made, request.language, getattr(made, "words", None) or ())
+
+
+async def _record(file: IO[bytes], rate: int, audio: AsyncIterator[bytes]) -> bool:
+    """Write the audio as a WAV file; False where there is none."""
+    file.write(wav_header(rate, 0))
+    size = 0
+    async for piece in audio:
+        size += len(piece)
+        await asyncio.to_thread(file.write, piece)
+    file.seek(0)
+    file.write(wav_header(rate, size // 2))
+    file.seek(0)
+    return size > 0 and size + HEADER > HEADER
+
+
+def _segments(made: Any, language: str | None, timed: Sequence[Any]) -> list[Segment]:
+    """A transcription, whole or with its times (types: `openai.types.audio.transcription…`); a translation has no words."""
+    words = [Word(text=word.word, start=word.start, end=word.end) for word in timed]
+    # Of a translation OpenAI tells the language that was spoken.
+    told = language if not timed and language == "en" else getattr(made, "language", None) or language
+    segments = getattr(made, "segments", None)
+    if not segments:
+        return [Segment(text=made.text.strip(), language=told, words=tuple(words))] if made.text.strip() else []
+    return [
+        Segment(
+            text=segment.text.strip(),
+            start=segment.start,
+            end=segment.end,
+            language=told,
+            words=tuple(word for word in words if segment.start <= word.start < segment.end),
+        )
+        for segment in segments
+    ]
