@@ -254,8 +254,10 @@ class SpeechModel(Protocol):
         """Raise `InvalidRequest` for what the provider knows that it cannot do, as a voice that is not there."""
         ...
 
-    def speak(self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer) -> AsyncIterator[Sound]:
-        """Speak a text that comes piece by piece; usage and the model are metered on `stream`.
+    def speak(
+        self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer, *, answers: bool = True
+    ) -> AsyncIterator[Sound]:
+        """Speak a text that comes piece by piece; usage is metered on `stream`, and where the voice is what `answers`, the model.
 
         `request.model` is replaced by the target's. Closing the iterator stops the vendor.
         """

@@ -58,15 +58,21 @@ class Speaker:
         if check is not None:
             check(request)
 
-    async def speak(self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer) -> AsyncIterator[Sound]:
+    async def speak(
+        self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer, *, answers: bool = True
+    ) -> AsyncIterator[Sound]:
         """The sound of all that `texts` brings; see `engine.api.SpeechModel`."""
         asked = structs.replace(request, model=self.target.model)
         made: asyncio.Queue[Sound | BaseException | None] = asyncio.Queue(AHEAD)
         making = asyncio.create_task(self._make(asked, texts, stream, made), name=f"voice of {stream.id}")
         try:
+            begun = perf_counter()
             while (sound := await made.get()) is not None:
                 if isinstance(sound, BaseException):
                     raise sound
+                if answers:
+                    stream.meter(model=self.target.name, waited=perf_counter() - begun)
+                    answers = False
                 yield sound
         finally:
             making.cancel()
@@ -83,11 +89,11 @@ class Speaker:
             provider = self.target.provider
             if isinstance(provider, StreamingSpeechProvider):
                 counted = self._counted(texts, stream)
-                await self._pass(provider.speak_stream(request, counted), stream, made)
+                await self._pass(provider.speak_stream(request, counted), made)
             else:
                 async for sentence in sentences_of(texts):
                     self._meter(sentence, stream)
-                    await self._speak(request, sentence, stream, made)
+                    await self._speak(request, sentence, made)
         except asyncio.CancelledError:
             raise
         except _Unheard as unheard:
@@ -101,14 +107,13 @@ class Speaker:
         self,
         request: SpeechRequest,
         sentence: str,
-        stream: Writer,
         made: asyncio.Queue[Sound | BaseException | None],
     ) -> None:
         """Speak one sentence; until its first sound a failure that passes is tried again."""
         provider = cast("SpeechProvider", self.target.provider)
         for left in range(self._policy.retries, -1, -1):
             try:
-                await self._pass(provider.speak(request, sentence), stream, made)
+                await self._pass(provider.speak(request, sentence), made)
                 break
             except _Unheard as unheard:
                 error = unheard.error
@@ -119,10 +124,9 @@ class Speaker:
     async def _pass(
         self,
         sounds: AsyncIterator[Sound],
-        stream: Writer,
         made: asyncio.Queue[Sound | BaseException | None],
     ) -> None:
-        name, heard, begun = self.target.name, False, perf_counter()
+        name, heard = self.target.name, False
         if not self._breaker.enter():
             wait = round(self._breaker.wait(), 3)
             raise ProviderUnavailable(f"{name} failed again and again and is left alone", retry_after=wait)
@@ -133,7 +137,6 @@ class Speaker:
                     while (sound := await self._next(source)) is not None:
                         if not heard:
                             heard, verdict = True, self._breaker.succeed
-                            stream.meter(model=name, waited=perf_counter() - begun)
                         await made.put(sound)
         except asyncio.CancelledError:
             raise

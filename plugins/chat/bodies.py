@@ -152,6 +152,23 @@ class ResponseFormatInput(Body):
         return self
 
 
+class SpeakInput(Body):
+    """The voice that reads the answer aloud, as it is written: its sound goes out on the lane `speech` of the turn's stream."""
+
+    model: str | None = Field(default=None, max_length=200, description="A voice model; absent: [models] speech.")
+    voice: str | None = Field(
+        default=None, max_length=200, description='Id of a voice; absent or "default": the provider\'s own choice.'
+    )
+    format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = "pcm"
+    rate: int | None = Field(
+        default=None, ge=8_000, le=48_000, description="Samples a second; absent: as the voice gives them."
+    )
+    speed: float = Field(default=1.0, ge=0.25, le=4.0, description="1 is the voice's own.")
+    instructions: str | None = Field(
+        default=None, max_length=4_000, description="How to sound, for models that can be told."
+    )
+
+
 class ChatSend(Body):
     """One turn of a conversation. `input` is what the user says now: a text, parts, or messages with roles."""
 
@@ -190,6 +207,9 @@ class ChatSend(Body):
     reasoning: Effort | ReasoningDemand | None = None
     response_format: ResponseFormatInput | None = None
     logprobs: int | None = Field(default=None, ge=0, le=20, description="Alternatives to report for each token.")
+    speak: SpeakInput | None = Field(
+        default=None, description="Read the answer aloud. A voice that fails fails no text."
+    )
     store: bool = Field(default=True, description="False keeps no content, in the history or anywhere else.")
     metadata: dict[str, str] = Field(default_factory=dict, description="The client's own notes, kept with the message.")
     user: str | None = Field(default=None, max_length=200, description="Passed to the vendor as its end user's id.")

@@ -24,6 +24,7 @@ from plugins.chat.inputs import chat_request, read_input
 from plugins.chat.settings import ChatSettings
 from plugins.chat.tools import ToolRun, offer
 from plugins.chat.turn import ChatTurn
+from plugins.chat.voice import TurnVoice
 from plugins.chat.waiting import ToolCallNotFound, WaitingCalls
 
 
@@ -60,6 +61,7 @@ class Sending:
             max_steps=self._settings.max_steps,
             trim=self._settings.context == "trim",
             tell_reasoning=not body.store,
+            voice=TurnVoice(self._context.providers, body.speak) if body.speak is not None else None,
         )
         model = body.model or chain.targets[0].name
         waits = self._expect(request, waiting)

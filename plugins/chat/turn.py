@@ -24,6 +24,7 @@ from engine.api.events import Event, ReasoningKept, TextDelta, ToolCall, ToolRes
 from engine.api.providers import ChatChain
 from engine.api.streams import Writer
 from plugins.chat.tools import ToolRun
+from plugins.chat.voice import TurnVoice
 from plugins.chat.window import estimated_tokens, fit, room
 
 
@@ -50,7 +51,8 @@ class Step:
 class ChatTurn:
     """Serves one `chat.send`. `asked` counts the messages of this turn at the end of the request's.
 
-    `tell_reasoning` gives the client what the vendor wants back, for a turn that the client keeps.
+    `tell_reasoning` gives the client what the vendor wants back, for a turn that the client keeps. `voice` reads the answer
+    aloud.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ChatTurn:
         max_steps: int,
         trim: bool,
         tell_reasoning: bool = False,
+        voice: TurnVoice | None = None,
     ) -> None:
         self.steps: list[Step] = []
         self._chain = chain
@@ -74,9 +77,16 @@ class ChatTurn:
         self._max_steps = max_steps
         self._trim = trim
         self._tell_reasoning = tell_reasoning
+        self._voice = voice
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream."""
+        if self._voice is None:
+            await self._answer(stream)
+        else:
+            await self._voice.around(stream, self._answer)
+
+    async def _answer(self, stream: Writer) -> None:
         request = self._request
         for left in range(self._max_steps, 0, -1):
             if left == 1 and self.steps:
@@ -115,7 +125,14 @@ class ChatTurn:
                 request = shorter
 
     async def _call(self, request: ChatRequest, step: Step, stream: Writer) -> None:
-        await self._chain.ask(request, stream, partial(self._take, step, stream))
+        take = self._take if self._voice is None else partial(self._take_aloud, self._voice)
+        await self._chain.ask(request, stream, partial(take, step, stream))
+
+    def _take_aloud(self, voice: TurnVoice, step: Step, stream: Writer, deltas: ChatDeltas) -> None:
+        known = len(step.text)
+        self._take(step, stream, deltas)
+        for text in step.text[known:]:
+            voice.say(text)
 
     def _take(self, step: Step, stream: Writer, deltas: ChatDeltas) -> None:
         if type(deltas) is TextDelta:

@@ -19,7 +19,7 @@ from engine.api import (
 from engine.wire.spoken import Spoken
 from plugins.tts.bodies import SpeakFinish, SpeakStart, SpeakText
 from plugins.tts.settings import TtsSettings
-from plugins.tts.speaking import Speech, TextFeed, cleaned
+from plugins.vendors.speaking import Speech, TextFeed, cleaned
 
 DEFAULT_VOICE = "default"
 

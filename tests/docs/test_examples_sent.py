@@ -26,7 +26,10 @@ async def socket(server: Engine) -> AsyncIterator[aiohttp.ClientWebSocketRespons
 async def until(socket: aiohttp.ClientWebSocketResponse, *types: str) -> Frame:
     """The next frame of one of these types."""
     while True:
-        frame: Frame = await socket.receive_json(timeout=20)
+        message = await socket.receive(timeout=20)
+        if message.type is aiohttp.WSMsgType.BINARY:
+            continue
+        frame: Frame = message.json()
         if frame["type"] in types:
             return frame
 

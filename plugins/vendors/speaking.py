@@ -6,15 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
-from engine.api import InvalidRequest, LaneWriter, Overloaded, Sound, SpeechModel, SpeechRequest, Writer
+from engine.api import InvalidRequest, LaneWriter, Sound, SpeechModel, SpeechRequest, Writer
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
 from plugins.vendors.codecs import AudioEncoder, AudioFormat, encoder, is_cheap, rate_of
 
 LANE = "speech"
-
-WAITING = 1_000
-"""Pieces of text that may wait for a voice."""
 
 
 class TextFeed:
@@ -23,11 +20,12 @@ class TextFeed:
     def __init__(self, longest: int) -> None:
         self._longest = longest
         self._taken = 0
-        self._pieces: asyncio.Queue[str | None] = asyncio.Queue(WAITING)
+        # Bounded by the longest text.
+        self._pieces: asyncio.Queue[str | None] = asyncio.Queue()
         self.over = False
 
     def add(self, text: str) -> None:
-        """Take a piece; raises `InvalidRequest` past the longest text and `Overloaded` while too much waits."""
+        """Take a piece; raises `InvalidRequest` past the longest text, and when it was finished."""
         if self.over:
             raise InvalidRequest("this speech takes no more text: it was finished", field="stream")
         if self._taken + len(text) > self._longest:
@@ -35,8 +33,6 @@ class TextFeed:
                 f"a speech has at most {self._longest} characters, this text would make it {self._taken + len(text)}",
                 field="text",
             )
-        if self._pieces.qsize() >= WAITING - 1:
-            raise Overloaded("the voice has not come so far yet; send the text in larger pieces", retry_after=1.0)
         self._taken += len(text)
         self._pieces.put_nowait(text)
 
@@ -64,7 +60,7 @@ async def cleaned(texts: AsyncIterator[str]) -> AsyncIterator[str]:
 
 
 class Speech:
-    """Serves one speech."""
+    """Serves one speech; `beside` another model that the turn is about."""
 
     def __init__(
         self,
@@ -75,6 +71,7 @@ class Speech:
         format: AudioFormat,
         rate: int | None,
         ahead: float,
+        beside: bool = False,
     ) -> None:
         self._model = model
         self._request = request
@@ -82,6 +79,7 @@ class Speech:
         self._format = format
         self._rate = rate
         self._ahead = ahead
+        self._beside = beside
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream: the lane opens with the first sound."""
@@ -100,7 +98,7 @@ class Speech:
                 lane.audio(rest, at=int(at * 1000))
 
     def _sounds(self, stream: Writer) -> AsyncIterator[Sound]:
-        return self._model.speak(self._request, self._texts, stream)
+        return self._model.speak(self._request, self._texts, stream, answers=not self._beside)
 
     async def _write(self, lane: LaneWriter, form: AudioEncoder, pcm: bytes, at: float, cheap: bool) -> None:
         data = form.feed(pcm) if cheap else await asyncio.to_thread(form.feed, pcm)
