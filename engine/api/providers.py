@@ -257,7 +257,7 @@ class SpeechModel(Protocol):
     def speak(
         self, request: SpeechRequest, texts: AsyncIterator[str], stream: Writer, *, answers: bool = True
     ) -> AsyncIterator[Sound]:
-        """Speak a text that comes piece by piece; usage is metered on `stream`, and where the voice is what `answers`, the model.
+        """Speak a text that comes piece by piece. Usage is metered on `stream`, and the model if the voice is what `answers`.
 
         `request.model` is replaced by the target's. Closing the iterator stops the vendor.
         """

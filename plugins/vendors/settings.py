@@ -14,10 +14,11 @@ from plugins.vendors.addresses import COMPATIBLE_VENDORS, CompatibleVendor
 
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 ANTHROPIC_ADDRESS = "https://api.anthropic.com"
+DEEPGRAM_ADDRESS = "https://api.deepgram.com"
 GOOGLE_ADDRESS = "https://generativelanguage.googleapis.com"
 
 _VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_TAKEN = frozenset({"openai", "anthropic", "google", "local", "compatible", *COMPATIBLE_VENDORS})
+_TAKEN = frozenset({"openai", "anthropic", "google", "deepgram", "local", "compatible", *COMPATIBLE_VENDORS})
 
 
 def _key(secret: SecretStr) -> SecretStr:
@@ -189,6 +190,23 @@ class GoogleSettings(VendorSettings):
         GOOGLE_ADDRESS,
         description="Address of the Gemini API or of a server that speaks it, without the version.",
         json_schema_extra={"env": ["GOOGLE_GEMINI_BASE_URL"]},
+    )
+
+
+class DeepgramSettings(VendorSettings):
+    """Operator's `[vendors.deepgram]` table."""
+
+    table: ClassVar[str] = "vendors.deepgram"
+    address: ClassVar[str] = DEEPGRAM_ADDRESS
+    title: ClassVar[str] = "Deepgram"
+    key_env: ClassVar[str] = "DEEPGRAM_API_KEY"
+
+    api_key: ApiKey | None = Field(
+        None, description="Key sent to Deepgram.", json_schema_extra={"env": ["DEEPGRAM_API_KEY"]}
+    )
+    base_url: Address = Field(
+        DEEPGRAM_ADDRESS,
+        description="Address of Deepgram or of a server that speaks its API, without the version.",
     )
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
 import aiohttp
 from yarl import URL
 
-from engine.api import Shared
+from engine.api import EngineError, Shared
 from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
 from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
-from plugins.vendors.faults import retry_after
+from plugins.vendors.faults import Fault, retry_after
 
 CONNECT_TIMEOUT = 10.0
 KEEP_ALIVE = 30.0
@@ -55,6 +55,75 @@ Http: TypeAlias = aiohttp.ClientSession | Shared[aiohttp.ClientSession]
 """The pool of connections: open, or opened with the first request."""
 
 
+async def send(
+    http: Http, url: str | URL, headers: Mapping[str, str], body: bytes | AsyncIterable[bytes], vendor: Vendor
+) -> aiohttp.ClientResponse:
+    """A POST, answered as far as its status line; what keeps it from that is raised as the vendor's failure."""
+    session = http if isinstance(http, aiohttp.ClientSession) else await http.get()
+    with connecting(vendor):
+        return await session.post(url, data=body, headers={**headers, **trace_headers()}, allow_redirects=False)
+
+
+@contextmanager
+def connecting(vendor: Vendor) -> Iterator[None]:
+    """What aiohttp raises in the block, as the vendor's failures. Nothing is chained: its errors hold the request's headers,
+    and with them the key.
+    """
+    try:
+        yield
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
+        raise vendor.broke_protocol("its base_url is no HTTP address") from None
+    except aiohttp.ClientConnectorDNSError:
+        raise vendor.unreachable("its host name is not known") from None
+    except (aiohttp.ClientSSLError, ssl.SSLError):
+        raise vendor.unreachable("no secure connection, its certificate or TLS version is not accepted") from None
+    except TimeoutError:
+        raise vendor.unreachable("it does not accept connections in time") from None
+    except aiohttp.ClientConnectorError as error:
+        raise vendor.unreachable(error.strerror or "the connection failed") from None
+    except aiohttp.WSServerHandshakeError as error:
+        raise vendor.failure(Fault(error.message or ""), status=error.status) from None
+    except aiohttp.ClientResponseError:
+        raise vendor.broke_protocol("its answer is not HTTP") from None
+    except (aiohttp.ClientError, OSError):
+        raise vendor.unreachable("it closed the connection without an answer") from None
+
+
+async def failure_of(response: aiohttp.ClientResponse, vendor: Vendor, due: str = "an event stream") -> EngineError:
+    """The failure that an answer tells; `due` is what it should have been."""
+    try:
+        body = await response.content.read(LONGEST_ERROR_BODY)
+    except (aiohttp.ClientError, OSError, RuntimeError):
+        body = b""
+    if response.status < 300 and not vendor.read_fault(body).message:
+        return vendor.broke_protocol(f"it answered {response.content_type} where {due} was due")
+    status = response.status if response.status >= 300 else None
+    return vendor.failure(body, status=status, retry_after=retry_after(response.headers))
+
+
+async def post_bytes(
+    http: Http,
+    url: str | URL,
+    headers: Mapping[str, str],
+    body: bytes | AsyncIterable[bytes],
+    vendor: Vendor,
+    *,
+    due: str,
+) -> AsyncIterator[bytes]:
+    """A POST whose answer is given out as it comes; leaving it early closes the connection."""
+    response = await send(http, url, headers, body, vendor)
+    try:
+        if response.status >= 300 or (due == "audio" and response.content_type in _NO_EVENTS):
+            raise await failure_of(response, vendor, due)
+        while piece := await response.content.readany():
+            yield piece
+    except (aiohttp.ClientError, OSError, RuntimeError):
+        raise vendor.cut_off() from None
+    finally:
+        if not response.content.is_eof():
+            response.close()
+
+
 class EventStream:
     """A POST whose answer is server-sent events: `async with` sends it, `read` gives what each read brought.
 
@@ -75,10 +144,10 @@ class EventStream:
 
     async def __aenter__(self) -> Self:
         """Send the request and wait for the status line; any other than 2xx is raised as the vendor's failure."""
-        response = await self._send()
+        response = await send(self._http, self._url, {**_STREAMING, **self._headers}, self._body, self._vendor)
         try:
             if response.status >= 300 or response.content_type in _NO_EVENTS:
-                raise await self._failure(response)
+                raise await failure_of(response, self._vendor)
         except BaseException:
             response.close()
             raise
@@ -109,39 +178,6 @@ class EventStream:
         except UnfinishedEvent:
             raise self._vendor.broke_protocol("an event of its stream does not end") from None
 
-    async def _send(self) -> aiohttp.ClientResponse:
-        # Nothing is chained: aiohttp's errors hold the request's headers, and with them the key.
-        vendor = self._vendor
-        headers = {**_STREAMING, **self._headers, **trace_headers()}
-        http = self._http
-        session = http if isinstance(http, aiohttp.ClientSession) else await http.get()
-        try:
-            return await session.post(self._url, data=self._body, headers=headers, allow_redirects=False)
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):
-            raise vendor.broke_protocol("its base_url is no HTTP address") from None
-        except aiohttp.ClientConnectorDNSError:
-            raise vendor.unreachable("its host name is not known") from None
-        except (aiohttp.ClientSSLError, ssl.SSLError):
-            raise vendor.unreachable("no secure connection, its certificate or TLS version is not accepted") from None
-        except TimeoutError:
-            raise vendor.unreachable("it does not accept connections in time") from None
-        except aiohttp.ClientConnectorError as error:
-            raise vendor.unreachable(error.strerror or "the connection failed") from None
-        except aiohttp.ClientResponseError:
-            raise vendor.broke_protocol("its answer is not HTTP") from None
-        except (aiohttp.ClientError, OSError):
-            raise vendor.unreachable("it closed the connection without an answer") from None
-
-    async def _failure(self, response: aiohttp.ClientResponse) -> Exception:
-        try:
-            body = await response.content.read(LONGEST_ERROR_BODY)
-        except (aiohttp.ClientError, OSError, RuntimeError):
-            body = b""
-        if response.status < 300 and not self._vendor.read_fault(body).message:
-            return self._vendor.broke_protocol(f"it answered {response.content_type} where an event stream was due")
-        status = response.status if response.status >= 300 else None
-        return self._vendor.failure(body, status=status, retry_after=retry_after(response.headers))
-
     async def _read_trailer(self, response: aiohttp.ClientResponse) -> None:
         try:
             async with asyncio.timeout(TRAILER_TIMEOUT):
@@ -154,19 +190,13 @@ class EventStream:
 
 async def post_json(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> bytes:
     """A POST whose answer is one JSON document of at most 1 MiB; failures are raised as those of a stream are."""
-    call = EventStream(http, url, {**headers, "Accept": "application/json"}, body, vendor)
-    response = await call._send()
-    try:
-        if response.status >= 300:
-            raise await call._failure(response)
-        whole = b""
-        while (piece := await response.content.readany()) and len(whole) <= LONGEST_DOCUMENT:
+    told = {"Accept-Encoding": "identity", "Content-Type": "application/json", **headers, "Accept": "application/json"}
+    whole = b""
+    async with aclosing(post_bytes(http, url, told, body, vendor, due="a document")) as pieces:  # type: ignore[type-var]
+        async for piece in pieces:
             whole += piece
-    except (aiohttp.ClientError, OSError, RuntimeError):
-        raise vendor.cut_off() from None
-    finally:
-        if not response.content.is_eof():
-            response.close()
+            if len(whole) > LONGEST_DOCUMENT:
+                break
     return whole
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.api import PluginContext, Provider, SettingsTable
+from plugins.audio.providers.deepgram import DeepgramTranscriber
 from plugins.audio.providers.local import LocalTranscriber
 from plugins.audio.providers.openai import OpenAITranscriber
 from plugins.audio.settings import AudioSettings
-from plugins.vendors.settings import OpenAISettings
+from plugins.vendors.settings import DeepgramSettings, OpenAISettings
+from plugins.vendors.transport import vendor_http
 
-PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings,)
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSettings)
 """The `[vendors.*]` tables."""
 
 
@@ -19,4 +21,5 @@ def transcription_providers(context: PluginContext) -> list[Provider]:
     return [
         LocalTranscriber(context.settings(AudioSettings).local_parallel),
         OpenAITranscriber(context.settings(OpenAISettings), context),
+        DeepgramTranscriber(context.settings(DeepgramSettings), context.shared(vendor_http)),
     ]

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.api import PluginContext, Provider, SettingsTable
+from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.local import LocalVoices
 from plugins.tts.providers.openai import OpenAIVoices
 from plugins.tts.settings import TtsSettings
-from plugins.vendors.settings import OpenAISettings
+from plugins.vendors.settings import DeepgramSettings, OpenAISettings
+from plugins.vendors.transport import vendor_http
 
-PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings,)
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSettings)
 """The `[vendors.*]` tables."""
 
 
@@ -19,4 +21,5 @@ def speech_providers(context: PluginContext) -> list[Provider]:
     return [
         LocalVoices(context.settings(TtsSettings).local_voice),
         OpenAIVoices(context.settings(OpenAISettings), context),
+        DeepgramVoices(context.settings(DeepgramSettings), context.shared(vendor_http)),
     ]

@@ -1,0 +1,289 @@
+"""Deepgram's transcribers: recordings over HTTP, live speech over its WebSocket (protocol: `deepgram.listen.v1`)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+import aiohttp
+import msgspec
+
+from engine.api import (
+    EngineError,
+    ProviderError,
+    ProviderRole,
+    ProviderUnavailable,
+    Segment,
+    Shared,
+    TranscriptionRequest,
+    UnsupportedParameter,
+    Word,
+)
+from engine.wire.trace import trace_headers
+from plugins.vendors.deepgram import address, deepgram, headers_of
+from plugins.vendors.faults import clean
+from plugins.vendors.settings import DeepgramSettings
+from plugins.vendors.transport import connecting, post_bytes
+
+RECONNECTS = 3
+"""Times in a row that a live connection is made anew without a word heard in between."""
+
+KEEP_ALIVE = 4.0
+"""Seconds without audio after which Deepgram is told that more may come; it hangs up after ten."""
+
+MOST_REPLAYED = 60.0
+"""Seconds of audio that are kept for a new connection; what is older was told, or never will be."""
+
+# Codes with which a connection ends that is worth another: before the end of the audio also the normal one.
+_PASSES = frozenset({1000, 1001, 1006, 1011, 1012, 1013, None})
+
+
+class DeepgramTranscriber:
+    """Nova, live and out of files, with the times of words and who speaks."""
+
+    role: ClassVar[ProviderRole] = "transcription"
+    name = "deepgram"
+    default_model = "nova-3"
+
+    def __init__(self, settings: DeepgramSettings, http: Shared[aiohttp.ClientSession]) -> None:
+        self._settings = settings
+        self._http = http
+        self._vendor = deepgram(settings)
+
+    @property
+    def own_address(self) -> bool:
+        """Whether Deepgram itself answers."""
+        return self._settings.own_address
+
+    @property
+    def unavailable(self) -> str | None:
+        """What is missing before this provider can serve, or None."""
+        return self._settings.unavailable
+
+    def check(self, request: TranscriptionRequest) -> None:
+        """Raise `UnsupportedParameter` for what Deepgram cannot do."""
+        if request.translate:
+            raise UnsupportedParameter("Deepgram does not translate; name another model", field="translate")
+
+    async def file(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """Listen to a recording."""
+        url = address(self._settings, "listen", {**_fields(request), "utterances": True, **request.provider_options})
+        headers = {**headers_of(self._settings), "Content-Type": "application/octet-stream"}
+        whole = b""
+        async with aclosing(post_bytes(self._http, url, headers, audio, self._vendor, due="a document")) as pieces:  # type: ignore[type-var]
+            async for piece in pieces:
+                whole += piece
+        try:
+            told = msgspec.json.decode(whole)["results"]
+            for segment in _of_file(told):
+                yield segment
+        except (msgspec.DecodeError, KeyError, TypeError, IndexError):
+            raise self._vendor.broke_protocol("its transcript is not of the known form") from None
+
+    async def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """Listen while it is spoken; a lost connection is made anew, and given again what was not told yet."""
+        fields = {"interim_results": True, "endpointing": 300, **_fields(request), **request.provider_options}
+        url = address(self._settings, "listen", fields).replace("http", "ws", 1)
+        tape = _Tape(audio, request.rate)
+        lost = 0
+        try:
+            while True:
+                try:
+                    async with aclosing(self._connection(url, tape)) as segments:  # type: ignore[type-var]
+                        async for segment in segments:
+                            lost = 0
+                            yield segment
+                    return
+                except _Lost as error:
+                    lost += 1
+                    if lost > RECONNECTS:
+                        raise error.error from None
+                    await asyncio.sleep(0.2 * lost)
+        finally:
+            await tape.close()
+
+    async def _connection(self, url: str, tape: _Tape) -> AsyncIterator[Segment]:
+        http = await self._http.get()
+        begin = tape.rewind()
+        headers = {**headers_of(self._settings), **trace_headers()}
+        try:
+            with connecting(self._vendor):
+                socket = await http.ws_connect(url, headers=headers, max_msg_size=1 << 22, heartbeat=None)
+        except ProviderUnavailable as error:
+            raise _Lost(error) from None
+        feeding = asyncio.create_task(_feed(socket, tape), name="audio for Deepgram")
+        try:
+            while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
+                for segment in self._heard(message.data, begin, tape):
+                    yield segment
+            if feeding.done() and (failed := feeding.exception()) is not None:
+                # What is wrong with the audio is told before what Deepgram made of it.
+                raise failed
+            code = message.data if message.type is aiohttp.WSMsgType.CLOSE else socket.close_code
+            if not tape.sent_all or code != 1000:
+                raise self._closed(code, message.extra if message.type is aiohttp.WSMsgType.CLOSE else None)
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+            await socket.close()
+
+    def _heard(self, data: str, begin: float, tape: _Tape) -> list[Segment]:
+        try:
+            told = msgspec.json.decode(data)
+            if told.get("type") == "Error":
+                raise self._vendor.failure(data.encode())
+            if told.get("type") != "Results":
+                return []
+            alternative = told["channel"]["alternatives"][0]
+            start, final = begin + told["start"], bool(told["is_final"])
+            if final:
+                tape.told_until(start + told["duration"])
+            text = alternative["transcript"]
+            return [_segment(alternative, text, start, start + told["duration"], begin, final=final)] if text else []
+        except (msgspec.DecodeError, KeyError, TypeError, IndexError, AttributeError):
+            raise self._vendor.broke_protocol("what it heard is not of the known form") from None
+
+    def _closed(self, code: int | None, reason: str | None) -> Exception:
+        """The end of a connection that was not over: the vendor's code and reason are told."""
+        told = f"closed the connection with code {code}{f': {clean(reason)}' if reason else ''}"
+        if code in _PASSES:
+            return _Lost(ProviderUnavailable(f"{self._vendor.title} {told}."))
+        return ProviderError(f"{self._vendor.title} {told}.")
+
+
+class _Lost(Exception):
+    """A connection that is worth another."""
+
+    def __init__(self, error: EngineError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _Tape:
+    """Live audio, of which is kept what no final transcript has covered yet."""
+
+    def __init__(self, audio: AsyncIterator[bytes], rate: int) -> None:
+        self._audio = audio
+        self._rate = rate
+        self._kept: deque[tuple[float, bytes]] = deque()
+        self._end = 0.0
+        self._next = 0
+        self._over = False
+        self._reading: asyncio.Task[bytes | None] | None = None
+        self.sent_all = False
+
+    def rewind(self) -> float:
+        """Begin again with what is kept; gives the time at which that begins."""
+        self._next, self.sent_all = 0, False
+        return self._kept[0][0] if self._kept else self._end
+
+    def told_until(self, seconds: float) -> None:
+        """A final transcript has covered the audio up to here."""
+        while self._kept and (at := self._kept[0])[0] + len(at[1]) / 2 / self._rate <= seconds + 0.01:
+            self._kept.popleft()
+            self._next = max(0, self._next - 1)
+
+    async def piece(self, timeout: float) -> bytes | None:
+        """The next piece to send; None at the end. Raises TimeoutError where none comes in time, and loses nothing."""
+        if self._next < len(self._kept):
+            self._next += 1
+            return self._kept[self._next - 1][1]
+        if self._over:
+            return None
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(anext(self._audio, None))
+        done, _ = await asyncio.wait((self._reading,), timeout=timeout)
+        if not done:
+            raise TimeoutError
+        piece, self._reading = self._reading.result(), None
+        if piece is None:
+            self._over = True
+            return None
+        self._kept.append((self._end, piece))
+        self._end += len(piece) / 2 / self._rate
+        self._next = len(self._kept)
+        while self._kept and self._end - self._kept[0][0] > MOST_REPLAYED:
+            self._kept.popleft()
+            self._next -= 1
+        return piece
+
+    async def close(self) -> None:
+        """Wait for no more."""
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+
+
+async def _feed(socket: aiohttp.ClientWebSocketResponse, tape: _Tape) -> None:
+    while not socket.closed:
+        try:
+            piece = await tape.piece(KEEP_ALIVE)
+            if piece is None:
+                await socket.send_str('{"type":"CloseStream"}')
+                tape.sent_all = True
+                return
+            await socket.send_bytes(piece)
+        except TimeoutError:
+            await socket.send_str('{"type":"KeepAlive"}')
+        except (aiohttp.ClientError, ConnectionError, RuntimeError):
+            return  # whoever reads from it learns how it ended
+
+
+def _fields(request: TranscriptionRequest) -> dict[str, Any]:
+    return {
+        "model": request.model,
+        "encoding": "linear16",
+        "sample_rate": request.rate,
+        "channels": 1,
+        "smart_format": True,
+        "language": request.language,
+        "diarize": request.diarize or None,
+        "keyterm": request.prompt.split() if request.prompt else None,
+    }
+
+
+def _of_file(results: Mapping[str, Any]) -> list[Segment]:
+    found = [
+        _segment(each, each["transcript"], each["start"], each["end"], 0.0, final=True)
+        for each in results.get("utterances") or ()
+        if each["transcript"]
+    ]
+    if found:
+        return found
+    alternative = results["channels"][0]["alternatives"][0]
+    words = alternative.get("words") or ()
+    if not alternative["transcript"]:
+        return []
+    start, end = (words[0]["start"], words[-1]["end"]) if words else (0.0, 0.0)
+    return [_segment(alternative, alternative["transcript"], start, end, 0.0, final=True)]
+
+
+def _segment(told: Mapping[str, Any], text: str, start: float, end: float, begin: float, *, final: bool) -> Segment:
+    words = tuple(
+        Word(
+            text=word.get("punctuated_word") or word["word"],
+            start=round(begin + word["start"], 3),
+            end=round(begin + word["end"], 3),
+            confidence=word.get("confidence"),
+            speaker=_speaker(word),
+        )
+        for word in told.get("words") or ()
+    )
+    speaker = _speaker(told) or (words[0].speaker if words else None)
+    return Segment(
+        text=text,
+        final=final,
+        start=round(start, 3),
+        end=round(end, 3),
+        confidence=told.get("confidence"),
+        speaker=speaker,
+        words=words,
+    )
+
+
+def _speaker(told: Mapping[str, Any]) -> str | None:
+    speaker = told.get("speaker")
+    return None if speaker is None else str(speaker)
