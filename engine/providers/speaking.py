@@ -88,8 +88,9 @@ class Speaker:
         try:
             provider = self.target.provider
             if isinstance(provider, StreamingSpeechProvider):
-                counted = self._counted(texts, stream)
-                await self._pass(provider.speak_stream(request, counted), made)
+                given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                counted = self._counted(texts, stream, given)
+                await self._pass(provider.speak_stream(request, counted), made, given)
             else:
                 async for sentence in sentences_of(texts):
                     self._meter(sentence, stream)
@@ -125,7 +126,9 @@ class Speaker:
         self,
         sounds: AsyncIterator[Sound],
         made: asyncio.Queue[Sound | BaseException | None],
+        given: asyncio.Future[None] | None = None,
     ) -> None:
+        """Pass on what is spoken. `given` is done once all the text is: until then a silence may be the text's."""
         name, heard = self.target.name, False
         if not self._breaker.enter():
             wait = round(self._breaker.wait(), 3)
@@ -134,7 +137,7 @@ class Speaker:
         try:
             with self._tracing.call("speech", self.target.provider.name, name):
                 async with aclosing(sounds) as source:  # type: ignore[type-var]
-                    while (sound := await self._next(source)) is not None:
+                    while (sound := await self._next(source, given)) is not None:
                         if not heard:
                             heard, verdict = True, self._breaker.succeed
                         await made.put(sound)
@@ -151,10 +154,20 @@ class Speaker:
         finally:
             verdict()
 
-    async def _next(self, source: AsyncIterator[Sound]) -> Sound | None:
+    async def _next(self, source: AsyncIterator[Sound], given: asyncio.Future[None] | None) -> Sound | None:
         try:
-            async with asyncio.timeout(self._policy.first_event):
-                return await anext(source, None)
+            if given is None or given.done():
+                async with asyncio.timeout(self._policy.first_event):
+                    return await anext(source, None)
+            waiting: asyncio.Future[Sound | None] = asyncio.ensure_future(anext(source, None))
+            try:
+                await asyncio.wait((waiting, given), return_when=asyncio.FIRST_COMPLETED)
+                async with asyncio.timeout(self._policy.first_event):
+                    return await waiting
+            finally:
+                if not waiting.done():
+                    waiting.cancel()
+                    await asyncio.gather(waiting, return_exceptions=True)
         except TimeoutError:
             raise ProviderTimeout(
                 f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s"
@@ -167,10 +180,16 @@ class Speaker:
         log.exception("provider_crashed", provider=self.target.provider.name)
         return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")
 
-    async def _counted(self, texts: AsyncIterator[str], stream: Writer) -> AsyncIterator[str]:
-        async for text in texts:
-            self._meter(text, stream)
-            yield text
+    async def _counted(
+        self, texts: AsyncIterator[str], stream: Writer, given: asyncio.Future[None]
+    ) -> AsyncIterator[str]:
+        try:
+            async for text in texts:
+                self._meter(text, stream)
+                yield text
+        finally:
+            if not given.done():
+                given.set_result(None)
 
     def _meter(self, text: str, stream: Writer) -> None:
         """Count what is about to be spoken: vendors charge for it, heard or not."""

@@ -15,10 +15,13 @@ from plugins.vendors.addresses import COMPATIBLE_VENDORS, CompatibleVendor
 OPENAI_ADDRESS = "https://api.openai.com/v1"
 ANTHROPIC_ADDRESS = "https://api.anthropic.com"
 DEEPGRAM_ADDRESS = "https://api.deepgram.com"
+ELEVENLABS_ADDRESS = "https://api.elevenlabs.io"
 GOOGLE_ADDRESS = "https://generativelanguage.googleapis.com"
 
 _VENDOR_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
-_TAKEN = frozenset({"openai", "anthropic", "google", "deepgram", "local", "compatible", *COMPATIBLE_VENDORS})
+_TAKEN = frozenset(
+    {"openai", "anthropic", "google", "deepgram", "elevenlabs", "local", "compatible", *COMPATIBLE_VENDORS}
+)
 
 
 def _key(secret: SecretStr) -> SecretStr:
@@ -207,6 +210,23 @@ class DeepgramSettings(VendorSettings):
     base_url: Address = Field(
         DEEPGRAM_ADDRESS,
         description="Address of Deepgram or of a server that speaks its API, without the version.",
+    )
+
+
+class ElevenLabsSettings(VendorSettings):
+    """Operator's `[vendors.elevenlabs]` table."""
+
+    table: ClassVar[str] = "vendors.elevenlabs"
+    address: ClassVar[str] = ELEVENLABS_ADDRESS
+    title: ClassVar[str] = "ElevenLabs"
+    key_env: ClassVar[str] = "ELEVENLABS_API_KEY"
+
+    api_key: ApiKey | None = Field(
+        None, description="Key sent to ElevenLabs.", json_schema_extra={"env": ["ELEVENLABS_API_KEY"]}
+    )
+    base_url: Address = Field(
+        ELEVENLABS_ADDRESS,
+        description="Address of ElevenLabs or of a server that speaks its API, without the version.",
     )
 
 

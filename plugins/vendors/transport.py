@@ -188,6 +188,21 @@ class EventStream:
             return
 
 
+async def get_json(http: Http, url: str, headers: Mapping[str, str], vendor: Vendor) -> bytes:
+    """A GET whose answer is one JSON document of at most 1 MiB."""
+    session = http if isinstance(http, aiohttp.ClientSession) else await http.get()
+    with connecting(vendor):
+        response = await session.get(url, headers={**headers, **trace_headers()}, allow_redirects=False)
+    try:
+        if response.status >= 300:
+            raise await failure_of(response, vendor, "a document")
+        return await response.content.read(LONGEST_DOCUMENT)
+    except (aiohttp.ClientError, OSError, RuntimeError):
+        raise vendor.cut_off() from None
+    finally:
+        response.release()
+
+
 async def post_json(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> bytes:
     """A POST whose answer is one JSON document of at most 1 MiB; failures are raised as those of a stream are."""
     told = {"Accept-Encoding": "identity", "Content-Type": "application/json", **headers, "Accept": "application/json"}

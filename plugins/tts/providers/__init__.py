@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from engine.api import PluginContext, Provider, SettingsTable
 from plugins.tts.providers.deepgram import DeepgramVoices
+from plugins.tts.providers.elevenlabs import ElevenLabsVoices
 from plugins.tts.providers.local import LocalVoices
 from plugins.tts.providers.openai import OpenAIVoices
 from plugins.tts.settings import TtsSettings
-from plugins.vendors.settings import DeepgramSettings, OpenAISettings
+from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, OpenAISettings
 from plugins.vendors.transport import vendor_http
 
-PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSettings)
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSettings, ElevenLabsSettings)
 """The `[vendors.*]` tables."""
 
 
@@ -21,5 +22,6 @@ def speech_providers(context: PluginContext) -> list[Provider]:
     return [
         LocalVoices(context.settings(TtsSettings).local_voice),
         OpenAIVoices(context.settings(OpenAISettings), context),
+        ElevenLabsVoices(context.settings(ElevenLabsSettings), context.shared(vendor_http)),
         DeepgramVoices(context.settings(DeepgramSettings), context.shared(vendor_http)),
     ]
