@@ -158,6 +158,12 @@ class OpenAISettings(VendorSettings):
         return host == "api.openai.com" or host.endswith(".api.openai.com")
 
 
+def account_headers(settings: OpenAISettings) -> dict[str, str]:
+    """Who is billed, where the operator says it."""
+    fields = {"OpenAI-Organization": settings.organization, "OpenAI-Project": settings.project}
+    return {name: value for name, value in fields.items() if value}
+
+
 class AnthropicSettings(VendorSettings):
     """Operator's `[vendors.anthropic]` table."""
 

@@ -47,6 +47,18 @@ class TextFeed:
             yield piece
 
 
+async def whole_samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Samples of 16 bits out of bytes that come as the network cuts them; half a sample at the end is none."""
+    odd = b""
+    async with aclosing(pieces) as source:  # type: ignore[type-var]
+        async for piece in source:
+            data = odd + piece
+            whole = len(data) - len(data) % 2
+            odd = data[whole:]
+            if whole:
+                yield data[:whole]
+
+
 async def cleaned(texts: AsyncIterator[str]) -> AsyncIterator[str]:
     """The sentences of a text without what is not to be spoken."""
     sentences, spoken = Sentences(), Spoken()

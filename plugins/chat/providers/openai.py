@@ -13,7 +13,7 @@ from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.dialect import COMMON, OPENAI, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible, bearer
-from plugins.vendors.settings import OpenAISettings
+from plugins.vendors.settings import OpenAISettings, account_headers
 from plugins.vendors.transport import open_stream
 
 NAME = "openai"
@@ -98,12 +98,6 @@ class OpenAI:
             ours = self._settings.own_address and chat_completions_only(request) is None
             api = "responses" if ours else "chat_completions"
         return self._responses if api == "responses" else self._chat_completions
-
-
-def account_headers(settings: OpenAISettings) -> dict[str, str]:
-    """Who is billed, where the operator says it."""
-    fields = {"OpenAI-Organization": settings.organization, "OpenAI-Project": settings.project}
-    return {name: value for name, value in fields.items() if value}
 
 
 def _dialect(settings: OpenAISettings) -> Dialect:

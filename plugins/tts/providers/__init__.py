@@ -21,7 +21,7 @@ def speech_providers(context: PluginContext) -> list[Provider]:
     """A provider for each vendor, whether or not it has a key: one without says what is missing."""
     return [
         LocalVoices(context.settings(TtsSettings).local_voice),
-        OpenAIVoices(context.settings(OpenAISettings), context),
+        OpenAIVoices(context.settings(OpenAISettings), context.shared(vendor_http)),
         ElevenLabsVoices(context.settings(ElevenLabsSettings), context.shared(vendor_http)),
         DeepgramVoices(context.settings(DeepgramSettings), context.shared(vendor_http)),
     ]

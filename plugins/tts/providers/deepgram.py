@@ -12,6 +12,7 @@ import msgspec
 from engine.api import ProviderRole, Shared, Sound, SpeechRequest, Voice
 from plugins.vendors.deepgram import RATE, address, deepgram, headers_of
 from plugins.vendors.settings import DeepgramSettings
+from plugins.vendors.speaking import whole_samples
 from plugins.vendors.transport import post_bytes
 
 _VOICES = (
@@ -70,11 +71,7 @@ class DeepgramVoices:
         url = address(self._settings, "speak", {**fields, **request.provider_options})
         headers = {**headers_of(self._settings), "Content-Type": "application/json"}
         body = msgspec.json.encode({"text": text})
-        odd = b""
-        async with aclosing(post_bytes(self._http, url, headers, body, self._vendor, due="audio")) as pieces:  # type: ignore[type-var]
-            async for piece in pieces:
-                data = odd + piece
-                whole = len(data) - len(data) % 2
-                odd = data[whole:]
-                if whole:
-                    yield Sound(data[:whole], RATE)
+        pieces = post_bytes(self._http, url, headers, body, self._vendor, due="audio")
+        async with aclosing(whole_samples(pieces)) as samples:  # type: ignore[type-var]
+            async for pcm in samples:
+                yield Sound(pcm, RATE)

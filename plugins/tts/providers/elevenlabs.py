@@ -26,6 +26,7 @@ from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, clean
 from plugins.vendors.settings import ElevenLabsSettings
+from plugins.vendors.speaking import whole_samples
 from plugins.vendors.transport import connecting, get_json, post_bytes
 
 RATE = 24_000
@@ -79,14 +80,9 @@ class ElevenLabsVoices:
         body = {"text": text, "model_id": request.model, **_settings_of(request), **request.provider_options}
         headers = {**self._headers, "Content-Type": "application/json"}
         pieces = post_bytes(self._http, url, headers, msgspec.json.encode(body), self._vendor, due="audio")
-        odd = b""
-        async with aclosing(pieces) as sound:  # type: ignore[type-var]
-            async for piece in sound:
-                data = odd + piece
-                whole = len(data) - len(data) % 2
-                odd = data[whole:]
-                if whole:
-                    yield Sound(data[:whole], RATE)
+        async with aclosing(whole_samples(pieces)) as samples:  # type: ignore[type-var]
+            async for pcm in samples:
+                yield Sound(pcm, RATE)
 
     async def speak_stream(self, request: SpeechRequest, texts: AsyncIterator[str]) -> AsyncIterator[Sound]:
         """Speak what comes."""

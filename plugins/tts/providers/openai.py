@@ -1,18 +1,24 @@
-"""OpenAI's voices, through the official SDK."""
+"""OpenAI's voices. Asked over our own connections: of the wait for a first sound the SDK would be the greater part."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import Any, ClassVar
 
-from engine.api import PluginContext, ProviderRole, Sound, SpeechRequest, Voice
-from plugins.vendors.openai_sdk import OpenAISdk
-from plugins.vendors.settings import OpenAISettings
+import aiohttp
+
+from engine.api import ProviderRole, Shared, Sound, SpeechRequest, Voice
+from plugins.vendors.decoding import encode_body
+from plugins.vendors.failures import Vendor
+from plugins.vendors.openai_compatible import bearer
+from plugins.vendors.settings import OpenAISettings, account_headers
+from plugins.vendors.speaking import whole_samples
+from plugins.vendors.transport import post_bytes
 
 RATE = 24_000
 """Of OpenAI's `pcm`."""
 
-PIECE = RATE // 10 * 2
 DEFAULT_VOICE = "alloy"
 _VOICES = (
     "alloy", "ash", "ballad", "coral", "echo", "fable", "marin", "cedar", "nova", "onyx", "sage", "shimmer", "verse",
@@ -26,9 +32,11 @@ class OpenAIVoices:
     name = "openai"
     default_model = "gpt-4o-mini-tts"
 
-    def __init__(self, settings: OpenAISettings, context: PluginContext) -> None:
+    def __init__(self, settings: OpenAISettings, http: Shared[aiohttp.ClientSession]) -> None:
         self._settings = settings
-        self._sdk = OpenAISdk(settings, context)
+        self._http = http
+        self._vendor = Vendor(settings.title, credential=settings.credential, secret=settings.key)
+        self._headers = {**account_headers(settings), **bearer(settings.key), "Content-Type": "application/json"}
 
     @property
     def own_address(self) -> bool:
@@ -38,7 +46,7 @@ class OpenAIVoices:
     @property
     def unavailable(self) -> str | None:
         """What is missing before this provider can serve, or None."""
-        return self._sdk.unavailable
+        return self._settings.unavailable
 
     async def voices(self) -> Sequence[Voice]:
         """The voices that OpenAI lists in its documentation; it has no address that tells them."""
@@ -46,20 +54,18 @@ class OpenAIVoices:
 
     async def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
         """Speak one text."""
-        options: dict[str, Any] = {"extra_body": dict(request.provider_options)} if request.provider_options else {}
+        body: dict[str, Any] = {
+            "model": request.model,
+            "voice": request.voice or DEFAULT_VOICE,
+            "input": text,
+            "response_format": "pcm",
+            "speed": request.speed,
+        }
         if request.instructions is not None:
-            options["instructions"] = request.instructions
-        with self._sdk.failures():
-            client = await self._sdk.client()
-            async with client.audio.speech.with_streaming_response.create(
-                model=request.model,
-                voice=request.voice or DEFAULT_VOICE,
-                input=text,
-                response_format="pcm",
-                speed=request.speed,
-                **options,
-            ) as answer:
-                async for piece in answer.iter_bytes(PIECE):
-                    if len(piece) > 1:
-                        # Only the last piece may be odd, where the answer was cut off.
-                        yield Sound(piece[: len(piece) - len(piece) % 2], RATE)
+            body["instructions"] = request.instructions
+        body |= request.provider_options
+        url = f"{self._settings.base_url}/audio/speech"
+        pieces = post_bytes(self._http, url, self._headers, encode_body(body), self._vendor, due="audio")
+        async with aclosing(whole_samples(pieces)) as samples:  # type: ignore[type-var]
+            async for pcm in samples:
+                yield Sound(pcm, RATE)
