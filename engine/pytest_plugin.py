@@ -1,4 +1,4 @@
-"""`pytest --betterai-conformance NAME`: holds the chat provider of an installed plugin to the contract."""
+"""`pytest --betterai-conformance NAME`: holds the providers of an installed plugin to their contracts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="Run the conformance kit on the chat provider of this installed plugin; several times for several plugins.",
+        help="Run the conformance kit on the chat and speech providers of this installed plugin; may be repeated.",
     )
     group.addoption(
         "--betterai-config",

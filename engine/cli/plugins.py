@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 from urllib.parse import quote
 
 import typer
@@ -18,14 +19,24 @@ app = typer.Typer(help="List the installed plugins, switch them, or begin one of
 
 NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
 
-_FILES: Mapping[str, str] = {
+
+class Role(StrEnum):
+    """A role that the template has a provider for."""
+
+    CHAT = "chat"
+    SPEECH = "speech"
+
+
+# What a file of the template becomes, and the folder that it is in for each choice of roles.
+_COMMON: Mapping[str, str] = {
     "pyproject.toml": "pyproject.toml",
     "README.md": "README.md",
     "__init__.py": "betterai_{name}/__init__.py",
-    "plugin.py": "betterai_{name}/plugin.py",
     "settings.py": "betterai_{name}/settings.py",
-    "chat.py": "betterai_{name}/chat.py",
-    "test_chat.py": "tests/test_chat.py",
+}
+_OF_ROLE: Mapping[Role, Mapping[str, str]] = {
+    Role.CHAT: {"chat.py": "betterai_{name}/chat.py", "test_chat.py": "tests/test_chat.py"},
+    Role.SPEECH: {"speech.py": "betterai_{name}/speech.py", "test_speech.py": "tests/test_speech.py"},
 }
 
 
@@ -83,7 +94,7 @@ def _switch(name: str, enabled: bool, persist: bool, url: str, key: str | None) 
 @app.command("new")
 def new(
     name: Annotated[str, typer.Argument(help="Name of the plugin: lower-case letters, digits and _.")],
-    role: Annotated[Literal["chat"], typer.Option(help="What it provides.")] = "chat",
+    role: Annotated[list[Role] | None, typer.Option(help="What it provides, several times; else chat.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Where to write it; else betterai-plugin-NAME here.")] = None,
 ) -> None:
     """Write a package with a provider, ready to be tested, installed and changed."""
@@ -92,7 +103,7 @@ def new(
     target = folder or Path(f"betterai-plugin-{name}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         fail(f"{target} is there already; choose another --folder, or remove it", 2)
-    for path, text in package(name, role).items():
+    for path, text in package(name, set(role or [Role.CHAT])).items():
         file = target / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
@@ -100,11 +111,16 @@ def new(
     say(f"\ncd {target}\npip install --editable '.[dev]'\npytest")
 
 
-def package(name: str, role: str) -> dict[str, str]:
-    """The files of a new package, by their paths."""
+def package(name: str, roles: Set[Role]) -> dict[str, str]:
+    """The files of a new package with a provider for each role, by their paths."""
     words = {"name": name, "title": "".join(part.title() for part in name.split("_")), "env": name.upper()}
-    template = files("engine.cli").joinpath("template", role)
+    plugin = "both" if len(roles) > 1 else next(iter(roles)).value
+    places = {("chat", source): path for source, path in _COMMON.items()}
+    places[plugin, "plugin.py"] = "betterai_{name}/plugin.py"
+    for role in roles:
+        places |= {(role.value, source): path for source, path in _OF_ROLE[role].items()}
+    template = files("engine.cli").joinpath("template")
     return {
-        path.format(**words): template.joinpath(f"{source}.txt").read_text(encoding="utf-8").format(**words)
-        for source, path in _FILES.items()
+        path.format(**words): template.joinpath(folder, f"{source}.txt").read_text(encoding="utf-8").format(**words)
+        for (folder, source), path in places.items()
     }

@@ -118,7 +118,7 @@ class ChatProviderContract:
 
     async def test_never_blocks_the_event_loop(self, provider: ChatProvider, question: ChatRequest) -> None:
         await self._answer(provider, question)  # what is loaded once on first use is not counted
-        pulse = _Pulse()
+        pulse = Pulse()
         await self._answer(provider, question)
         longest = pulse.stop()
         assert longest <= self.longest_block, f"the event loop stood still for {longest:.2f} s"
@@ -140,7 +140,7 @@ class ChatProviderContract:
         if refused_provider is not None:
             with pytest.raises(EngineError) as refusal:
                 await self._answer(refused_provider, question)
-            told += [repr(refused_provider), *_told(refusal.value)]
+            told += [repr(refused_provider), *told_by(refusal.value)]
         for secret in self.secrets:
             assert not any(secret in text for text in told), "a credential stands in an error or in a repr"
 
@@ -149,7 +149,7 @@ class ChatProviderContract:
             return await deltas_of(provider, question)
 
 
-class _Pulse:
+class Pulse:
     """Beats every few milliseconds and remembers the longest pause between two beats."""
 
     _EVERY = 0.005
@@ -189,7 +189,7 @@ async def _read(provider: ChatProvider, question: ChatRequest, speaking: asyncio
                 speaking.set()
 
 
-def _told(error: BaseException) -> list[str]:
+def told_by(error: BaseException) -> list[str]:
     """Everything that the error and what led to it say."""
     texts: list[str] = []
     seen: BaseException | None = error

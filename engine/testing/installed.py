@@ -14,7 +14,8 @@ import pytest
 import pytest_asyncio
 
 from engine.api.chat import ChatRequest, Message, TextPart
-from engine.api.providers import ChatProvider
+from engine.api.providers import ChatProvider, Provider, ProviderRole, SpeechProvider
+from engine.api.speech import SpeechRequest
 from engine.bus.bus import Bus
 from engine.config import RawConfig, load
 from engine.db.databases import Databases
@@ -25,6 +26,7 @@ from engine.loader.load import Loader
 from engine.providers.registry import Registry
 from engine.sessions.supervisor import InProcessCommands, Supervisor
 from engine.testing.conformance import ChatProviderContract
+from engine.testing.speech import SpeechProviderContract
 
 pytestmark = pytest.mark.asyncio
 
@@ -33,8 +35,12 @@ pytestmark = pytest.mark.asyncio
 class Subject:
     """A provider under test, and the model to ask."""
 
-    provider: ChatProvider
+    provider: Provider
     model: str
+
+
+ROLES: tuple[ProviderRole, ...] = ("chat", "speech")
+"""Those that the kit has a contract for."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -44,26 +50,31 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest_asyncio.fixture
-async def subject(named: str, request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
+async def subject(
+    named: str, role: ProviderRole, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Subject]:
     """The plugin, loaded as a server would, with what it keeps open."""
     file, model = request.config.getoption("--betterai-config"), request.config.getoption("--betterai-model")
     raw = load(Path(file) if file else None, os.environ)
     async with _opened(named, raw, tmp_path) as gathered:
-        yield _chosen(named, gathered, model)
+        yield _chosen(named, role, gathered, model)
 
 
-def _chosen(named: str, gathered: Gathered, model: str | None) -> Subject:
+def _chosen(named: str, role: ProviderRole, gathered: Gathered, model: str | None) -> Subject:
     """The provider of the model's vendor, else the first that can serve, else the first, which will say why it cannot."""
-    found = {it.name: it for owner, it in gathered.providers if owner == named and it.role == "chat"}
+    brought = [it for owner, it in gathered.providers if owner == named]
+    if not any(it.role in ROLES for it in brought):
+        pytest.fail(f"the plugin {named!r} brings no provider from register_providers, for {' or '.join(ROLES)}")
+    found = {it.name: it for it in brought if it.role == role}
     if not found:
-        pytest.fail(f"the plugin {named!r} brings no chat provider from register_providers")
+        pytest.skip(f"the plugin {named!r} brings no {role} provider")
     vendor, slash, rest = (model or "").partition("/")
     if slash and vendor in found:
-        return Subject(cast("ChatProvider", found[vendor]), rest)
+        return Subject(found[vendor], rest)
     provider = next((it for it in found.values() if it.unavailable is None), next(iter(found.values())))
-    known = [info.id for _, info in gathered.models if info.provider == provider.name]
+    known = [info.id for _, info in gathered.models if (info.provider, info.role) == (provider.name, role)]
     default = getattr(provider, "default_model", None)
-    return Subject(cast("ChatProvider", provider), model or default or next(iter(known), "default"))
+    return Subject(provider, model or default or next(iter(known), "default"))
 
 
 @asynccontextmanager
@@ -97,14 +108,34 @@ async def _opened(named: str, raw: RawConfig, folder: Path) -> AsyncIterator[Gat
         await databases.close()
 
 
-class TestInstalled(ChatProviderContract):
-    """The contract, on what is installed."""
+class TestInstalledChat(ChatProviderContract):
+    """The contract of chat, on what is installed."""
+
+    @pytest.fixture
+    def role(self) -> ProviderRole:
+        return "chat"
 
     @pytest.fixture
     def provider(self, subject: Subject) -> ChatProvider:
-        return subject.provider
+        return cast("ChatProvider", subject.provider)
 
     @pytest.fixture
     def question(self, subject: Subject) -> ChatRequest:
         message = Message(role="user", parts=(TextPart(self.prompt),))
         return ChatRequest(model=subject.model, messages=(message,), max_output_tokens=64)
+
+
+class TestInstalledSpeech(SpeechProviderContract):
+    """The contract of speech, on what is installed."""
+
+    @pytest.fixture
+    def role(self) -> ProviderRole:
+        return "speech"
+
+    @pytest.fixture
+    def provider(self, subject: Subject) -> SpeechProvider:
+        return cast("SpeechProvider", subject.provider)
+
+    @pytest.fixture
+    def request_for(self, subject: Subject) -> SpeechRequest:
+        return SpeechRequest(model=subject.model)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.plugins import package
+from engine.cli.plugins import Role, package
 from tests.journeys.client import connected
 from tests.server import PROGRAM, ROOT, serving
 
@@ -43,12 +43,12 @@ def test_the_example_is_what_the_command_writes() -> None:
         for file in EXAMPLE.rglob("*")
         if file.is_file() and not any(part.startswith((".", "__py")) for part in file.relative_to(EXAMPLE).parts)
     }
-    assert written == package("acme", "chat")
+    assert written == package("acme", {Role.CHAT, Role.SPEECH})
 
 
 @pytest.mark.timeout(300)
 async def test_a_package_that_was_just_begun_is_built_installed_and_talked_to(tmp_path: Path) -> None:
-    run(PROGRAM, "plugins", "new", "my_lab", cwd=tmp_path)
+    run(PROGRAM, "plugins", "new", "my_lab", "--role", "chat", "--role", "speech", cwd=tmp_path)
     folder = tmp_path / "betterai-plugin-my_lab"
     told = run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
     assert " passed" in told and "failed" not in told
@@ -60,18 +60,21 @@ async def test_a_package_that_was_just_begun_is_built_installed_and_talked_to(tm
 
     kept = run_kit("my_lab", tmp_path, {"PYTHONPATH": str(installed), "MY_LAB_API_KEY": "sk-lab"})
     assert kept.returncode == 0, kept.stdout
-    assert "8 passed, 2 skipped" in kept.stdout
+    assert "15 passed, 3 skipped" in kept.stdout
     keyless = run_kit("my_lab", tmp_path, {"PYTHONPATH": str(installed)})
     assert keyless.returncode == 1
     assert "MyLab needs an API key: set MY_LAB_API_KEY" in keyless.stdout
 
-    settings = {"plugins.enabled": ["chat", "my_lab"], "models.default": "my_lab/first"}
+    settings = {"plugins.enabled": ["chat", "tts", "my_lab"], "models.default": "my_lab/first"}
     environ = {"PYTHONPATH": str(installed), "MY_LAB_API_KEY": "sk-lab"}
     with serving(tmp_path / "server", settings, environ) as server:
         assert "betterai_my_lab.plugin:MyLab" in server.run("plugins")
         async with connected(server.url) as socket:
             heard = await socket.chat("Hello there")
             end = await socket.end_of(heard.stream)
+            aloud = await socket.chat("Hello there", speak={"model": "my_lab/voice"})
+            await socket.end_of(aloud.stream)
+        assert len(aloud.sound) == 2 * 4_000 * 2
         assert (heard.text, end["status"], end["model"]) == ("Hello there ", "completed", "my_lab/first")
 
     with serving(tmp_path / "keyless", settings, {"PYTHONPATH": str(installed)}) as server:

@@ -8,14 +8,16 @@ from engine.api import Plugin, PluginContext, Provider, hookimpl
 
 from betterai_acme.chat import AcmeChat
 from betterai_acme.settings import AcmeSettings
+from betterai_acme.speech import AcmeVoices
 
 
 class Acme(Plugin):
-    """Models by the name `acme/<model>`."""
+    """Models and voices by the name `acme/<model>`."""
 
     name = "acme"
     Settings = AcmeSettings
 
     @hookimpl
     def register_providers(self, context: PluginContext) -> Iterable[Provider]:
-        return [AcmeChat(context.settings(AcmeSettings))]
+        settings = context.settings(AcmeSettings)
+        return [AcmeChat(settings), AcmeVoices(settings)]

@@ -9,9 +9,6 @@ from rich.text import Text
 
 from plugins.chat.terminal.talk import Talk
 
-with contextlib.suppress(ImportError):  # Windows has none; typing works without history there.
-    import readline  # noqa: F401 - gives `input` its line editing and history
-
 PROMPT = "> "
 HELP = """\
 /model NAME  answer with another model; without a name: the server's default
@@ -23,6 +20,9 @@ Ctrl-C stops an answer, and leaves at the prompt."""
 
 def converse(talk: Talk, notes: Console) -> None:
     """Read and answer until the person leaves, by `/quit`, Ctrl-C or Ctrl-D."""
+    with contextlib.suppress(ImportError):
+        # Gives `input` its line editing and history, and takes memory that no server needs; Windows has none.
+        import readline  # noqa: F401
     _note(notes, "/help shows the commands")
     while (line := _typed(notes)) != "/quit":
         if line.startswith("/"):
