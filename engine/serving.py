@@ -103,5 +103,6 @@ def model_rules(core: CoreSettings) -> ModelRules:
         default_embedding=models.embedding,
         default_speech=models.speech,
         default_transcription=models.transcription,
+        default_realtime=models.realtime,
         retired=models.retired,
     )

@@ -129,6 +129,13 @@ class Commands(Protocol):
         """
         ...
 
+    def feed(self, principal: Principal, stream: str, n: int, data: bytes) -> int | None:
+        """Give a running stream of the caller one binary frame, as a client's; `n` counts them from 1.
+
+        Gives the count to acknowledge, from time to time. Raises `StreamNotFound`, `InvalidFrame` or `Overloaded`.
+        """
+        ...
+
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a command that is answered at once."""
         ...

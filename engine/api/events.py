@@ -13,7 +13,8 @@ from engine.api.transcription import Word
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a turn used. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` part of `output_tokens`.
 
-    `characters` were spoken and `seconds` of audio heard, in turns that speak or listen. `estimated` is true where the
+    `characters` were spoken and `seconds` of audio heard, in turns that speak or listen. `audio_input_tokens` and
+    `audio_output_tokens` are part of input and output, where a model hears or speaks by itself. `estimated` is true where the
     vendor gave no figures, as after a cancel or a kill.
     """
 
@@ -24,6 +25,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     estimated: bool = False
     characters: int | msgspec.UnsetType = msgspec.UNSET
     seconds: float | msgspec.UnsetType = msgspec.UNSET
+    audio_input_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    audio_output_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -34,6 +37,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             estimated=self.estimated or other.estimated,
             characters=_sum(self.characters, other.characters),
             seconds=_sum(self.seconds, other.seconds),
+            audio_input_tokens=_sum(self.audio_input_tokens, other.audio_input_tokens),
+            audio_output_tokens=_sum(self.audio_output_tokens, other.audio_output_tokens),
         )
 
 
@@ -157,6 +162,52 @@ class TranscriptFinal(Event, frozen=True, gc=False, tag="transcript.final", kw_o
     words: list[Word] | None = None
 
 
+class UserStarted(Event, frozen=True, gc=False, tag="turn.user_started", kw_only=True):
+    """In a call: the person begins to speak. `turn` counts from 1; `at` is where in the audio that was sent, in ms."""
+
+    turn: int
+    at: int | None = None
+
+
+class UserEnded(Event, frozen=True, gc=False, tag="turn.user_ended", kw_only=True):
+    """In a call: the person has finished, or it was no speech."""
+
+    turn: int
+    at: int | None = None
+
+
+class AssistantStarted(Event, frozen=True, gc=False, tag="turn.assistant_started", kw_only=True):
+    """In a call: an answer begins to be heard; `at` is its media time on the lane, in ms."""
+
+    turn: int
+    at: int = 0
+
+
+class AssistantEnded(Event, frozen=True, gc=False, tag="turn.assistant_ended", kw_only=True):
+    """In a call: an answer was played, was interrupted (`cancelled`), or failed.
+
+    `heard` is how much of its sound was played, in ms, and `text` the words of that. `conversation` and `message` are where
+    it is kept. `usage` and `cost` are those of the answer; where `answered_by` names a stream, that one's end tells them too.
+    """
+
+    turn: int
+    status: Status
+    heard: int = 0
+    text: str = ""
+    conversation: str | None = None
+    message: str | None = None
+    usage: Usage | None = None
+    cost: Cost | None = None
+    answered_by: str | None = None
+    error: ErrorBody | None = None
+
+
+class PlaybackClear(Event, frozen=True, gc=False, tag="playback.clear", kw_only=True):
+    """Audio of the lane that came before this event and was not played yet is to be forgotten, at once."""
+
+    lane: str
+
+
 class StatusChanged(Event, frozen=True, gc=False, tag="status", kw_only=True):
     """Something a person who waits would like to know: `stage` is a stable word, `detail` a sentence."""
 
@@ -235,6 +286,11 @@ EVENTS: tuple[type[Event], ...] = (
     VendorPart,
     TranscriptPartial,
     TranscriptFinal,
+    UserStarted,
+    UserEnded,
+    AssistantStarted,
+    AssistantEnded,
+    PlaybackClear,
     StatusChanged,
     LaneStarted,
     LaneEnded,

@@ -12,7 +12,9 @@ import msgspec
 
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.embedding import Embedded, EmbeddingRequest
+from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
+from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
 from engine.api.speech import Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
 from engine.api.transcription import Segment, TranscriptionRequest
@@ -131,6 +133,22 @@ class TranscriptionProvider(Provider, Protocol):
         ...
 
 
+class RealtimeProvider(Provider, Protocol):
+    """Holds conversations by voice. Deadlines, retries of a start, and cost are the engine's matter."""
+
+    role: ClassVar[ProviderRole] = "realtime"
+
+    async def converse(
+        self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
+    ) -> None:
+        """Hold one conversation until `intake` ends, and tell on `stage` what happens.
+
+        A vendor's session that is lost or over is made anew with the conversation so far, and no speech is lost. Failure is
+        an `EngineError` of the provider family that tells the vendor's code and reason. Cancelling closes the connection.
+        """
+        ...
+
+
 class EmbeddingModel(Protocol):
     """One embedding model, with the engine's resilience around each call."""
 
@@ -156,7 +174,8 @@ class TokenCounter(Protocol):
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output.
 
-    `characters` is the price of a million of them, spoken; `minute` that of a minute of audio, heard.
+    `characters` is the price of a million of them, spoken; `minute` that of a minute of audio, heard. `audio_input` and
+    `audio_output` are prices of tokens of sound; missing ones cost as words do.
     """
 
     input: Decimal = Decimal(0)
@@ -165,6 +184,8 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: Decimal | None = None
     characters: Decimal | None = None
     minute: Decimal | None = None
+    audio_input: Decimal | None = None
+    audio_output: Decimal | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -293,6 +314,29 @@ class TranscriptionModel(Protocol):
         ...
 
 
+class RealtimeModel(Protocol):
+    """One realtime model, with the engine's resilience around it."""
+
+    @property
+    def target(self) -> Target:
+        """The provider, and its name of the model."""
+        ...
+
+    def check(self, request: RealtimeRequest) -> None:
+        """Raise what the provider has against a request, as a voice that is not there."""
+        ...
+
+    async def converse(
+        self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
+    ) -> None:
+        """As of the provider; `request.model` is replaced by the target's. Usage is what `spend` is told."""
+        ...
+
+    def spend(self, usage: Usage, stream: Writer) -> Cost | None:
+        """Count what an answer used; gives its cost where the catalogue knows prices."""
+        ...
+
+
 class Providers(Protocol):
     """The registry, as a feature sees it."""
 
@@ -313,6 +357,10 @@ class Providers(Protocol):
 
     def transcription(self, model: str | None) -> TranscriptionModel:
         """The transcription model of a name; None is the configured default. Raises as `chat` does."""
+        ...
+
+    def realtime(self, model: str | None) -> RealtimeModel:
+        """The realtime model of a name; None is the configured default. Raises as `chat` does."""
         ...
 
     def get(self, role: ProviderRole, name: str) -> Provider:

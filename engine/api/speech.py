@@ -23,10 +23,14 @@ class SpeechRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sound(msgspec.Struct, frozen=True, gc=False):
-    """A piece of speech: mono samples of 16 bits, little-endian, `rate` of them a second."""
+    """A piece of speech: mono samples of 16 bits, little-endian, `rate` of them a second.
+
+    `text` are the words whose speaking begins with it, where the voice tells.
+    """
 
     pcm: bytes
     rate: int
+    text: str = ""
 
     @property
     def seconds(self) -> float:

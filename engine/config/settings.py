@@ -256,6 +256,9 @@ class ModelsSettings(Settings):
     transcription: str = Field(
         default="local", min_length=1, description="Transcription model that listens when a client names none."
     )
+    realtime: str = Field(
+        default="local", min_length=1, description="Realtime model that converses when a client names none."
+    )
     aliases: Mapping[str, str] = Field(
         default_factory=dict, description='Further names of models, for example { fast = "local" }.'
     )

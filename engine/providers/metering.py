@@ -5,6 +5,7 @@ from typing import Protocol
 from weakref import WeakKeyDictionary
 
 import msgspec
+from msgspec import UNSET
 
 from engine.api.chat import ChatDelta, ChatRequest
 from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, Usage
@@ -147,7 +148,10 @@ def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
 
 
 def cost_of(usage: Usage, price: Price) -> Decimal:
-    """Exact dollars: cached input and reasoning apart where the vendor prices them apart."""
+    """Exact dollars: cached input, reasoning and sound apart where the vendor prices them apart.
+
+    Cached input is taken for words first, which are the cheaper ones: so it is never charged too little.
+    """
     cached = min(usage.cached_tokens, usage.input_tokens)
     reasoning = min(usage.reasoning_tokens, usage.output_tokens)
     cached_input = price.input if price.cached_input is None else price.cached_input
@@ -158,6 +162,12 @@ def cost_of(usage: Usage, price: Price) -> Decimal:
         + (usage.output_tokens - reasoning) * price.output
         + reasoning * thinking
     )
+    if price.audio_input is not None and usage.audio_input_tokens is not UNSET:
+        heard = min(usage.audio_input_tokens, usage.input_tokens - cached)
+        millionths += heard * (price.audio_input - price.input)
+    if price.audio_output is not None and usage.audio_output_tokens is not UNSET:
+        spoken = min(usage.audio_output_tokens, usage.output_tokens - reasoning)
+        millionths += spoken * (price.audio_output - price.output)
     return millionths.scaleb(-6)
 
 

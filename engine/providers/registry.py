@@ -12,6 +12,7 @@ from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.catalogue import Catalogue
 from engine.providers.chain import Chain
+from engine.providers.conversing import Converser
 from engine.providers.embedding import Accounts, Embedder
 from engine.providers.hearing import Listener
 from engine.providers.metering import Ledgers
@@ -22,7 +23,7 @@ from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.uses import Uses
 
-NAMED: tuple[ProviderRole, ...] = ("chat", "embedding", "speech", "transcription")
+NAMED: tuple[ProviderRole, ...] = ("chat", "embedding", "speech", "transcription", "realtime")
 """The roles whose models are asked for by name."""
 
 
@@ -46,6 +47,7 @@ class ModelRules:
     default_embedding: str | None = None
     default_speech: str = "local"
     default_transcription: str = "local"
+    default_realtime: str = "local"
     retired: OnRetired = "error"
 
 
@@ -159,6 +161,12 @@ class Registry:
         table = self._table
         target, breaker = self._target(table, "transcription", model or table.rules.default_transcription)
         return Listener(target, table.rules.policy, breaker, self.ledgers, self._stats, self._tracing)
+
+    def realtime(self, model: str | None) -> Converser:
+        """The realtime model of a name; see `engine.api.Providers`."""
+        table = self._table
+        target, breaker = self._target(table, "realtime", model or table.rules.default_realtime)
+        return Converser(target, breaker, self.ledgers, self._stats, self._tracing)
 
     def _target(self, table: RegistryTable, role: ProviderRole, name: str) -> tuple[Target, Breaker]:
         """The one target of a name in a role that falls back nowhere."""

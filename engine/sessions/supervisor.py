@@ -450,5 +450,11 @@ class InProcessCommands:
         found = await self._supervisor.find(principal, stream)
         return self._supervisor.reader(found, after) if isinstance(found, Stream) else RecordReader(found, after)
 
+    def feed(self, principal: Principal, stream: str, n: int, data: bytes) -> int | None:
+        turn = self._supervisor.turn(principal, stream)
+        if turn is None or turn.serve.take is None:
+            raise StreamNotFound(f"no stream {stream!r} takes binary frames")
+        return turn.serve.take(n, data)
+
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._supervisor.call(principal, command, body)

@@ -8,6 +8,8 @@ from typing import Any
 
 from engine.api.errors import ErrorBody
 from engine.api.events import (
+    AssistantEnded,
+    AssistantStarted,
     Audio,
     Citation,
     Cost,
@@ -16,6 +18,7 @@ from engine.api.events import (
     LaneEnded,
     LaneStarted,
     MessageSaved,
+    PlaybackClear,
     ReasoningDelta,
     ReasoningKept,
     StatusChanged,
@@ -27,6 +30,8 @@ from engine.api.events import (
     TranscriptFinal,
     TranscriptPartial,
     Usage,
+    UserEnded,
+    UserStarted,
     VendorPart,
 )
 from engine.wire.control import (
@@ -62,6 +67,24 @@ EVENTS: tuple[tuple[int, Event], ...] = (
     ),
     (7, TranscriptPartial(text="hello how", start=0.2)),
     (7, TranscriptFinal(text="hello how are you", start=0.2, end=1.4, confidence=0.93, language="en")),
+    (7, UserStarted(turn=1, at=1240)),
+    (7, UserEnded(turn=1, at=2900)),
+    (7, AssistantStarted(turn=1, at=0)),
+    (
+        7,
+        AssistantEnded(
+            turn=1,
+            status="cancelled",
+            heard=1840,
+            text="It is eighteen",
+            conversation=CONVERSATION,
+            message=MESSAGE,
+            usage=Usage(input_tokens=32, output_tokens=9),
+            cost=Cost(amount="0"),
+            answered_by=STREAM,
+        ),
+    ),
+    (7, PlaybackClear(lane="speech")),
     (7, StatusChanged(stage="retry", detail="openai did not answer; asking again")),
     (8, LaneStarted(lane="speech", number=1, format="pcm", rate=24000)),
     (9, Audio(lane="speech", data=b"\x00\x01\x02\x03", at=20)),

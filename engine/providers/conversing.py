@@ -1,0 +1,83 @@
+"""The engine's resilience around a realtime model: breaker, retried starts, explained failures, usage and cost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from time import perf_counter
+from typing import Any, cast
+
+from msgspec import structs
+
+from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.events import Cost, Usage
+from engine.api.providers import RealtimeProvider, Target
+from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
+from engine.api.streams import Writer
+from engine.log import get_logger
+from engine.providers.breaker import Breaker
+from engine.providers.metering import Ledgers, amount, cost_of
+from engine.stats import Stats
+from engine.tracing import Tracing
+
+log = get_logger(__name__)
+
+
+class Converser:
+    """Implements `engine.api.RealtimeModel`. Falls back nowhere: another model would be another person in mid-sentence."""
+
+    def __init__(self, target: Target, breaker: Breaker, ledgers: Ledgers, stats: Stats, tracing: Tracing) -> None:
+        self.target = target
+        self._breaker = breaker
+        self._ledgers = ledgers
+        self._stats = stats
+        self._tracing = tracing
+
+    def check(self, request: RealtimeRequest) -> None:
+        """Raise what the provider has against a request, where it can tell before it is asked."""
+        check: Any = getattr(self.target.provider, "check", None)
+        if check is not None:
+            check(request)
+
+    async def converse(
+        self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
+    ) -> None:
+        """Hold one conversation; see `engine.api.RealtimeProvider`."""
+        provider, name = cast("RealtimeProvider", self.target.provider), self.target.name
+        if not self._breaker.enter():
+            wait = round(self._breaker.wait(), 3)
+            raise ProviderUnavailable(f"{name} failed again and again and is left alone", retry_after=wait)
+        verdict, begun = self._breaker.release, perf_counter()
+        try:
+            with self._tracing.call("realtime", provider.name, name):
+                await provider.converse(structs.replace(request, model=self.target.model), intake, stage)
+            verdict = self._breaker.succeed
+        except asyncio.CancelledError:
+            raise
+        except Exception as raised:
+            error = self._explained(raised)
+            self._stats.provider_errors[provider.name, error.code] += 1
+            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+                verdict = self._breaker.fail
+            raise error from None
+        finally:
+            verdict()
+            stage.stream.meter(model=name, waited=perf_counter() - begun)
+
+    def spend(self, usage: Usage, stream: Writer) -> Cost | None:
+        """Count what an answer used, and tell it on the stream's meter."""
+        price = self.target.info.price if self.target.info is not None else None
+        cost = cost_of(usage, price) if price is not None else None
+        ledger = self._ledgers.of(stream)
+        # It is said already, so that no budget can refuse it.
+        ledger.add(usage, cost)
+        total, spent = ledger.total(Usage(), None)
+        stream.meter(usage=total, cost=spent)
+        return None if cost is None else Cost(amount=amount(cost))
+
+    def _explained(self, raised: Exception) -> EngineError:
+        if isinstance(raised, EngineError):
+            return raised
+        # The error's own text may hold a credential and is not told.
+        log.exception("provider_crashed", provider=self.target.provider.name)
+        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")
