@@ -134,7 +134,12 @@ class TranscriptionProvider(Provider, Protocol):
 
 
 class RealtimeProvider(Provider, Protocol):
-    """Holds conversations by voice. Deadlines, retries of a start, and cost are the engine's matter."""
+    """Holds conversations by voice. Deadlines, retries of a start, and cost are the engine's matter.
+
+    One with a class attribute `answers_by_itself = False` neither answers nor stops unasked: the call tells it
+    `RealtimeAnswer` when what was said is to be answered, and `RealtimeInterrupt` when the answer is to stop, so that an
+    answer which was held for a cough goes on.
+    """
 
     role: ClassVar[ProviderRole] = "realtime"
 

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.api.chat import FunctionTool
 from engine.api.errors import EngineError
-from engine.api.events import Event, ToolCall, Usage
+from engine.api.events import Cost, Event, ToolCall, Usage
 from engine.api.streams import Writer
 
 REALTIME_RATE = 24_000
@@ -175,6 +175,7 @@ class RealtimeStage(Protocol):
         self,
         *,
         usage: Usage | None = None,
+        cost: Cost | None = None,
         conversation: str | None = None,
         message: str | None = None,
         stream: str | None = None,
@@ -182,8 +183,8 @@ class RealtimeStage(Protocol):
     ) -> None:
         """The answer is whole, or broke off by `error`.
 
-        `conversation` and `message` are where it is kept, if the provider has seen to that; `stream` is that of the turn
-        which made it and tells its usage and cost.
+        Where another turn made it, `stream` is that turn's, which has counted its `usage` and `cost`; else the usage is
+        counted and priced here. `conversation` and `message` are where it is kept, if the provider has seen to that.
         """
         ...
 

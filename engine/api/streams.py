@@ -107,6 +107,11 @@ class Writer(Protocol):
     @property
     def principal(self) -> Principal: ...
 
+    @property
+    def watched(self) -> bool:
+        """True while somebody reads the stream."""
+        ...
+
     def text(self, text: str, *, choice: int = 0) -> None:
         """Publish a piece of the answer."""
         ...

@@ -65,6 +65,10 @@ class StreamWriter:
     def principal(self) -> Principal:
         return self._stream.principal
 
+    @property
+    def watched(self) -> bool:
+        return self._stream.watched
+
     def text(self, text: str, *, choice: int = 0) -> None:
         self._stream.publish(self._token, TextDelta(text, choice))
 

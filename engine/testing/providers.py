@@ -152,6 +152,7 @@ class RecordingWriter:
     def __init__(self, id: str = "s_test", principal: Principal = LOCAL) -> None:
         self.id = id
         self.principal = principal
+        self.watched = True
         self.events: list[Event] = []
         self.model: str | None = None
         self.usage: Usage | None = None
