@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from engine.api.chat import FunctionTool
-from engine.api.errors import EngineError
+from engine.api.errors import EngineError, ErrorBody
 from engine.api.events import Cost, Event, ToolCall, Usage
 from engine.api.streams import Writer
 
@@ -179,7 +179,7 @@ class RealtimeStage(Protocol):
         conversation: str | None = None,
         message: str | None = None,
         stream: str | None = None,
-        error: EngineError | None = None,
+        error: EngineError | ErrorBody | None = None,
     ) -> None:
         """The answer is whole, or broke off by `error`.
 

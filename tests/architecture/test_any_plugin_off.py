@@ -18,6 +18,7 @@ ADDRESSES = {
     "local": None,
     "audio": None,
     "openai_api": "/v1/models",
+    "realtime": None,
     "tts": "/api/v1/tts/voices",
 }
 

@@ -47,6 +47,8 @@ async def stream_for(socket: aiohttp.ClientWebSocketResponse, frame: Frame) -> s
         await until(socket, "tool.call")
     elif frame["type"] in ("tts.text", "tts.finish"):
         stream = (await told(socket, {"type": "tts.start", "model": "local"}))["stream"]
+    elif frame["type"].startswith("realtime."):
+        stream = (await told(socket, {"type": "realtime.start", "model": "local"}))["stream"]
     elif frame["type"] == "audio.finish":
         stream = (await told(socket, {"type": "audio.start", "model": "local"}))["stream"]
     else:

@@ -1,0 +1,219 @@
+"""`realtime.start` and what is said beside the audio of a call: over the socket, and in process for the other doors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from engine.api import (
+    Body,
+    Call,
+    Command,
+    FunctionTool,
+    InvalidRequest,
+    PluginContext,
+    Principal,
+    RealtimeAnswer,
+    RealtimeClear,
+    RealtimeCommit,
+    RealtimeInput,
+    RealtimePast,
+    RealtimeRequest,
+    RealtimeText,
+    RealtimeToolResult,
+    Request,
+    Serve,
+    StreamNotFound,
+    Tool,
+    TurnDetection,
+)
+from plugins.realtime.bodies import (
+    CallTool,
+    OfCall,
+    RealtimeAnswerCall,
+    RealtimePlayedCall,
+    RealtimeStart,
+    RealtimeTextCall,
+    RealtimeToolResultCall,
+    RealtimeUpdateCall,
+    RealtimeUpdateFields,
+)
+from plugins.realtime.call import RealtimeCall, as_text
+from plugins.realtime.settings import RealtimeSettings
+from plugins.realtime.sound import codec
+
+PAST = 100
+"""Messages of a conversation that a vendor's model is told of."""
+
+_CASCADE_ONLY = ("chat_model", "transcription_model", "speech_model")
+
+
+class Handlers:
+    """The commands, and the calls that run."""
+
+    def __init__(self, context: PluginContext) -> None:
+        self._context = context
+        self._settings = context.settings(RealtimeSettings)
+        self._calls: dict[tuple[str, str], RealtimeCall] = {}
+
+    def commands(self) -> Iterable[Command[Any] | Call[Any]]:
+        """The commands of this file."""
+        return [
+            Command(
+                name="realtime.start",
+                body=RealtimeStart,
+                prepare=self.start,
+                summary="Begin a call: binary frames both ways, turns, and words as events.",
+                example={"type": "realtime.start", "id": "r1", "model": "local", "sample_rate": 24000},
+            ),
+            self._call("update", RealtimeUpdateCall, self.update, "Go on in another way.", instructions="Be brief."),
+            self._call("commit", OfCall, self.commit, "Say that the person has finished."),
+            self._call("clear", OfCall, self.clear, "Forget what was spoken and is no finished turn yet."),
+            self._call("text", RealtimeTextCall, self.text, "Say something in writing.", text="Hello."),
+            self._call("answer", RealtimeAnswerCall, self.answer, "Have what was said answered now."),
+            self._call("interrupt", OfCall, self.interrupt, "Stop the answer."),
+            self._call("played", RealtimePlayedCall, self.played, "Tell how far the sound was played.", at=1200),
+            self._call(
+                "tool_result",
+                RealtimeToolResultCall,
+                self.tool_result,
+                "Answer a call of one of the client's tools.",
+                call_id="call_1",
+                output="4 °C",
+            ),
+            self._call("finish", OfCall, self.finish, "Hang up."),
+        ]
+
+    @staticmethod
+    def _call(name: str, body: type[Body], handle: Any, summary: str, **fields: Any) -> Call[Any]:
+        example = {"type": f"realtime.{name}", "id": "r2", "stream": "s_…", **fields}
+        return Call(name=f"realtime.{name}", body=body, handle=handle, summary=summary, example=example)
+
+    async def start(self, request: Request[RealtimeStart]) -> Serve:
+        body = request.body
+        model = self._context.providers.realtime(body.model)
+        driven = not getattr(model.target.provider, "answers_by_itself", True)
+        options = {name: value for name in _CASCADE_ONLY if (value := getattr(body, name)) is not None}
+        if options and not driven:
+            raise InvalidRequest(
+                f"{next(iter(options))} is for calls with a cascade, and {model.target.name} hears and speaks itself",
+                field=next(iter(options)),
+            )
+        tools = {} if driven else self._server_tools(request.principal, body.tools or [])
+        asked = RealtimeRequest(
+            model=model.target.model,
+            language=body.language,
+            tools=tuple(_offered(tool) for tool in tools.values()),
+            past=() if driven else await self._past(request.principal, body.conversation),
+            conversation=body.conversation,
+            store=body.store,
+            translate_to=body.translate_to,
+            options=options,
+            provider_options=body.provider_options,
+        )
+        asked = msgspec.structs.replace(asked, **_changes(body, asked))
+        model.check(asked)
+        call = RealtimeCall(
+            model,
+            asked,
+            self._settings,
+            self._context.commands,
+            tools,
+            rate=body.sample_rate,
+            codec=codec(body.encoding),
+        )
+        slot = request.principal.id, request.stream
+        self._calls[slot] = call
+        return Serve(
+            serve=call.serve,
+            take=call.take,
+            model=body.model or model.target.name,
+            keep=False,
+            released=partial(self._close, slot),
+        )
+
+    async def update(self, request: Request[RealtimeUpdateCall]) -> None:
+        call = self._find(request.principal, request.body.stream)
+        call.change(**_changes(request.body, call.request))
+
+    async def commit(self, request: Request[OfCall]) -> None:
+        self._tell(request, RealtimeCommit())
+
+    async def clear(self, request: Request[OfCall]) -> None:
+        self._tell(request, RealtimeClear())
+
+    async def text(self, request: Request[RealtimeTextCall]) -> None:
+        self._tell(request, RealtimeText(request.body.text, request.body.role))
+
+    async def answer(self, request: Request[RealtimeAnswerCall]) -> None:
+        self._tell(request, RealtimeAnswer(request.body.instructions))
+
+    async def interrupt(self, request: Request[OfCall]) -> None:
+        self._find(request.principal, request.body.stream).interrupt()
+
+    async def played(self, request: Request[RealtimePlayedCall]) -> None:
+        self._find(request.principal, request.body.stream).played(request.body.at)
+
+    async def tool_result(self, request: Request[RealtimeToolResultCall]) -> None:
+        body = request.body
+        self._tell(request, RealtimeToolResult(body.call_id, as_text(body.output), body.error))
+
+    async def finish(self, request: Request[OfCall]) -> Mapping[str, Any]:
+        return {"n": self._find(request.principal, request.body.stream).finish()}
+
+    def _tell(self, request: Request[Any], item: RealtimeInput) -> None:
+        self._find(request.principal, request.body.stream).tell(item)
+
+    def _find(self, principal: Principal, stream: str) -> RealtimeCall:
+        call = self._calls.get((principal.id, stream))
+        if call is None:
+            raise StreamNotFound(f"there is no call {stream!r} that runs", field="stream")
+        return call
+
+    def _close(self, slot: tuple[str, str]) -> None:
+        self._calls.pop(slot, None)
+
+    def _server_tools(self, principal: Principal, mine: list[CallTool]) -> dict[str, Tool]:
+        """The server's tools, for a vendor who knows only what it is told; the client's own of a name comes first."""
+        taken = {tool.name for tool in mine}
+        return {tool.name: tool for tool in self._context.tools.offered(principal) if tool.name not in taken}
+
+    async def _past(self, principal: Principal, conversation: str | None) -> tuple[RealtimePast, ...]:
+        if conversation is None:
+            return ()
+        body = {"conversation": conversation, "limit": PAST}
+        told = await self._context.commands.call(principal, "chat.past", body)
+        return msgspec.convert(told["messages"], tuple[RealtimePast, ...])
+
+
+def _offered(tool: Tool) -> FunctionTool:
+    return FunctionTool(name=tool.name, description=tool.description, parameters=tool.parameters.model_json_schema())
+
+
+def _changes(body: RealtimeUpdateFields, now: RealtimeRequest) -> dict[str, Any]:
+    """What a body says of how a call goes on; what it leaves out stays."""
+    changes: dict[str, Any] = {}
+    if body.voice is not None:
+        changes["voice"] = None if body.voice == "default" else body.voice
+    if body.instructions is not None:
+        changes["instructions"] = body.instructions
+    if body.turn_detection is not None:
+        changes["turn_detection"] = TurnDetection(**body.turn_detection.model_dump())
+    if body.modalities is not None:
+        if not body.modalities:
+            raise InvalidRequest("modalities names audio, text, or both", field="modalities")
+        changes["modalities"] = frozenset(body.modalities)
+    if body.tools is not None:
+        names = [tool.name for tool in body.tools]
+        for name in names:
+            if names.count(name) > 1:
+                raise InvalidRequest(f"two tools are called {name!r}; each needs a name of its own", field="tools")
+        mine = tuple(
+            FunctionTool(name=tool.name, description=tool.description, parameters=tool.parameters)
+            for tool in body.tools
+        )
+        changes["tools"] = (*mine, *(tool for tool in now.tools if tool.name not in names))
+    return changes
