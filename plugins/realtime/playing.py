@@ -10,6 +10,9 @@ FRAME_MS = 20
 AHEAD = 0.2
 """Seconds of sound that the client has before it plays them, at most."""
 
+INSTANT = 1e-6
+"""Seconds below which it is now: sums of frames are not exact."""
+
 ROOM = 2.0
 """Seconds of sound that wait to be played before its maker is asked to wait."""
 
@@ -256,7 +259,7 @@ class Player:
         now = self._loop.time()
         while answer.size - answer.next >= self._frame or (answer.whole and answer.next < answer.size):
             ahead = self._dry - now
-            if ahead > AHEAD - FRAME_MS / 1000:
+            if ahead > AHEAD - FRAME_MS / 1000 + INSTANT:
                 self._measure()
                 return ahead - (AHEAD - FRAME_MS / 1000)
             if not self._started:
@@ -272,7 +275,7 @@ class Player:
         self._measure()
         if not answer.whole:
             return None
-        if (left := self._dry - now) > 0 and self._started:
+        if (left := self._dry - now) > INSTANT and self._started:
             return left
         self._answer = None
         self._over()

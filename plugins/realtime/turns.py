@@ -138,6 +138,7 @@ def _answer_over(turns: Turns) -> Step:
             phase = Phase.USER_SPEAKING if turns.talking else Phase.IDLE
         case Phase.INTERRUPTED:
             phase = Phase.USER_SPEAKING if turns.talking else Phase.THINKING
+            return _with(turns, phase, begun=False), [Act.RESUME, *_pair(turns)]
         case _:
             return turns, []
     return _with(turns, phase, begun=False), _pair(turns)

@@ -1,0 +1,1 @@
+"""Tests of calls: turns, playback, and who holds them."""
