@@ -114,7 +114,7 @@ class Speaker:
         provider = cast("SpeechProvider", self.target.provider)
         for left in range(self._policy.retries, -1, -1):
             try:
-                await self._pass(provider.speak(request, sentence), made)
+                await self._pass(provider.speak(request, sentence), made, text=sentence)
                 break
             except _Unheard as unheard:
                 error = unheard.error
@@ -127,8 +127,13 @@ class Speaker:
         sounds: AsyncIterator[Sound],
         made: asyncio.Queue[Sound | BaseException | None],
         given: asyncio.Future[None] | None = None,
+        *,
+        text: str = "",
     ) -> None:
-        """Pass on what is spoken. `given` is done once all the text is: until then a silence may be the text's."""
+        """Pass on what is spoken, the first of it as the beginning of `text`.
+
+        `given` is done once all the text is: until then a silence may be the text's.
+        """
         name, heard = self.target.name, False
         if not self._breaker.enter():
             wait = round(self._breaker.wait(), 3)
@@ -140,6 +145,7 @@ class Speaker:
                     while (sound := await self._next(source, given)) is not None:
                         if not heard:
                             heard, verdict = True, self._breaker.succeed
+                            sound = structs.replace(sound, text=sound.text or text)
                         await made.put(sound)
         except asyncio.CancelledError:
             raise

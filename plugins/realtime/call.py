@@ -275,7 +275,8 @@ class RealtimeCall:
             if not self._driven:
                 self._happened(Happening.WORDS)
             elif self._confirm is None:
-                wait = self._settings.interrupt_after
+                # Speech counts as ended only after its silence.
+                wait = self._settings.interrupt_after + self._request.turn_detection.silence_duration_ms / 1000
                 self._confirm = asyncio.get_running_loop().call_later(wait, self._lasts)
 
     def _lasts(self) -> None:

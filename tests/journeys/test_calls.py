@@ -1,93 +1,42 @@
-"""Calls with the models of this machine, over the socket: a question is spoken, and the answer comes back as speech."""
+"""Calls over the socket: with the models of this machine for real, and with vendors that do as they are told."""
 
 from __future__ import annotations
 
 import asyncio
-import shutil
-import struct
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
-import aiohttp
+import pytest
+import pytest_asyncio
 
-from tests.databases import unavailable
-from tests.journeys.client import Frame, Heard, Socket, connected
-from tests.server import RunningServer, local_server
+from engine.main import Engine
+from tests.emulators.deepgram import DeepgramEmulator
+from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.reply import Fault, Hold, Say, ToolUse, Usage
+from tests.journeys.caller import RATE, Caller, call, spoken
+from tests.journeys.client import connected
+from tests.server import CHAT, RunningServer, behind, engine_inside, local_server
 
 __all__ = ("local_server",)
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 QUESTION, HEARD = "Hello, how are you today?", "hello how are you today"
-RATE = 16_000
-FRAME = RATE * 2 // 50
-"""Bytes of 20 ms."""
+ANSWER = [f"The boat number {n} lies in the harbour. " for n in range(1, 13)]
+SILENCE = bytes(RATE * 2)
+VENDORS = {"model": "cascade", "transcription_model": "local", "speech_model": "openai/tts-1", "voice": "ash"}
 
 
-class Caller:
-    """Somebody who speaks into a call, at the speed of speech."""
-
-    def __init__(self, socket: Socket, accepted: Frame) -> None:
-        self._socket = socket
-        self._number = accepted["number"]
-        self._n = 0
-        self.stream: str = accepted["stream"]
-
-    @property
-    def heard(self) -> Heard:
-        return self._socket.of(self.stream)
-
-    async def speak(self, pcm: bytes, *, pace: float = 0.02) -> None:
-        """Send frames of 20 ms."""
-        loop = asyncio.get_running_loop()
-        due = loop.time()
-        for at in range(0, len(pcm), FRAME):
-            self._n += 1
-            head = struct.pack(">IIBBHI", self._number, self._n, 1, 0, 0, 0)
-            await self._socket.send_raw(head + pcm[at : at + FRAME])
-            due += pace
-            await asyncio.sleep(max(0.0, due - loop.time()))
-
-    async def until(self, type: str, **fields: Any) -> Frame:
-        """Wait for an event of the call."""
-
-        def found() -> Frame | None:
-            events = self.heard.events
-            return next(
-                (e for e in events if e["type"] == type and all(e.get(k) == v for k, v in fields.items())), None
-            )
-
-        await self._socket.until(lambda: found() is not None, f"{type} with {fields}")
-        event = found()
-        assert event is not None
-        return event
-
-    async def do(self, what: str, **fields: Any) -> Frame:
-        return await self._socket.ask(f"realtime.{what}", stream=self.stream, **fields)
-
-
-async def spoken(url: str, text: str) -> bytes:
-    """A sentence in the voice of this machine."""
-    if shutil.which("flite") is None:
-        unavailable("flite is not installed (Debian's package flite)")
-    body = {"text": text, "format": "pcm", "rate": RATE}
-    async with aiohttp.ClientSession() as http, http.post(f"{url}/api/v1/tts", json=body) as answer:
-        return await answer.read()
-
-
-async def call(socket: Socket, **fields: Any) -> Caller:
-    accepted = await socket.ask("realtime.start", sample_rate=RATE, **{"model": "local", **fields})
-    assert accepted["type"] == "accepted", accepted
-    return Caller(socket, accepted)
-
-
-async def test_a_spoken_question_is_answered_in_speech(local_server: RunningServer) -> None:
+async def test_a_spoken_question_is_answered_in_speech_by_this_machine_alone(local_server: RunningServer) -> None:
     question = await spoken(local_server.url, QUESTION)
     async with connected(local_server.url) as socket:
         caller = await call(socket)
-        await caller.speak(question + bytes(RATE * 2))
+        await caller.speak(question + SILENCE)
         ended = await caller.until("turn.assistant_ended")
         await caller.do("finish")
         end = await socket.end_of(caller.stream)
-    kinds = [kind for kind in caller.heard.kinds if kind not in ("transcript.partial", "text.delta", "status")]
-    assert kinds == [
+    assert caller.kinds == [
         "stream.started",
         "lane.started",
         "turn.user_started",
@@ -98,9 +47,329 @@ async def test_a_spoken_question_is_answered_in_speech(local_server: RunningServ
         "lane.ended",
         "stream.ended",
     ]
-    assert [e["text"] for e in caller.heard.events if e["type"] == "transcript.final"] == [HEARD]
+    assert [event["text"] for event in caller.told("transcript.final")] == [HEARD]
     assert ended["status"] == "completed"
     assert ended["text"] == caller.heard.text
     assert ended["message"]
     assert abs(ended["heard"] - len(caller.heard.sound) * 1000 // (RATE * 2)) <= 20
     assert end["status"] == "completed"
+
+
+class Calling:
+    """A server whose calls think and speak with an emulated vendor, and hear for real; and a question, spoken."""
+
+    def __init__(self, engine: Engine, vendor: OpenAIEmulator, deepgram: DeepgramEmulator, question: bytes) -> None:
+        self.url = f"http://127.0.0.1:{engine.port}"
+        self.vendor = vendor
+        self.deepgram = deepgram
+        self.question = question
+
+    def asked(self, at: int) -> list[tuple[str, Any]]:
+        """Role and content of the messages that the chat model was given, by request."""
+        requests = [request for request in self.vendor.requests if request.path.endswith("/chat/completions")]
+        return [(message["role"], message["content"]) for message in requests[at].body["messages"]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calling]:
+    async with (
+        OpenAIEmulator() as vendor,
+        DeepgramEmulator() as deepgram,
+        serving_calls(tmp_path_factory.mktemp("server"), vendor, deepgram, {}) as engine,
+    ):
+        question = await spoken(f"http://127.0.0.1:{engine.port}", QUESTION)
+        yield Calling(engine, vendor, deepgram, question)
+
+
+def serving_calls(folder: Path, vendor: OpenAIEmulator, deepgram: DeepgramEmulator, settings: dict[str, Any]) -> Any:
+    own = {**CHAT, "plugins.enabled": ["chat", "tts", "audio", "realtime"], **settings}
+    environ = {**behind(vendor), "DEEPGRAM_API_KEY": "dg-0123456789", "DEEPGRAM_BASE_URL": deepgram.base_url}
+    return engine_inside(folder, own, environ)
+
+
+@pytest.fixture
+def calling(shared: Calling) -> Calling:
+    shared.vendor.script.clear()
+    shared.vendor.sounds.clear()
+    shared.vendor.requests.clear()
+    shared.vendor.closed_by_client.clear()
+    return shared
+
+
+async def answering(caller: Caller, calling: Calling) -> None:
+    """Ask the question, and wait until the answer is heard."""
+    await caller.speak(calling.question + SILENCE)
+    await caller.until("turn.assistant_started")
+
+
+async def test_speech_over_an_answer_stops_it_at_once_up_to_the_vendor(calling: Calling) -> None:
+    hold = Hold()
+    calling.vendor.script += [Say(pieces=[*ANSWER[:6], hold, *ANSWER[6:]]), Say("It is late.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await answering(caller, calling)
+        await hold.reached()
+        await caller.speak(calling.question + SILENCE)
+        cleared = await caller.until("playback.clear")
+        cut = await caller.until("turn.assistant_ended")
+        await calling.vendor.hung_up()
+        second = await caller.until("turn.assistant_ended", status="completed")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert cleared["lane"] == "speech"
+    assert cut["status"] == "cancelled"
+    said = "".join(ANSWER)
+    assert cut["text"]
+    assert said.startswith(cut["text"])
+    # A quarter of a second for each word: what was heard are the words of that time.
+    assert abs(len(cut["text"].split()) - cut["heard"] / 250) <= 2
+    assert (second["text"], second["turn"]) == ("It is late.", 2)
+    (answered,) = [content for role, content in calling.asked(1) if role == "assistant"]
+    assert answered.strip() == cut["text"].strip()
+
+
+async def test_a_cough_over_an_answer_lets_it_go_on_where_it_was(calling: Calling) -> None:
+    calling.vendor.script.append(Say(pieces=ANSWER[:2]))
+    async with connected(calling.url) as socket:
+        # Deepgram's emulator hears no words in it.
+        caller = await call(socket, **{**VENDORS, "transcription_model": "deepgram/nova-3"})
+        await caller.do("text", text="Where is the boat?")
+        await caller.do("answer")
+        await caller.until("turn.assistant_started")
+        await caller.speak(calling.question[RATE // 2 : RATE] + SILENCE)
+        await caller.until("playback.clear")
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert ended["status"] == "completed"
+    assert ended["text"] == "".join(ANSWER[:2])
+    assert ended["heard"] == 250 * sum(len(sentence.split()) for sentence in ANSWER[:2])
+    assert len(caller.told("turn.assistant_started")) == 1
+
+
+async def test_where_speech_may_not_stop_an_answer_it_is_answered_after_it(calling: Calling) -> None:
+    calling.vendor.script += [Say(pieces=ANSWER[:1]), Say("It is late.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, turn_detection={"interrupt": False})
+        await answering(caller, calling)
+        await caller.speak(calling.question + SILENCE)
+        second = await caller.until("turn.assistant_ended", text="It is late.")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert [event["status"] for event in caller.told("turn.assistant_ended")] == ["completed", "completed"]
+    assert caller.told("playback.clear") == []
+    assert second["turn"] == 2
+
+
+async def test_in_manual_mode_the_client_says_when_a_turn_is_over(calling: Calling) -> None:
+    calling.vendor.script.append(Say("Fine."))
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, turn_detection={"type": "manual"})
+        await caller.speak(calling.question + SILENCE, pace=0)
+        assert caller.told("turn.user_started") == []
+        await caller.do("commit")
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert [event["text"] for event in caller.told("transcript.final")] == [HEARD]
+    assert (ended["status"], ended["text"]) == ("completed", "Fine.")
+    assert calling.asked(0)[-1] == ("user", HEARD)
+
+
+async def test_what_is_written_is_answered_in_speech_and_remembered(calling: Calling) -> None:
+    calling.vendor.script += [Say("Peter.", usage=Usage(12, 3)), Say("I said it.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.do("text", text="What is your name?")
+        await caller.do("answer")
+        first = await caller.until("turn.assistant_ended", text="Peter.")
+        await caller.do("text", text="Again?")
+        await caller.do("answer", instructions="Be short.")
+        await caller.until("turn.assistant_ended", text="I said it.")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (first["usage"]["input_tokens"], first["usage"]["output_tokens"]) == (12, 3)
+    assert first["answered_by"].startswith("s_")
+    asked = calling.asked(1)
+    assert asked[1:] == [("user", "What is your name?"), ("assistant", "Peter."), ("user", "Again?")]
+    assert "Be short." in asked[0][1]
+    assert "Be short." not in calling.asked(0)[0][1]
+
+
+async def test_nothing_is_kept_where_nothing_is_to_be(calling: Calling) -> None:
+    calling.vendor.script += [Say("Peter."), Say("I said it.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, store=False)
+        for text, answer in (("What is your name?", "Peter."), ("Again?", "I said it.")):
+            await caller.do("text", text=text)
+            await caller.do("answer")
+            ended = await caller.until("turn.assistant_ended", text=answer)
+            assert "conversation" not in ended
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert calling.asked(1)[1:] == [("user", "What is your name?"), ("assistant", "Peter."), ("user", "Again?")]
+
+
+async def test_the_clients_tools_are_called_and_answered(calling: Calling) -> None:
+    calling.vendor.script += [
+        Say(tool_calls=[ToolUse("call_1", "weather", '{"city": "Oslo"}')]),
+        Say("It is cold in Oslo."),
+    ]
+    tool = {"name": "weather", "description": "Weather of a city", "parameters": {"type": "object", "properties": {}}}
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, tools=[tool])
+        await caller.do("text", text="Is it cold in Oslo?")
+        await caller.do("answer")
+        asked = await caller.until("tool.call")
+        await caller.do("tool_result", call_id=asked["call_id"], output={"celsius": -4})
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (asked["name"], asked["client"]) == ("weather", True)
+    assert ended["text"] == "It is cold in Oslo."
+    assert calling.asked(1)[-1] == ("tool", '{"celsius":-4}')
+
+
+async def test_a_call_may_be_answered_in_writing_alone(calling: Calling) -> None:
+    calling.vendor.script.append(Say("Fine."))
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, modalities=["text"])
+        await caller.speak(calling.question + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (ended["status"], ended["text"], caller.heard.sound) == ("completed", "Fine.", b"")
+    assert caller.told("lane.started") == []
+
+
+async def test_an_interpreter_says_it_in_the_other_language(calling: Calling) -> None:
+    calling.vendor.script.append(Say("Hallo, wie geht es dir heute?"))
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, translate_to="de")
+        await caller.speak(calling.question + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert ended["text"] == "Hallo, wie geht es dir heute?"
+    assert "interpreter" in calling.asked(0)[0][1]
+
+
+async def test_a_model_that_fails_fails_its_answer_and_the_call_goes_on(calling: Calling) -> None:
+    calling.vendor.script += [Fault.because("rate_limit"), Say("Now I am here.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.do("text", text="Are you there?")
+        await caller.do("answer")
+        failed = await caller.until("turn.assistant_ended")
+        await caller.do("answer")
+        ended = await caller.until("turn.assistant_ended", status="completed")
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+    assert (failed["status"], failed["error"]["code"]) == ("failed", "provider_rate_limited")
+    assert (ended["text"], end["status"]) == ("Now I am here.", "completed")
+
+
+async def test_a_voice_that_fails_leaves_the_words(calling: Calling) -> None:
+    calling.vendor.script += [Say("Fine."), Fault.because("rate_limit")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.do("text", text="How are you?")
+        await caller.do("answer")
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (ended["status"], ended["text"], caller.heard.sound) == ("completed", "Fine.", b"")
+    assert caller.told("status", stage="speech_failed")
+
+
+async def test_a_client_who_was_cut_off_comes_back_and_hears_the_rest(calling: Calling) -> None:
+    calling.vendor.script.append(Say(pieces=ANSWER[:2]))
+    heard: dict[str, Any] = {}
+    async with connected(calling.url, heard) as socket:
+        caller = await call(socket, **VENDORS)
+        await answering(caller, calling)
+        stream = caller.stream
+    async with connected(calling.url, heard) as socket:
+        accepted = await socket.ask("stream.resume", stream=stream, after=socket.of(stream).last)
+        caller = Caller(socket, accepted)
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(stream)
+    assert ended["status"] == "completed"
+    assert len(caller.heard.sound) == ended["heard"] * RATE * 2 // 1000
+
+
+async def test_a_call_that_nobody_comes_back_to_ends(shared: Calling, tmp_path: Path) -> None:
+    async with serving_calls(tmp_path, shared.vendor, shared.deepgram, {"plugins.realtime.grace": 0.2}) as engine:
+        url = f"http://127.0.0.1:{engine.port}"
+        heard: dict[str, Any] = {}
+        async with connected(url, heard) as socket:
+            stream = (await call(socket, **VENDORS)).stream
+        async with connected(url, heard) as socket, asyncio.timeout(10):
+            while (await socket.ask("realtime.commit", stream=stream))["type"] == "accepted":
+                pass
+            await socket.ask("stream.resume", stream=stream, after=socket.of(stream).last)
+            end = await socket.end_of(stream)
+    assert end["status"] == "completed"
+    assert [e["stage"] for e in heard[stream].events if e["type"] == "status"][-1] == "left"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "field"),
+    [
+        ({"model": "nobody"}, "model_not_found", "model"),
+        ({"sample_rate": 4_000}, "invalid_request", "sample_rate"),
+        ({"encoding": "opus"}, "invalid_request", "encoding"),
+        ({"voice": "nobody", "speech_model": "local"}, "invalid_request", "voice"),
+        ({"language": "de"}, "unsupported_parameter", "language"),
+        ({"turn_detection": {"type": "psychic"}}, "invalid_request", "turn_detection.type"),
+        ({"turn_detection": {"threshold": 7}}, "invalid_request", "turn_detection.threshold"),
+        ({"modalities": []}, "invalid_request", "modalities"),
+        ({"chat_model": "nobody"}, "model_not_found", "model"),
+        ({"tools": [{"name": "a"}, {"name": "a"}]}, "invalid_request", "tools"),
+    ],
+)
+async def test_what_cannot_be_is_refused_before_the_call(
+    calling: Calling, fields: dict[str, Any], code: str, field: str
+) -> None:
+    async with connected(calling.url) as socket:
+        error = await socket.rejected(await socket.send("realtime.start", **{**VENDORS, **fields}))
+    assert (error["code"], error["field"]) == (code, field)
+
+
+async def test_two_calls_of_one_session_do_not_hear_each_other(calling: Calling) -> None:
+    calling.vendor.script.append(Say("Fine."))
+    async with connected(calling.url) as socket:
+        silent, caller = await call(socket, **VENDORS), await call(socket, **VENDORS)
+        await caller.speak(calling.question + SILENCE)
+        await caller.until("turn.assistant_ended", status="completed")
+        for each in (silent, caller):
+            await each.do("finish")
+            await socket.end_of(each.stream)
+    assert silent.kinds == ["stream.started", "lane.started", "lane.ended", "stream.ended"]
+
+
+async def test_an_interruption_while_nothing_plays_changes_nothing(calling: Calling) -> None:
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        assert (await caller.do("interrupt"))["type"] == "accepted"
+        assert (await caller.do("commit"))["type"] == "accepted"
+        assert (await caller.do("clear"))["type"] == "accepted"
+        await caller.until("status", stage="nothing_said")
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+        late = await socket.rejected(await socket.send("realtime.interrupt", stream=caller.stream))
+    assert end["status"] == "completed"
+    assert (late["code"], late["field"]) == ("stream_not_found", "stream")
+
+
+async def test_half_a_sample_and_a_missing_frame_are_named(calling: Calling) -> None:
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.speak(bytes(641), pace=0)
+        odd = await socket.rejected()
+        caller.n = 5
+        await caller.speak(bytes(640), pace=0)
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert odd["code"] == "invalid_frame"
