@@ -20,6 +20,7 @@ from plugins.chat.providers import PROVIDER_SETTINGS, chat_providers, embedding_
 from plugins.chat.routes import ChatRoutes
 from plugins.chat.sending import Sending
 from plugins.chat.settings import ChatSettings
+from plugins.chat.talks import Talks
 from plugins.chat.terminal import register as register_terminal
 from plugins.chat.titles import Titles
 
@@ -73,6 +74,7 @@ class Chat(Plugin):
                 summary="Answer a tool call of a running turn.",
                 example={"type": "tool.result", "id": "c3", "stream": "s_…", "call_id": "call_1", "output": "18 °C"},
             ),
+            *Talks(self._history, self._sending.running_stream).calls(),
         ]
 
     @hookimpl

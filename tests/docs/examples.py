@@ -468,6 +468,10 @@ HTTP: Mapping[str, Exchange] = {
         {**_MESSAGE, "text": "A name for a ship?", "content": [{"type": "text", "text": "A name for a ship?"}]},
         {"text": "A name for a ship?"},
     ),
+    "POST /api/v1/conversations/{id}/messages/{message}/truncate": Exchange(
+        {**_MESSAGE, "role": "assistant", "text": "The boat", "content": [{"type": "text", "text": "The boat"}]},
+        {"heard": "The boat"},
+    ),
     "DELETE /api/v1/conversations/{id}/messages/{message}": Exchange(_CONVERSATION),
     "GET /api/v1/prompts": Exchange({"prompts": [_PROMPT], "next": None}, query="?limit=20"),
     "POST /api/v1/prompts": Exchange(_PROMPT, {"title": "Explain", "text": "Explain this as to a child:"}),

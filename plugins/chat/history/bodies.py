@@ -107,6 +107,15 @@ class MessageEdit(Body):
     text: str = Field(min_length=1)
 
 
+class MessageTruncate(Body):
+    """How much of an answer was heard."""
+
+    heard: str = Field(
+        max_length=1_000_000,
+        description="The beginning of its text that was heard; blanks do not count. What follows is forgotten.",
+    )
+
+
 class Fork(Body):
     """Which branch to copy."""
 

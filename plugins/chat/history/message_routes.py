@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from engine.api.routes import Answer, HttpRequest, Route
-from plugins.chat.history.bodies import MessageEdit, MessagesQuery
+from plugins.chat.history.bodies import MessageEdit, MessagesQuery, MessageTruncate
 from plugins.chat.history.records import Conversation, StoredMessage
 from plugins.chat.history.running import Running, not_running, with_stream
 from plugins.chat.history.store import History
@@ -61,6 +61,16 @@ class MessageRoutes:
                 statuses=NOT_FOUND,
             ),
             Route(
+                method="POST",
+                path="/api/v1/conversations/{id}/messages/{message}/truncate",
+                handler=self.truncate,
+                body=MessageTruncate,
+                returns=StoredMessage,
+                summary="Keep of an answer only what was heard.",
+                tag="conversations",
+                statuses=NOT_FOUND,
+            ),
+            Route(
                 method="DELETE",
                 path="/api/v1/conversations/{id}/messages/{message}",
                 handler=self.delete,
@@ -81,6 +91,10 @@ class MessageRoutes:
     async def edit(self, request: HttpRequest[MessageEdit, Any]) -> Answer:
         path = request.path
         return Answer(await self._messages.edit(request.principal, path["id"], path["message"], request.body.text))
+
+    async def truncate(self, request: HttpRequest[MessageTruncate, Any]) -> Answer:
+        path = request.path
+        return Answer(await self._messages.truncate(request.principal, path["id"], path["message"], request.body.heard))
 
     async def delete(self, request: HttpRequest[None, None]) -> Answer:
         id, message = request.path["id"], request.path["message"]

@@ -65,6 +65,37 @@ class Messages:
         await self._database.submit([*rows, _shows(principal, conversation, new, updated_at=now)])
         return await self.get(principal, conversation, new)
 
+    async def truncate(self, principal: Principal, conversation: str, id: str, heard: str) -> StoredMessage:
+        """Keep of an answer only its beginning, which is all that was heard; blanks do not count.
+
+        What its vendor wanted back goes, since it belongs to the whole answer. Doing it again changes nothing.
+        """
+        whole = await read_whole(self._database, principal, conversation)
+        row = whole.row(id, field="message")
+        message = message_of(row)
+        if message.role != "assistant":
+            raise InvalidRequest(
+                f"only an answer can be cut, and this message is the {message.role}'s", field="message"
+            )
+        text = message.text
+        kept = _beginning(text, heard)
+        if kept is None:
+            raise InvalidRequest(
+                f"heard is no beginning of what was said, which is {text[:60]!r} and {max(0, len(text) - 60)} characters more",
+                field="heard",
+            )
+        if kept != text:
+            others = [part for part in message.parts if not isinstance(part, TextPart | ReasoningPart)]
+            content = [*([TextPart(kept)] if kept else []), *others]
+            changes = {"content": content, "status": "cancelled", "reasoning": None}
+            words = (
+                Write(texts, "update", {"text": kept}, {"message": id})
+                if kept
+                else Write(texts, "delete", {}, {"message": id})
+            )
+            await self._database.submit([Write(messages, "update", changes, {"id": id}), words])
+        return await self.get(principal, conversation, id)
+
     async def delete(self, principal: Principal, conversation: str, id: str) -> Conversation:
         """Remove a message and all that follows it; where the shown branch ran through it, another one is shown."""
         whole = await read_whole(self._database, principal, conversation)
@@ -100,6 +131,19 @@ class Messages:
         await self._database.submit([head, *rows])
         async with self._database.read() as connection:
             return await read_conversation(connection, principal, fork)
+
+
+def _beginning(text: str, heard: str) -> str | None:
+    """The beginning of a text that has the characters of `heard`, blanks aside; None where they are others."""
+    wanted = "".join(heard.split())
+    at = 0
+    for character in wanted:
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at == len(text) or text[at] != character:
+            return None
+        at += 1
+    return text if not text[at:].strip() else text[:at]
 
 
 def _copies(

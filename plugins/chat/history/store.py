@@ -20,7 +20,7 @@ from plugins.chat.history.records import message_of
 from plugins.chat.history.search import Search
 from plugins.chat.history.tables import conversations
 from plugins.chat.history.thread import Thread, says_something
-from plugins.chat.history.turns import NO_TITLE, Opened, close_turn, open_turn, recovered_turn
+from plugins.chat.history.turns import NO_TITLE, Opened, Told, close_turn, open_turn, recorded, recovered_turn
 
 ROOT = "root"
 """As a turn's parent: begin again at the top of the conversation, beside what it began with."""
@@ -99,6 +99,15 @@ class History:
     def recovered(self, lost: Lost) -> list[Write]:
         """The same for a turn whose process died; `lost.detail` is `Opened.detail`."""
         return recovered_turn(lost, self._now())
+
+    async def record(
+        self, principal: Principal, conversation: str | None, told: Sequence[Told]
+    ) -> tuple[str, list[str]]:
+        """Keep what was said outside of any turn after the branch that is shown; gives the conversation and the ids."""
+        thread = await self.thread(principal, conversation, None)
+        rows, ids = recorded(thread, principal.id, told, self._now())
+        await self._database.submit(rows)
+        return thread.conversation, ids
 
     async def name(self, principal: Principal, conversation: str, title: str) -> None:
         """Give a conversation a title that a model found, unless its user has named it."""

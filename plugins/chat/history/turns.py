@@ -40,6 +40,32 @@ class Opened:
         return {"conversation": self.conversation, "leaf": self.leaf, "answer": self.answer, "new": self.new}
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A message that was said outside of any turn; `columns` are the further ones of its row."""
+
+    message: Message
+    columns: Mapping[str, Any]
+
+
+def recorded(thread: Thread, principal: str, told: Sequence[Told], now: datetime) -> tuple[list[Write], list[str]]:
+    """The rows of messages after a thread, and their ids."""
+    ids = new_ids("m_", now, len(told))
+    changes: dict[str, Any] = {"leaf": ids[-1], "updated_at": now}
+    title = first_words([each.message for each in told])
+    if thread.new:
+        rows = [new_conversation(thread.conversation, principal, title, "first_words", now, **changes)]
+    else:
+        if thread.untitled:
+            changes["title"] = title
+        rows = [Write(conversations, "update", changes, {"id": thread.conversation, "principal": principal})]
+    parent = thread.parent
+    for id, each in zip(ids, told, strict=True):
+        rows += message_rows(id, thread.conversation, principal, parent, each.message, now, **each.columns)
+        parent = id
+    return rows, ids
+
+
 def open_turn(
     thread: Thread,
     principal: str,
