@@ -73,7 +73,7 @@ class RealtimeText(msgspec.Struct, frozen=True, gc=False):
     """Something said in writing; it is answered when `RealtimeAnswer` follows."""
 
     text: str
-    role: Literal["user", "system"] = "user"
+    role: Literal["user", "system", "assistant"] = "user"
 
 
 class RealtimeCommit(msgspec.Struct, frozen=True, gc=False):

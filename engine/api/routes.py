@@ -103,7 +103,35 @@ class WholeAnswer:
     build: Callable[[Said, StreamEnded], Answer]
 
 
-Result = Answer | EventStream | WholeAnswer
+class SocketLink(Protocol):
+    """A WebSocket that a client has open to a route."""
+
+    async def receive(self) -> str | bytes | None:
+        """The next message; None once the client has left."""
+        ...
+
+    async def send(self, data: str | bytes) -> None:
+        """Send one message, and wait while the client is slow. To a client that has left nothing is sent."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Say goodbye."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """An answer that makes the connection a WebSocket; what was wrong with the request was raised before.
+
+    `serve` talks until either side leaves, and is cancelled when the client is gone. `protocols` are the subprotocols that it
+    speaks.
+    """
+
+    serve: Callable[[SocketLink], Awaitable[None]]
+    protocols: tuple[str, ...] = ()
+
+
+Result = Answer | EventStream | WholeAnswer | Upgrade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +139,7 @@ class Route:
     """One address. `scope` is what the credential must grant; None means that anybody may ask.
 
     `upload` is the field of a form that holds a file: the body's fields come beside it in the form, and are read from text.
+    One with `socket` answers `Upgrade`, to the handshake of a WebSocket alone, which may bring its key as a subprotocol.
     `media` are types that the answer may have besides JSON. `errors` renders an error in a dialect of its own; the default
     is problem+json (RFC 9457). `statuses` lists what else may be answered, for OpenAPI.
     """
@@ -128,6 +157,7 @@ class Route:
     events: bool = False
     media: tuple[str, ...] = ()
     upload: str | None = None
+    socket: bool = False
     body_optional: bool = False
     errors: Callable[[EngineError, str], Answer] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)

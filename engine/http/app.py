@@ -11,7 +11,7 @@ from aiohttp import web
 
 from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown
 from engine.api.identity import Principal
-from engine.api.routes import Route, Upload
+from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Identity
 from engine.auth.rates import Rates
 from engine.http import answers
@@ -21,6 +21,7 @@ from engine.http.problem import answer_error
 from engine.http.socket import SocketPeer, Sockets
 from engine.http.table import RouteTable
 from engine.http.typed import lower_headers, typed_request
+from engine.http.upgrades import Upgrades, asks_for_a_socket, require_a_socket, with_key
 from engine.http.uploads import read_form
 from engine.log import bound_contextvars, get_logger
 from engine.sessions.actor import Session, SessionSettings
@@ -64,6 +65,7 @@ class Http:
     ) -> None:
         self.routes = RouteTable(())
         self.sockets = Sockets()
+        self.upgrades = Upgrades(max_frame=bounds.max_frame, ping=bounds.ping_interval)
         self.uses: Uses[object, str] = Uses()
         """Requests that are answered now, by the plugin whose route answers."""
         self._supervisor = supervisor
@@ -114,7 +116,7 @@ class Http:
                 preflight = self._cors.preflight(request.method, headers)
                 if preflight is not None:
                     return answers.whole(preflight, extra)
-                if request.path == SOCKET_PATH and headers.get("upgrade", "").lower() == "websocket":
+                if request.path == SOCKET_PATH and asks_for_a_socket(headers):
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
@@ -148,6 +150,9 @@ class Http:
         id: str,
         extra: dict[str, str],
     ) -> web.StreamResponse:
+        if route.socket:
+            require_a_socket(headers, route.path)
+            headers = with_key(headers)
         principal = ANYBODY if route.scope is None else await self._identity.principal(headers)
         if route.scope is not None:
             if not principal.may(route.scope):
@@ -188,7 +193,20 @@ class Http:
             form=form,
         )
         result = await route.handler(typed)
+        if isinstance(result, Upgrade):
+            return await self._upgrade(request, principal, result)
         return await answers.write(request, result, extra)
+
+    async def _upgrade(self, request: web.Request, principal: Principal, upgrade: Upgrade) -> web.StreamResponse:
+        if self._supervisor.draining:
+            raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
+        leave = self._admit_socket(principal) if self._admit_socket is not None else None
+        self._stats.sessions += 1
+        try:
+            return await self.upgrades.serve(request, upgrade)
+        finally:
+            if leave is not None:
+                leave()
 
     async def _socket(self, request: web.Request, headers: dict[str, str]) -> web.StreamResponse:
         if self._supervisor.draining:

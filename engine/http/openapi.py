@@ -149,6 +149,8 @@ def _without_null(schema: Json) -> Json:
 
 def _responses(route: Route, schemas: Schemas) -> Json:
     responses: Json = {str(route.status): _success(route, schemas)}
+    if route.socket:
+        responses = {"101": {"description": "The connection is a WebSocket from here on."}}
     for status in _possible(route):
         name, text = _PROBLEMS[status]
         responses[str(status)] = _error(route, text, {"$ref": f"#/components/responses/{name}"})

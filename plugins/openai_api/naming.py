@@ -67,6 +67,12 @@ def transcription_named(providers: Providers, name: str | None, default_vendor: 
     return _found(providers.transcription, name, default_vendor)[0]
 
 
+def realtime_named(providers: Providers, name: str | None, default_vendor: str) -> str:
+    """The engine's name for a model that holds calls, found likewise."""
+    found, model = _found(providers.realtime, name, default_vendor)
+    return found or model.target.name
+
+
 def _found(find: Callable[[str | None], M], name: str | None, default_vendor: str) -> tuple[str | None, M]:
     try:
         return name, find(name)

@@ -13,6 +13,7 @@ from plugins.openai_api.embeddings import EmbeddingRoutes
 from plugins.openai_api.messages import Messages
 from plugins.openai_api.models import Models
 from plugins.openai_api.naming import ModelNames
+from plugins.openai_api.realtime import Realtime
 from plugins.openai_api.responses import ResponseRoutes
 from plugins.openai_api.responses_store import TABLES, Responses
 from plugins.openai_api.settings import OpenAIApiSettings
@@ -38,6 +39,7 @@ class OpenAIApi(Plugin):
             *EmbeddingRoutes(context.providers, vendor).routes(),
             *AudioTranscriptions(context.commands, context.providers, vendor).routes(),
             *AudioSpeech(context.commands, context.providers, vendor).routes(),
+            *Realtime(context.commands, context.providers, vendor).routes(),
             *Messages(context.commands, ModelNames(context.providers, "anthropic")).routes(),
             *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),
         ]

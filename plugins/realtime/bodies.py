@@ -92,7 +92,7 @@ class RealtimeTextCall(OfCall):
     """Something said in writing; `realtime.answer` has it answered."""
 
     text: str = Field(min_length=1, max_length=100_000)
-    role: Literal["user", "system"] = "user"
+    role: Literal["user", "system", "assistant"] = "user"
 
 
 class RealtimeAnswerCall(OfCall):

@@ -426,6 +426,7 @@ HTTP: Mapping[str, Exchange] = {
         },
         query="?model=local",
     ),
+    "GET /v1/realtime": Exchange(query="?model=local"),
     "POST /v1/audio/speech": Exchange(body={"model": "local", "voice": "default", "input": "Hello you."}),
     "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
     "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),

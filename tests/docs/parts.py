@@ -238,6 +238,8 @@ def answer(route: Route, exchange: examples.Exchange) -> str:
     lines = []
     if exchange.answer is not None:
         lines.append(f"Answers {route.status}:\n\n{fenced(exchange.answer)}")
+    elif route.socket:
+        lines.append("Answers 101: the connection is a WebSocket from here on.")
     elif route.status == 204:
         lines.append("Answers 204, without a body.")
     elif route.events and route.returns is None:

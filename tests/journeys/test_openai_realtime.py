@@ -1,0 +1,286 @@
+"""OpenAI's own client, unmodified, calls this server: its models, its tools, its mistakes."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+import pytest_asyncio
+from openai.resources.realtime.realtime import AsyncRealtimeConnection
+from openai.types.realtime import RealtimeServerEvent
+from pydantic import TypeAdapter
+
+from engine.main import Engine
+from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.reply import Hold, Say, ToolUse, Usage
+from tests.journeys.caller import spoken
+from tests.server import CHAT, RunningServer, behind, engine_inside, local_server
+
+__all__ = ("local_server",)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+QUESTION, HEARD = "Hello, how are you today?", "hello how are you today"
+RATE = 24_000
+SILENCE = bytes(RATE * 2)
+TOOL: Any = {
+    "type": "function",
+    "name": "weather",
+    "description": "Weather of a city",
+    "parameters": {"type": "object"},
+}
+VALID: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+
+
+class Talk:
+    """One connection, and every event that came; each is valid by the client's own types."""
+
+    def __init__(self, connection: AsyncRealtimeConnection) -> None:
+        self.connection = connection
+        self.events: list[dict[str, Any]] = []
+
+    async def until(self, *types: str) -> dict[str, Any]:
+        """Read up to the next event of one of these types."""
+        while True:
+            raw: dict[str, Any] = json.loads(await self.connection.recv_bytes())
+            VALID.validate_python(raw)
+            self.events.append(raw)
+            if raw["type"] in types:
+                return raw
+            assert raw["type"] != "error" or "error" in types, raw
+
+    @property
+    def kinds(self) -> list[str]:
+        """The types of the events, one for each run of alike ones."""
+        kinds = [event["type"] for event in self.events]
+        return [kind for i, kind in enumerate(kinds) if i == 0 or kinds[i - 1] != kind]
+
+    async def say(self, pcm: bytes) -> None:
+        for at in range(0, len(pcm), 9_600):
+            await self.connection.input_audio_buffer.append(audio=base64.b64encode(pcm[at : at + 9_600]).decode())
+
+    async def write(self, text: str) -> None:
+        item: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        await self.connection.conversation.item.create(item=item)
+
+
+def client(url: str) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
+
+
+async def at_24k(url: str, text: str) -> bytes:
+    body = {"text": text, "format": "pcm", "rate": RATE}
+    await spoken(url, text)  # says what is missing
+    async with aiohttp.ClientSession() as http, http.post(f"{url}/api/v1/tts", json=body) as answer:
+        return await answer.read()
+
+
+async def test_it_speaks_with_the_models_of_this_machine(local_server: RunningServer) -> None:
+    question = await at_24k(local_server.url, QUESTION)
+    async with client(local_server.url) as official, official.realtime.connect(model="local") as connection:
+        talk = Talk(connection)
+        await talk.until("session.created")
+        await connection.session.update(
+            session={"type": "realtime", "audio": {"input": {"transcription": {"model": "local"}}}}
+        )
+        await talk.until("session.updated")
+        await talk.say(question + SILENCE)
+        done = await talk.until("response.done")
+    sound = b"".join(
+        base64.b64decode(event["delta"]) for event in talk.events if event["type"] == "response.output_audio.delta"
+    )
+    (written,) = [event for event in talk.events if event["type"].endswith("input_audio_transcription.completed")]
+    assert written["transcript"] == HEARD
+    assert done["response"]["status"] == "completed"
+    assert done["response"]["usage"]["output_tokens"] > 0
+    (message,) = done["response"]["output"]
+    assert message["content"][0]["transcript"].strip()
+    assert len(sound) > RATE
+    assert [kind for kind in talk.kinds if not kind.endswith(".delta")] == [
+        "session.created",
+        "session.updated",
+        "input_audio_buffer.speech_started",
+        "input_audio_buffer.speech_stopped",
+        "input_audio_buffer.committed",
+        "conversation.item.added",
+        "conversation.item.done",
+        "conversation.item.input_audio_transcription.completed",
+        "response.created",
+        "response.output_item.added",
+        "conversation.item.added",
+        "response.content_part.added",
+        "response.output_audio.done",
+        "response.output_audio_transcript.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "conversation.item.done",
+        "response.done",
+    ]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Engine, OpenAIEmulator]]:
+    settings = {
+        **CHAT,
+        "plugins.enabled": ["chat", "tts", "audio", "realtime", "openai_api"],
+        "models.realtime": "cascade",
+        "plugins.realtime.speech": "openai/tts-1",
+        "plugins.realtime.transcription": "local",
+    }
+    async with (
+        OpenAIEmulator() as vendor,
+        engine_inside(tmp_path_factory.mktemp("server"), settings, behind(vendor)) as engine,
+    ):
+        yield engine, vendor
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def talk(shared: tuple[Engine, OpenAIEmulator]) -> AsyncIterator[Talk]:
+    engine, vendor = shared
+    vendor.script.clear()
+    vendor.requests.clear()
+    vendor.closed_by_client.clear()
+    async with (
+        client(f"http://127.0.0.1:{engine.port}") as official,
+        official.realtime.connect(model="cascade") as connection,
+    ):
+        talk = Talk(connection)
+        await talk.until("session.created")
+        yield talk
+
+
+async def test_a_written_question_is_answered(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
+    shared[1].script.append(Say("It is late.", usage=Usage(12, 4)))
+    await talk.write("How late is it?")
+    await talk.connection.response.create()
+    done = await talk.until("response.done")
+    assert done["response"]["usage"]["total_tokens"] == 16
+    assert done["response"]["output"][0]["content"][0] == {"type": "output_audio", "transcript": "It is late."}
+
+
+async def test_it_may_answer_in_writing(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
+    shared[1].script.append(Say("It is late."))
+    await talk.connection.session.update(
+        session={"type": "realtime", "output_modalities": ["text"], "instructions": "Be brief."}
+    )
+    await talk.write("How late is it?")
+    await talk.connection.response.create()
+    done = await talk.until("response.done")
+    assert done["response"]["output"][0]["content"][0] == {"type": "output_text", "text": "It is late."}
+    assert "".join(event["delta"] for event in talk.events if event["type"] == "response.output_text.delta")
+    assert "Be brief." in shared[1].requests[-1].body["messages"][0]["content"]
+
+
+async def test_a_tool_is_called_as_openai_calls_it(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
+    shared[1].script += [Say(tool_calls=[ToolUse("call_1", "weather", {"city": "Oslo"})]), Say("It is cold.")]
+    await talk.connection.session.update(session={"type": "realtime", "tools": [TOOL]})
+    await talk.write("Is it cold in Oslo?")
+    await talk.connection.response.create()
+    asked = await talk.until("response.done")
+    (call,) = asked["response"]["output"]
+    assert (call["type"], call["name"], json.loads(call["arguments"])) == ("function_call", "weather", {"city": "Oslo"})
+    output: Any = {"type": "function_call_output", "call_id": call["call_id"], "output": "-4"}
+    await talk.connection.conversation.item.create(item=output)
+    await talk.connection.response.create()
+    done = await talk.until("response.done")
+    assert done["response"]["output"][0]["content"][0]["transcript"] == "It is cold."
+    assert done["response"]["id"] != asked["response"]["id"]
+
+
+async def test_a_response_is_cancelled(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
+    hold = Hold()
+    shared[1].script += [Say(pieces=["The boat is green. ", hold, "It has a name."]), Say("Yes.")]
+    await talk.write("Tell me")
+    await talk.connection.response.create()
+    started = await talk.until("response.output_audio.delta")
+    await talk.connection.conversation.item.truncate(item_id=started["item_id"], content_index=0, audio_end_ms=20)
+    await talk.until("conversation.item.truncated")
+    await talk.connection.response.cancel()
+    done = await talk.until("response.done")
+    await shared[1].hung_up()
+    assert (done["response"]["status"], done["response"]["status_details"]["reason"]) == (
+        "cancelled",
+        "client_cancelled",
+    )
+    await talk.write("Are you there?")
+    await talk.connection.response.create()
+    again = await talk.until("response.done")
+    assert again["response"]["output"][0]["content"][0]["transcript"] == "Yes."
+
+
+async def test_the_client_may_say_when_a_turn_is_over(
+    shared: tuple[Engine, OpenAIEmulator], talk: Talk, local_server: RunningServer
+) -> None:
+    shared[1].script.append(Say("Fine."))
+    await talk.connection.session.update(session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
+    await talk.say(await at_24k(local_server.url, QUESTION) + SILENCE)
+    await talk.connection.input_audio_buffer.commit()
+    written = await talk.until("conversation.item.input_audio_transcription.completed")
+    assert written["transcript"] == HEARD
+    await talk.connection.response.create()
+    done = await talk.until("response.done")
+    assert done["response"]["output"][0]["content"][0]["transcript"] == "Fine."
+    assert "input_audio_buffer.speech_started" not in talk.kinds
+
+
+@pytest.mark.parametrize(
+    ("event", "code", "param"),
+    [
+        ({"type": "session.create"}, "invalid_request", "type"),
+        ({"type": "input_audio_buffer.append"}, "invalid_request", "audio"),
+        ({"type": "input_audio_buffer.append", "audio": "?"}, "invalid_request", "audio"),
+        ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "invalid_frame", None),
+        ({"type": "input_audio_buffer.commit"}, "input_audio_buffer_commit_empty", None),
+        ({"type": "response.cancel"}, "response_cancel_not_active", None),
+        (
+            {"type": "session.update", "session": {"type": "realtime", "colour": "red"}},
+            "invalid_request",
+            "session.colour",
+        ),
+        (
+            {"type": "session.update", "session": {"type": "realtime", "model": "other"}},
+            "invalid_request",
+            "session.model",
+        ),
+        ({"type": "conversation.item.create", "item": {"type": "mcp_call"}}, "invalid_request", "item.type"),
+    ],
+)
+async def test_a_mistake_is_an_error_event_and_the_session_goes_on(
+    shared: tuple[Engine, OpenAIEmulator], talk: Talk, event: dict[str, Any], code: str, param: str | None
+) -> None:
+    shared[1].script.append(Say("Yes."))
+    await talk.connection.send({"event_id": "mine", **event})  # type: ignore[arg-type]
+    told = (await talk.until("error"))["error"]
+    assert (told["code"], told["param"], told["event_id"]) == (code, param, "mine")
+    await talk.write("Are you there?")
+    await talk.connection.response.create()
+    done = await talk.until("response.done")
+    assert done["response"]["status"] == "completed"
+
+
+async def test_a_voice_that_is_not_there_is_named_when_it_is_needed(local_server: RunningServer) -> None:
+    async with client(local_server.url) as official, official.realtime.connect(model="local") as connection:
+        talk = Talk(connection)
+        await talk.until("session.created")
+        await connection.session.update(session={"type": "realtime", "audio": {"output": {"voice": "nobody"}}})
+        await talk.until("session.updated")
+        await connection.response.create()
+        told = (await talk.until("error"))["error"]
+    assert told["param"] == "session.audio.output.voice"
+
+
+async def test_a_model_that_is_not_there_and_a_plain_request_are_http_errors(local_server: RunningServer) -> None:
+    async with aiohttp.ClientSession(local_server.url) as http:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect("/v1/realtime?model=nobody")
+        assert refused.value.status == 404
+        async with http.get("/v1/realtime?model=local") as answer:
+            assert (answer.status, "WebSocket" in (await answer.json())["error"]["message"]) == (400, True)
+        async with http.ws_connect("/v1/realtime", protocols=("realtime", "openai-insecure-api-key.x")) as socket:
+            assert socket.protocol == "realtime"
+            assert (await socket.receive_json())["session"]["model"] == "local/default"
