@@ -235,7 +235,7 @@ class Engine:
             streams=streams,
             held_streams=held,
             held_bytes=held_bytes,
-            sockets=len(sockets) + (len(self.http.upgrades) if self.http is not None else 0),
+            sockets=len(sockets) + (len(self.http.route_sockets) if self.http is not None else 0),
             waiting_commands=max((session.waiting for session, _ in sockets), default=0),
             reader_lag=max((lag for stream in self.bus.running() for lag in stream.lags), default=0),
             database_rows={each.name: each.writer.queued_rows for each in self.databases if each.is_open},
@@ -412,7 +412,7 @@ class Engine:
                 closing.push_async_callback(self._runner.cleanup)
             if self.http is not None:
                 closing.push_async_callback(self.http.sockets.close)
-                closing.push_async_callback(self.http.upgrades.close)
+                closing.push_async_callback(self.http.route_sockets.close)
                 await self.http.sockets.tell(Drain(seconds))
             await self.supervisor.drain(seconds)
 

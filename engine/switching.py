@@ -306,6 +306,8 @@ class _Using:
                 turn.fail(error)
             for call in self.calls:
                 call.dismiss(error)
+            if self.serving.http is not None:
+                await self.serving.http.route_sockets.dismiss(self.requests, error.message)
             try:
                 await asyncio.wait_for(self._over(), ENDED_WITHIN)
             except TimeoutError:

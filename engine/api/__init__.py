@@ -86,6 +86,7 @@ from engine.api.errors import (
     UnknownCommand,
     UnsupportedMedia,
     UnsupportedParameter,
+    UpgradeRequired,
 )
 from engine.api.events import (
     EVENTS,
@@ -185,9 +186,9 @@ from engine.api.routes import (
     HttpRequest,
     Result,
     Route,
-    SocketLink,
     Upgrade,
     Upload,
+    WebSocket,
     WholeAnswer,
 )
 from engine.api.speech import Sound, SpeechRequest, Voice
@@ -337,7 +338,6 @@ __all__ = (
     "Shared",
     "ShuttingDown",
     "SlowConsumer",
-    "SocketLink",
     "Sound",
     "SpeechModel",
     "SpeechProvider",
@@ -375,6 +375,7 @@ __all__ = (
     "UnsupportedMedia",
     "UnsupportedParameter",
     "Upgrade",
+    "UpgradeRequired",
     "Upload",
     "Usage",
     "UserEnded",
@@ -383,6 +384,7 @@ __all__ = (
     "VendorPart",
     "Voice",
     "WebSearch",
+    "WebSocket",
     "WholeAnswer",
     "Word",
     "Write",

@@ -117,6 +117,13 @@ class MethodNotAllowed(EngineError):
     status = 405
 
 
+class UpgradeRequired(EngineError):
+    """Raised when the address is a WebSocket and the request asks for no upgrade."""
+
+    code = "upgrade_required"
+    status = 426
+
+
 class FeatureDisabled(EngineError):
     """Raised when the plugin that answers this name is installed or known, but off."""
 

@@ -103,31 +103,31 @@ class WholeAnswer:
     build: Callable[[Said, StreamEnded], Answer]
 
 
-class SocketLink(Protocol):
-    """A WebSocket that a client has open to a route."""
+class WebSocket(Protocol):
+    """One open WebSocket, as the plugin that serves it sees it. Pings, the drain and a key's withdrawal are the engine's."""
 
     async def receive(self) -> str | bytes | None:
-        """The next message; None once the client has left."""
+        """The next message of the client; None once either side has closed."""
         ...
 
-    async def send(self, data: str | bytes) -> None:
-        """Send one message, and wait while the client is slow. To a client that has left nothing is sent."""
+    async def send(self, message: str | bytes) -> None:
+        """Send a message, and wait while the client reads slowly. After the close nothing is sent, and nothing raised."""
         ...
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Say goodbye."""
+        """Close it (codes: RFC 6455, section 7.4); a second time nothing happens. A reason has at most 120 bytes."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """An answer that makes the connection a WebSocket; what was wrong with the request was raised before.
+    """The answer of a route with `socket`: a WebSocket.
 
-    `serve` talks until either side leaves, and is cancelled when the client is gone. `protocols` are the subprotocols that it
-    speaks.
+    `serve` holds it until it returns, and is cancelled when the client's connection is lost; what it raises closes the socket
+    with 1011. Of the client's subprotocols the first of `protocols` is agreed on.
     """
 
-    serve: Callable[[SocketLink], Awaitable[None]]
+    serve: Callable[[WebSocket], Awaitable[None]]
     protocols: tuple[str, ...] = ()
 
 
@@ -139,9 +139,9 @@ class Route:
     """One address. `scope` is what the credential must grant; None means that anybody may ask.
 
     `upload` is the field of a form that holds a file: the body's fields come beside it in the form, and are read from text.
-    One with `socket` answers `Upgrade`, to the handshake of a WebSocket alone, which may bring its key as a subprotocol.
     `media` are types that the answer may have besides JSON. `errors` renders an error in a dialect of its own; the default
-    is problem+json (RFC 9457). `statuses` lists what else may be answered, for OpenAPI.
+    is problem+json (RFC 9457). A `socket` is a GET that asks for a WebSocket; its handler answers `Upgrade`, and what it
+    raises is answered over HTTP, before the upgrade. `statuses` lists what else may be answered, for OpenAPI.
     """
 
     method: str
@@ -157,7 +157,7 @@ class Route:
     events: bool = False
     media: tuple[str, ...] = ()
     upload: str | None = None
-    socket: bool = False
     body_optional: bool = False
+    socket: bool = False
     errors: Callable[[EngineError, str], Answer] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)

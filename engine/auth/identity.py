@@ -15,6 +15,9 @@ CHALLENGE = "Bearer"
 # The clients of other vendors' dialects send their key in a header of their own.
 _KEY_HEADERS = ("x-api-key", "api-key")
 
+_KEY_PROTOCOL = "openai-insecure-api-key."
+"""A page can set no header on a WebSocket, so OpenAI's clients send the key as a subprotocol of this beginning."""
+
 
 class Identity(Protocol):
     """Turns a credential into a principal. Header names are lower case."""
@@ -56,7 +59,8 @@ class LocalIdentity:
 
 
 class KeyIdentity:
-    """Every caller presents an API key: `Authorization: Bearer`, else `x-api-key`, else `api-key`."""
+    """Every caller presents an API key: `Authorization: Bearer`, else `x-api-key`, else `api-key`,
+    else a WebSocket subprotocol `openai-insecure-api-key.<key>`."""
 
     def __init__(self, keys: ApiKeys) -> None:
         self._keys = keys
@@ -88,6 +92,9 @@ def _presented(headers: Mapping[str, str]) -> str | None:
     for name in _KEY_HEADERS:
         if name in headers:
             return headers[name].strip()
+    for protocol in headers.get("sec-websocket-protocol", "").split(","):
+        if protocol.strip().startswith(_KEY_PROTOCOL):
+            return protocol.strip().removeprefix(_KEY_PROTOCOL)
     if authorization is not None:
         raise Unauthenticated("the Authorization header has the form `Bearer <key>`; other schemes are not taken here")
     return None

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from engine.api.errors import StreamExpired, StreamNotFound
 from engine.api.events import StreamEnded
-from engine.api.routes import Answer, EventStream, WholeAnswer
+from engine.api.routes import Answer, EventStream, Result, Upgrade, WholeAnswer
 from engine.api.streams import StreamReader
 from engine.http.sse import (
     SSE,
@@ -54,12 +54,12 @@ def _encode_model(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} is no JSON")
 
 
-async def write(
-    request: web.Request, result: Answer | EventStream | WholeAnswer, headers: Mapping[str, str]
-) -> web.StreamResponse:
+async def write(request: web.Request, result: Result, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send the result; streams are sent to their end, and left when the caller leaves."""
     if isinstance(result, Answer):
         return whole(result, headers)
+    if isinstance(result, Upgrade):
+        raise TypeError("only a route with socket=True may answer with Upgrade")
     reader = result.reader
     headers = {**headers, STREAM_HEADER: reader.stream}
     try:

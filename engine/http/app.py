@@ -9,7 +9,7 @@ from time import perf_counter
 
 from aiohttp import web
 
-from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown
+from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown, UpgradeRequired
 from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Identity
@@ -18,10 +18,10 @@ from engine.http import answers
 from engine.http.cors import Cors
 from engine.http.guard import REQUEST_ID, LocalGuard, request_id
 from engine.http.problem import answer_error
-from engine.http.socket import SocketPeer, Sockets
+from engine.http.route_socket import RouteSockets
+from engine.http.socket import HARD_FRAME_FACTOR, SocketPeer, Sockets
 from engine.http.table import RouteTable
 from engine.http.typed import lower_headers, typed_request
-from engine.http.upgrades import Upgrades, asks_for_a_socket, require_a_socket, with_key
 from engine.http.uploads import read_form
 from engine.log import bound_contextvars, get_logger
 from engine.sessions.actor import Session, SessionSettings
@@ -65,7 +65,7 @@ class Http:
     ) -> None:
         self.routes = RouteTable(())
         self.sockets = Sockets()
-        self.upgrades = Upgrades(max_frame=bounds.max_frame, ping=bounds.ping_interval)
+        self.route_sockets = RouteSockets()
         self.uses: Uses[object, str] = Uses()
         """Requests that are answered now, by the plugin whose route answers."""
         self._supervisor = supervisor
@@ -116,12 +116,14 @@ class Http:
                 preflight = self._cors.preflight(request.method, headers)
                 if preflight is not None:
                     return answers.whole(preflight, extra)
-                if request.path == SOCKET_PATH and asks_for_a_socket(headers):
+                if request.path == SOCKET_PATH and _is_upgrade(headers):
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
                 request[ROUTE] = route.path
                 self.uses.begin(use, match.owner)
+                if route.socket:
+                    return await self._route_socket(request, route, match.path, headers, id, use)
                 return await self._answer(request, route, match.path, headers, id, extra)
             except asyncio.CancelledError:
                 raise
@@ -150,18 +152,7 @@ class Http:
         id: str,
         extra: dict[str, str],
     ) -> web.StreamResponse:
-        if route.socket:
-            require_a_socket(headers, route.path)
-            headers = with_key(headers)
-        principal = ANYBODY if route.scope is None else await self._identity.principal(headers)
-        if route.scope is not None:
-            if not principal.may(route.scope):
-                raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
-            if self._rates is not None:
-                verdict = await self._rates.admit(principal)
-                extra |= verdict.headers()
-                if verdict.refusal is not None:
-                    raise verdict.refusal
+        principal = await self._admitted(route, headers, extra)
         form = await read_form(request, route.upload, self._bounds.max_upload) if route.upload is not None else None
         try:
             return await self._typed(request, route, path, headers, id, extra, principal, form)
@@ -169,6 +160,20 @@ class Http:
             if form is not None:
                 form[1].close()
             raise
+
+    async def _admitted(self, route: Route, headers: Mapping[str, str], extra: dict[str, str]) -> Principal:
+        """Who asks, if they may; `extra` is told what is left of their rates."""
+        if route.scope is None:
+            return ANYBODY
+        principal = await self._identity.principal(headers)
+        if not principal.may(route.scope):
+            raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
+        if self._rates is not None:
+            verdict = await self._rates.admit(principal)
+            extra |= verdict.headers()
+            if verdict.refusal is not None:
+                raise verdict.refusal
+        return principal
 
     async def _typed(
         self,
@@ -193,17 +198,46 @@ class Http:
             form=form,
         )
         result = await route.handler(typed)
-        if isinstance(result, Upgrade):
-            return await self._upgrade(request, principal, result)
         return await answers.write(request, result, extra)
 
-    async def _upgrade(self, request: web.Request, principal: Principal, upgrade: Upgrade) -> web.StreamResponse:
+    async def _route_socket(
+        self,
+        request: web.Request,
+        route: Route,
+        path: Mapping[str, str],
+        headers: dict[str, str],
+        id: str,
+        use: object,
+    ) -> web.StreamResponse:
+        if not _is_upgrade(headers):
+            raise UpgradeRequired(f"{route.path} is a WebSocket; ask for it with `Upgrade: websocket`")
         if self._supervisor.draining:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
-        leave = self._admit_socket(principal) if self._admit_socket is not None else None
-        self._stats.sessions += 1
+        key = None if route.scope is None else self._identity.presented(headers)
+        principal = await self._admitted(route, headers, {})
+        query = list(request.query.items())
+        typed = typed_request(
+            route, principal=principal, request_id=id, path=path, query=query, headers=headers, body=b""
+        )
+
+        async def admitted() -> None:
+            if key is not None:
+                await self._identity.from_key(key)
+
+        leave = self._admit_socket(principal) if self._admit_socket else None
         try:
-            return await self.upgrades.serve(request, upgrade)
+            result = await route.handler(typed)
+            if not isinstance(result, Upgrade):
+                return await answers.write(request, result, {REQUEST_ID: id})
+            self._stats.sessions += 1
+            return await self.route_sockets.serve(
+                request,
+                result,
+                use=use,
+                admitted=admitted,
+                max_message=self._bounds.max_frame * HARD_FRAME_FACTOR,
+                heartbeat=self._bounds.ping_interval * 4 / 3,
+            )
         finally:
             if leave is not None:
                 leave()
@@ -252,6 +286,10 @@ class Http:
         finally:
             if leave is not None:
                 leave()
+
+
+def _is_upgrade(headers: Mapping[str, str]) -> bool:
+    return headers.get("upgrade", "").lower() == "websocket"
 
 
 def _peer(request: web.Request) -> str | None:

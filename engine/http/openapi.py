@@ -13,6 +13,7 @@ from engine.http.problem import CONTENT_TYPE, Problem, problem_type, title
 from engine.http.schemas import Json, Mode, Schemas, prune
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
+_UPGRADED = "101"
 _NO_CONTENT = (204, 205, 304)
 _PROBLEMS = {
     400: ("InvalidRequest", "A part of the request is missing, unknown, of the wrong type or out of range."),
@@ -23,6 +24,7 @@ _PROBLEMS = {
     415: ("UnsupportedMedia", "The body is of a type that is not taken here."),
     429: ("LimitExceeded", "A limit is reached; Retry-After says when to come back."),
     500: ("Internal", "The server failed in a way that it did not foresee."),
+    426: ("UpgradeRequired", "The address is a WebSocket; ask for it with `Upgrade: websocket`."),
     503: ("Unavailable", "The server, or what it needs, is busy or going down."),
 }
 
@@ -148,9 +150,7 @@ def _without_null(schema: Json) -> Json:
 
 
 def _responses(route: Route, schemas: Schemas) -> Json:
-    responses: Json = {str(route.status): _success(route, schemas)}
-    if route.socket:
-        responses = {"101": {"description": "The connection is a WebSocket from here on."}}
+    responses: Json = {_UPGRADED if route.socket else str(route.status): _success(route, schemas)}
     for status in _possible(route):
         name, text = _PROBLEMS[status]
         responses[str(status)] = _error(route, text, {"$ref": f"#/components/responses/{name}"})
@@ -161,6 +161,8 @@ def _responses(route: Route, schemas: Schemas) -> Json:
 
 def _success(route: Route, schemas: Schemas) -> Json:
     response: Json = {"description": route.summary or "The answer."}
+    if route.socket:
+        return {**response, "headers": {"Upgrade": {"schema": {"type": "string", "const": "websocket"}}}}
     if route.status in _NO_CONTENT:
         return response
     content: Json = {}
@@ -187,6 +189,8 @@ def _possible(route: Route) -> Iterable[int]:
         yield from (413, 415)
     if route.scope is not None:
         yield 429
+    if route.socket:
+        yield 426
     yield 500
     if route.scope is not None:
         yield 503

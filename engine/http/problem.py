@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from engine.api.errors import EngineError, Internal, Unauthenticated
+from engine.api.errors import EngineError, Internal, Unauthenticated, UpgradeRequired
 from engine.api.routes import Answer
 from engine.http.table import WrongMethod
 
@@ -93,4 +93,6 @@ def _headers(error: EngineError) -> dict[str, str]:
         headers["Allow"] = ", ".join(error.allow)
     if isinstance(error, Unauthenticated):
         headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, UpgradeRequired):
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     return headers

@@ -23,12 +23,12 @@ from engine.api import (
     Principal,
     Providers,
     Route,
-    SocketLink,
     StreamEnded,
     StreamReader,
     ToolCall,
     UnsupportedParameter,
     Upgrade,
+    WebSocket,
 )
 from engine.api.ids import random_hex
 from engine.wire.validation import explain
@@ -207,7 +207,7 @@ class Conversation:
     def __init__(self, commands: Commands, principal: Principal, session: RealtimeSession) -> None:
         self._commands = commands
         self._principal = principal
-        self._link: SocketLink
+        self._link: WebSocket
         self._session = session
         self._fold = RealtimeFold()
         self._reader: StreamReader | None = None
@@ -219,7 +219,7 @@ class Conversation:
         self._resulted = False
         """Whether a tool has answered since the last response: the model goes on by itself."""
 
-    async def serve(self, link: SocketLink) -> None:
+    async def serve(self, link: WebSocket) -> None:
         """Talk until either side leaves."""
         self._link = link
         await self._send([self._fold.event("session.created", session=self._session.shown())])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.api import Call, Command, Plugin, PluginContext, Provider, SettingsTable, hookimpl
+from plugins.realtime.command import register as register_command
 from plugins.realtime.handlers import Handlers
 from plugins.realtime.providers import PROVIDER_SETTINGS, realtime_providers
 from plugins.realtime.settings import RealtimeSettings
+
+if TYPE_CHECKING:
+    import typer
 
 
 class Realtime(Plugin):
@@ -20,6 +24,10 @@ class Realtime(Plugin):
     @hookimpl
     def register_settings(self) -> Iterable[type[SettingsTable]]:
         return PROVIDER_SETTINGS
+
+    @hookimpl
+    def register_cli(self, app: typer.Typer) -> None:
+        register_command(app)
 
     @hookimpl
     def register_providers(self, context: PluginContext) -> Iterable[Provider]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from engine.api import InvalidFrame, UnsupportedMedia
+from engine.api import InvalidFrame
+from engine.wire.g711 import LAWS, Law
 
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
 
@@ -32,9 +33,7 @@ class Codec(Protocol):
 
 def codec(encoding: Encoding) -> Codec:
     """The one of a name."""
-    if encoding != "pcm_s16le":
-        raise UnsupportedMedia(f"{encoding} is not written here; pcm_s16le is", field="encoding")
-    return Plain()
+    return Plain() if encoding == "pcm_s16le" else Telephone(encoding)
 
 
 class Plain:
@@ -51,3 +50,20 @@ class Plain:
 
     def encode(self, pcm: bytes) -> bytes:
         return pcm
+
+
+class Telephone:
+    """One byte for each sample, as telephone lines have it (ITU-T G.711)."""
+
+    def __init__(self, law: Law) -> None:
+        self.name = law
+        self._law = LAWS[law]
+
+    def check(self, payload: bytes) -> None:
+        """Any bytes are samples."""
+
+    def decode(self, payload: bytes) -> bytes:
+        return self._law.decode(payload)
+
+    def encode(self, pcm: bytes) -> bytes:
+        return self._law.encode(pcm)

@@ -14,6 +14,7 @@ ADVICE: Mapping[str, str] = {
     "unknown_command": "Correct `type`; the message names the nearest command.",
     "not_found": "Correct the address; the message names the nearest one.",
     "method_not_allowed": "Use one of the methods in the `Allow` header.",
+    "upgrade_required": "Open the address as a WebSocket.",
     "feature_disabled": "The operator adds the plugin to `[plugins] enabled`.",
     "conversation_already_has_active_response": "Wait for `response.done`, or send `response.cancel`.",
     "input_audio_buffer_commit_empty": "Append audio, at least 100 ms, before you commit.",

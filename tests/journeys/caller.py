@@ -61,11 +61,11 @@ class Caller:
         return await self._socket.ask(f"realtime.{what}", stream=self.stream, **fields)
 
 
-async def spoken(url: str, text: str) -> bytes:
+async def spoken(url: str, text: str, rate: int = RATE) -> bytes:
     """A sentence in the voice of this machine."""
     if shutil.which("flite") is None:
         unavailable("flite is not installed (Debian's package flite)")
-    body = {"text": text, "format": "pcm", "rate": RATE}
+    body = {"text": text, "format": "pcm", "rate": rate}
     async with aiohttp.ClientSession() as http, http.post(f"{url}/api/v1/tts", json=body) as answer:
         return await answer.read()
 

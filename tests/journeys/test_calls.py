@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 
 from engine.main import Engine
+from engine.wire.wav import wav_header
 from tests.emulators.deepgram import DeepgramEmulator
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Fault, Hold, Say, ToolUse, Usage
@@ -53,6 +55,29 @@ async def test_a_spoken_question_is_answered_in_speech_by_this_machine_alone(loc
     assert ended["message"]
     assert abs(ended["heard"] - len(caller.heard.sound) * 1000 // (RATE * 2)) <= 20
     assert end["status"] == "completed"
+
+
+async def test_the_program_talks(local_server: RunningServer, tmp_path: Path) -> None:
+    question = tmp_path / "question.wav"
+    question.write_bytes(wav_header(RATE) + await spoken(local_server.url, QUESTION))
+    command = ["talk", "--in", str(question), "--out", str(tmp_path / "answer.wav"), "--url", local_server.url]
+    told = await asyncio.to_thread(local_server.run, *command)
+    assert f"> {HEARD}" in told
+    with wave.open(str(tmp_path / "answer.wav")) as answer:
+        assert (answer.getnchannels(), answer.getsampwidth(), answer.getframerate()) == (1, 2, 24_000)
+        assert answer.getnframes() > 12_000
+
+
+async def test_the_program_says_what_is_wrong(local_server: RunningServer, tmp_path: Path) -> None:
+    question = tmp_path / "question.wav"
+    question.write_bytes(b"RIFF")
+    output = str(tmp_path / "answer.wav")
+    told = await asyncio.to_thread(local_server.run, "talk", "--in", str(question), "--out", output)
+    assert "cannot read" in told
+    assert "Traceback" not in told
+    question.write_bytes(wav_header(RATE) + SILENCE)
+    command = ["talk", "--in", str(question), "--out", output, "--url", local_server.url, "--model", "nobody"]
+    assert "nobody" in await asyncio.to_thread(local_server.run, *command)
 
 
 class Calling:

@@ -16,6 +16,7 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import TypeAdapter
 
 from engine.main import Engine
+from engine.wire.g711 import LAWS
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Hold, Say, ToolUse, Usage
 from tests.journeys.caller import spoken
@@ -73,15 +74,8 @@ def client(url: str) -> openai.AsyncOpenAI:
     return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
 
 
-async def at_24k(url: str, text: str) -> bytes:
-    body = {"text": text, "format": "pcm", "rate": RATE}
-    await spoken(url, text)  # says what is missing
-    async with aiohttp.ClientSession() as http, http.post(f"{url}/api/v1/tts", json=body) as answer:
-        return await answer.read()
-
-
 async def test_it_speaks_with_the_models_of_this_machine(local_server: RunningServer) -> None:
-    question = await at_24k(local_server.url, QUESTION)
+    question = await spoken(local_server.url, QUESTION, RATE)
     async with client(local_server.url) as official, official.realtime.connect(model="local") as connection:
         talk = Talk(connection)
         await talk.until("session.created")
@@ -218,7 +212,7 @@ async def test_the_client_may_say_when_a_turn_is_over(
 ) -> None:
     shared[1].script.append(Say("Fine."))
     await talk.connection.session.update(session={"type": "realtime", "audio": {"input": {"turn_detection": None}}})
-    await talk.say(await at_24k(local_server.url, QUESTION) + SILENCE)
+    await talk.say(await spoken(local_server.url, QUESTION, RATE) + SILENCE)
     await talk.connection.input_audio_buffer.commit()
     written = await talk.until("conversation.item.input_audio_transcription.completed")
     assert written["transcript"] == HEARD
@@ -226,6 +220,25 @@ async def test_the_client_may_say_when_a_turn_is_over(
     done = await talk.until("response.done")
     assert done["response"]["output"][0]["content"][0]["transcript"] == "Fine."
     assert "input_audio_buffer.speech_started" not in talk.kinds
+
+
+@pytest.mark.parametrize("format", ["audio/pcmu", "audio/pcma"])
+async def test_it_speaks_over_a_telephone_line(
+    shared: tuple[Engine, OpenAIEmulator], talk: Talk, local_server: RunningServer, format: str
+) -> None:
+    shared[1].script.append(Say("Fine."))
+    law = LAWS["mulaw" if format == "audio/pcmu" else "alaw"]
+    line: Any = {"format": {"type": format}}
+    await talk.connection.session.update(session={"type": "realtime", "audio": {"input": line, "output": line}})
+    pcm = await spoken(local_server.url, QUESTION, rate=8_000) + bytes(16_000)
+    await talk.say(law.encode(pcm))
+    done = await talk.until("response.done")
+    assert done["response"]["status"] == "completed"
+    sound = b"".join(
+        base64.b64decode(event["delta"]) for event in talk.events if event["type"] == "response.output_audio.delta"
+    )
+    # A word takes the vendor's voice a quarter of a second.
+    assert len(sound) == 2_000
 
 
 @pytest.mark.parametrize(
@@ -280,7 +293,7 @@ async def test_a_model_that_is_not_there_and_a_plain_request_are_http_errors(loc
             await http.ws_connect("/v1/realtime?model=nobody")
         assert refused.value.status == 404
         async with http.get("/v1/realtime?model=local") as answer:
-            assert (answer.status, "WebSocket" in (await answer.json())["error"]["message"]) == (400, True)
+            assert (answer.status, "WebSocket" in (await answer.json())["error"]["message"]) == (426, True)
         async with http.ws_connect("/v1/realtime", protocols=("realtime", "openai-insecure-api-key.x")) as socket:
             assert socket.protocol == "realtime"
             assert (await socket.receive_json())["session"]["model"] == "local/default"

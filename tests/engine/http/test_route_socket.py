@@ -1,0 +1,123 @@
+"""WebSockets that plugins serve."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from engine.api import InvalidRequest
+from engine.api.routes import HttpRequest, Route, Upgrade, WebSocket
+from engine.auth.identity import LocalIdentity
+from engine.auth.limits import SocketCount
+from engine.bus.bus import Bus
+from engine.http.app import Bounds, Http, listen
+from engine.http.cors import Cors
+from engine.http.openapi import openapi
+from engine.http.table import RouteTable
+from engine.sessions.actor import SessionSettings
+from engine.sessions.supervisor import Supervisor
+
+
+async def echo(socket: WebSocket) -> None:
+    while (message := await socket.receive()) is not None:
+        if message == "crash":
+            raise RuntimeError("on fire")
+        await socket.send(message)
+
+
+async def open_echo(request: HttpRequest[Any, Any]) -> Upgrade:
+    if "x-refuse" in request.headers:
+        raise InvalidRequest("not like this")
+    return Upgrade(echo, protocols=("echo",))
+
+
+ROUTE = Route(method="GET", path="/v1/echo", handler=open_echo, socket=True, summary="Says it back.")
+
+
+@asynccontextmanager
+async def serving(bound: int | None = None) -> AsyncIterator[tuple[Http, aiohttp.ClientSession]]:
+    supervisor = Supervisor(Bus(clock=asyncio.get_running_loop().time))
+    http = Http(
+        supervisor,
+        LocalIdentity(),
+        bounds=Bounds(max_body=1 << 20, max_frame=1 << 10, ping_interval=30.0),
+        session=lambda: SessionSettings(version="test"),
+        guard=None,
+        cors=Cors(()),
+        admit_socket=SocketCount(bound).admit,
+    )
+    http.routes = RouteTable([("echo", ROUTE)])
+    runner, port = await listen(http.application(), "127.0.0.1", 0)
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as client:
+            yield http, client
+    finally:
+        await http.route_sockets.close()
+        await supervisor.drain(0)
+        await runner.cleanup()
+
+
+async def test_a_message_reaches_the_plugin_and_its_answer_the_client() -> None:
+    async with serving() as (http, client), client.ws_connect("/v1/echo", protocols=("echo", "other")) as socket:
+        await socket.send_str("Hello")
+        await socket.send_bytes(b"\x00\x01")
+        assert (await socket.receive_str(), await socket.receive_bytes()) == ("Hello", b"\x00\x01")
+        assert (socket.protocol, len(http.route_sockets)) == ("echo", 1)
+
+
+async def test_without_an_upgrade_it_is_an_http_error() -> None:
+    async with serving() as (_, client), client.get("/v1/echo") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (426, "upgrade_required")
+        assert answer.headers["Upgrade"] == "websocket"
+
+
+async def test_what_the_handler_refuses_is_an_http_error_before_the_upgrade() -> None:
+    async with serving() as (_, client):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/v1/echo", headers={"X-Refuse": "1"})
+    assert refused.value.status == 400
+
+
+async def test_a_principal_holds_so_many_sockets_and_no_more() -> None:
+    async with serving(bound=1) as (_, client):
+        async with client.ws_connect("/v1/echo"):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await client.ws_connect("/v1/echo")
+            assert refused.value.status == 429
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await client.ws_connect("/v1/echo", headers={"X-Refuse": "1"})
+        assert refused.value.status == 400
+
+
+async def test_a_crash_closes_the_socket_by_name() -> None:
+    async with serving() as (_, client), client.ws_connect("/v1/echo") as socket:
+        await socket.send_str("crash")
+        message = await socket.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1011)
+
+
+async def test_a_message_that_is_much_too_long_closes_the_socket() -> None:
+    async with serving() as (_, client), client.ws_connect("/v1/echo") as socket:
+        await socket.send_str("x" * 5_000)
+        message = await socket.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
+
+
+async def test_the_end_of_the_server_closes_it_with_1001() -> None:
+    async with serving() as (http, client), client.ws_connect("/v1/echo") as socket:
+        await socket.send_str("Hello")
+        await socket.receive_str()
+        closing = asyncio.create_task(http.route_sockets.close())
+        message = await socket.receive()
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1001)
+        await closing
+
+
+def test_the_document_tells_of_the_upgrade() -> None:
+    responses = openapi([ROUTE], version="1")["paths"]["/v1/echo"]["get"]["responses"]
+    assert "101" in responses and "426" in responses and "200" not in responses
