@@ -107,9 +107,9 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Call
 
 
 def serving_calls(folder: Path, vendor: OpenAIEmulator, deepgram: DeepgramEmulator, settings: dict[str, Any]) -> Any:
-    own = {**CHAT, "plugins.enabled": ["chat", "tts", "audio", "realtime"], **settings}
-    environ = {**behind(vendor), "DEEPGRAM_API_KEY": "dg-0123456789", "DEEPGRAM_BASE_URL": deepgram.base_url}
-    return engine_inside(folder, own, environ)
+    ears = {"vendors.deepgram.api_key": "dg-0123456789", "vendors.deepgram.base_url": deepgram.base_url}
+    own = {**CHAT, **ears, "plugins.enabled": ["chat", "tts", "audio", "realtime"], **settings}
+    return engine_inside(folder, own, behind(vendor))
 
 
 @pytest.fixture
@@ -166,6 +166,7 @@ async def test_a_cough_over_an_answer_lets_it_go_on_where_it_was(calling: Callin
         ended = await caller.until("turn.assistant_ended")
         await caller.do("finish")
         await socket.end_of(caller.stream)
+    assert caller.told("status") == []
     assert ended["status"] == "completed"
     assert ended["text"] == "".join(ANSWER[:2])
     assert ended["heard"] == 250 * sum(len(sentence.split()) for sentence in ANSWER[:2])
