@@ -22,6 +22,7 @@ from engine.api import (
     ErrorBody,
     Event,
     InvalidFrame,
+    InvalidRequest,
     LaneWriter,
     MessageSaved,
     Overloaded,
@@ -96,6 +97,7 @@ class RealtimeCall:
         self._codec = codec
         self._driven = not getattr(model.target.provider, "answers_by_itself", True)
         """Whether the provider waits to be told when to answer, and can go on with an answer that was held."""
+        self._sounds = "audio" in request.modalities
         self._up = Resampler(rate, REALTIME_RATE) if rate != REALTIME_RATE else None
         self._inputs: deque[RealtimeInput] = deque()
         self._waiting = 0
@@ -123,6 +125,8 @@ class RealtimeCall:
         self._quiet = asyncio.Event()
         self._quiet.set()
         self._keeping = asyncio.Lock()
+        self._kept: set[asyncio.Task[None]] = set()
+        """Turns that are being written down; the call waits for them."""
 
     # What the client sends
 
@@ -151,14 +155,13 @@ class RealtimeCall:
     def tell(self, item: RealtimeInput) -> None:
         """Something that the client says beside its audio."""
         self._touched = asyncio.get_running_loop().time()
-        if isinstance(item, RealtimeAnswer):
-            self._happened(Happening.ASKED)
         self._put(item)
 
     def interrupt(self) -> None:
         """The client wants no more of the answer."""
         self._touched = asyncio.get_running_loop().time()
-        self._happened(Happening.STOPPED)
+        if self._stream is not None:
+            self._happened(Happening.STOPPED)
 
     def played(self, at: int) -> None:
         """The client has played up to this media time."""
@@ -173,6 +176,8 @@ class RealtimeCall:
     def change(self, **changes: Any) -> None:
         """Go on with other settings; raises what the model has against them, and then nothing changes."""
         request = structs.replace(self._request, **changes)
+        if self._sounds < ("audio" in request.modalities):
+            raise InvalidRequest("a call that began in writing alone has no sound", field="modalities")
         self._model.check(request)
         self._request = request
         self._turns = structs.replace(self._turns, interrupt=self._request.turn_detection.interrupt)
@@ -199,6 +204,8 @@ class RealtimeCall:
                         item = RealtimeAudio(self._up.feed(item.pcm))
                         if not item.pcm:
                             continue
+                elif isinstance(item, RealtimeAnswer):
+                    self._happened(Happening.ASKED)
                 yield item
             if self._finished:
                 return
@@ -211,7 +218,7 @@ class RealtimeCall:
         """Hold the call; it ends when the client hangs up, when the vendor does, and when nobody is there any more."""
         self._stream = stream
         async with AsyncExitStack() as lanes:
-            if "audio" in self._request.modalities:
+            if self._sounds:
                 self._lane = await lanes.enter_async_context(
                     stream.lane(LANE, format=self._codec.name, rate=self._rate)
                 )
@@ -232,7 +239,7 @@ class RealtimeCall:
                     self._confirm.cancel()
                 for task in self._tasks:
                     task.cancel()
-                await asyncio.gather(*self._tasks, return_exceptions=True)
+                await asyncio.gather(*self._tasks, *self._kept, return_exceptions=True)
 
     async def _played_out(self) -> None:
         """A call that its client ended is over at once; of one that the vendor ended the last words are heard."""
@@ -459,7 +466,11 @@ class RealtimeCall:
             )
         )
         if not self._driven and self._request.store:
-            self._own(self._keep(self._said_last, text, outcome), "keeping a turn")
+            keeping = asyncio.create_task(
+                self._keep(self._said_last, text, outcome), name=f"keeping a turn of {self.stream.id}"
+            )
+            self._kept.add(keeping)
+            keeping.add_done_callback(self._kept.discard)
         self._said_last, self._answer, self._outcome = "", None, Outcome()
 
     def _send(self, pcm: bytes, at: int) -> None:

@@ -136,7 +136,8 @@ class Answering:
         stage, said = self._stage, self._said
         self._said, self._answered = [], None
         stage.answering()
-        voice = AnswerVoice(self._voice, self.request, stage) if self._voice is not None else None
+        model = self._voice if "audio" in self.request.modalities else None
+        voice = AnswerVoice(model, self.request, stage) if model is not None else None
         ended: StreamEnded | None = None
         text: list[str] = []
         try:
