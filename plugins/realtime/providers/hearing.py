@@ -18,7 +18,7 @@ from engine.api import (
     TranscriptionRequest,
 )
 from plugins.realtime.detecting import FrameProbabilities, SpeechFinder
-from plugins.realtime.endpointing import FRAME_BYTES, FRAME_MS, Endpointer, silence_after
+from plugins.realtime.endpointing import FRAME_BYTES, FRAME_MS, START_FRAMES, Endpointer, silence_after
 from plugins.vendors.codecs import Resampler
 
 RATE = 16_000
@@ -270,4 +270,5 @@ class Hearing:
 
 
 def _frames(request: RealtimeRequest) -> int:
-    return -(-request.turn_detection.prefix_padding_ms // FRAME_MS)
+    """Frames that are kept from before a turn is known to have begun: the padding, and the first frames of its speech."""
+    return -(-request.turn_detection.prefix_padding_ms // FRAME_MS) + START_FRAMES - 1
