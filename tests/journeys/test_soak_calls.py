@@ -1,6 +1,7 @@
 """Many calls for a long time: no sound is lost or said twice, the server's own share of the time stays small, memory flat.
 
-The short run belongs to the suite. The long one takes BETTERAI_SOAK_SECONDS, ten minutes where that is not set.
+The short run belongs to the suite. The long one takes BETTERAI_SOAK_SECONDS, ten minutes where that is not
+set, and holds BETTERAI_SOAK_CALLS, fifty.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ class Load:
 
 
 SHORT = Load(calls=4, seconds=4.0)
-LONG = Load(calls=50, seconds=float(os.environ.get("BETTERAI_SOAK_SECONDS", "600")))
+LONG = Load(
+    calls=int(os.environ.get("BETTERAI_SOAK_CALLS", "50")),
+    seconds=float(os.environ.get("BETTERAI_SOAK_SECONDS", "600")),
+)
 
 
 @dataclass
