@@ -333,7 +333,7 @@ async def test_a_call_that_nobody_comes_back_to_ends(shared: Calling, tmp_path: 
         async with connected(url, heard) as socket:
             stream = (await call(socket, **VENDORS)).stream
         async with connected(url, heard) as socket, asyncio.timeout(10):
-            while (await socket.ask("realtime.commit", stream=stream))["type"] == "accepted":
+            while (await socket.ask("realtime.played", stream=stream, at=0))["type"] == "accepted":
                 pass
             await socket.ask("stream.resume", stream=stream, after=socket.of(stream).last)
             end = await socket.end_of(stream)
