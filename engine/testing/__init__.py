@@ -8,6 +8,7 @@ from engine.testing.answers import batches_of, deltas_of
 from engine.testing.clock import VirtualTimeLoop, virtual_time
 from engine.testing.providers import (
     FailingProvider,
+    RecordingRealtimeStage,
     RecordingWriter,
     ScriptedProvider,
     SlowProvider,
@@ -17,6 +18,7 @@ from engine.testing.providers import (
 
 __all__ = (
     "FailingProvider",
+    "RecordingRealtimeStage",
     "RecordingWriter",
     "ScriptedProvider",
     "SlowProvider",

@@ -6,7 +6,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import ClassVar, TypeAlias
 
 from engine.api.chat import ChatDelta, ChatDeltas, ChatRequest, Finish, Message, Role, TextPart
-from engine.api.errors import EngineError
+from engine.api.errors import EngineError, ErrorBody
 from engine.api.events import (
     Audio,
     Cost,
@@ -17,6 +17,7 @@ from engine.api.events import (
     ReasoningDelta,
     StatusChanged,
     TextDelta,
+    ToolCall,
     Usage,
 )
 from engine.api.identity import LOCAL, Principal
@@ -220,3 +221,84 @@ class RecordingWriter:
 
     def extra(self, fields: dict[str, object]) -> None:
         self.extras |= fields
+
+
+class RecordingRealtimeStage:
+    """Implements `engine.api.RealtimeStage` without a call: `told` is what a provider told, as tuples of name and values.
+
+    `pcm` is the sound of all answers, `words` are their words. `until` waits for something to be told.
+    """
+
+    def __init__(self) -> None:
+        self.stream = RecordingWriter()
+        self.told: list[tuple[object, ...]] = []
+        self.pcm = bytearray()
+        self.words = ""
+        self._changed = asyncio.Event()
+
+    def names(self) -> list[str]:
+        """What was told, without values, and a row of the same once."""
+        told = [str(each[0]) for each in self.told]
+        return [name for at, name in enumerate(told) if at == 0 or told[at - 1] != name]
+
+    def all(self, name: str) -> list[tuple[object, ...]]:
+        """The values of each time that this was told."""
+        return [each[1:] for each in self.told if each[0] == name]
+
+    async def until(self, name: str, times: int = 1, timeout: float = 5.0) -> None:
+        """Return once this was told so often; AssertionError after `timeout` seconds."""
+        try:
+            async with asyncio.timeout(timeout):
+                while len(self.all(name)) < times:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            raise AssertionError(f"waited {timeout} s for {name} ({times}); told were {self.names()}") from None
+
+    def _tell(self, *told: object) -> None:
+        self.told.append(told)
+        self._changed.set()
+
+    def speech_began(self, at: int | None = None) -> None:
+        self._tell("speech_began", at)
+
+    def speech_ended(self, at: int | None = None) -> None:
+        self._tell("speech_ended", at)
+
+    def heard(self, text: str, *, final: bool) -> None:
+        self._tell("heard", text, final)
+
+    def answering(self) -> None:
+        self._tell("answering")
+
+    def text(self, text: str) -> None:
+        self.words += text
+        self._tell("text", text)
+
+    def sound(self, pcm: bytes, rate: int, text: str = "") -> None:
+        self.pcm += pcm
+        self._tell("sound", len(pcm), rate, text)
+
+    async def room(self) -> None:
+        pass
+
+    def tool_call(self, call: ToolCall) -> None:
+        self._tell("tool_call", call)
+
+    def show(self, event: Event) -> None:
+        self._tell("show", event)
+
+    def answered(
+        self,
+        *,
+        usage: Usage | None = None,
+        cost: Cost | None = None,
+        conversation: str | None = None,
+        message: str | None = None,
+        stream: str | None = None,
+        error: EngineError | ErrorBody | None = None,
+    ) -> None:
+        self._tell("answered", usage, error)
+
+    def seam(self, detail: str) -> None:
+        self._tell("seam", detail)

@@ -1,0 +1,133 @@
+"""What OpenAI's Realtime API is sent and what it tells (https://platform.openai.com/docs/api-reference/realtime)."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from engine.api import REALTIME_RATE, RealtimeRequest, ToolCall, TurnDetection, Usage
+
+DEFAULT_VOICE = "marin"
+TRANSCRIBER = "gpt-4o-mini-transcribe"
+"""Writes down what the person says; the model itself hears the sound."""
+
+_INTERPRETER = (
+    "You are an interpreter. Repeat everything that is said in the language with the BCP 47 tag {language}, in the first"
+    " person, with its tone and nothing added. Never answer it."
+)
+_PCM = {"type": "audio/pcm", "rate": REALTIME_RATE}
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """A server event, with the fields that any of those heard here has."""
+
+    type: str
+    delta: str = ""
+    transcript: str = ""
+    item_id: str = ""
+    audio_start_ms: int | None = None
+    audio_end_ms: int | None = None
+    item: Mapping[str, Any] = {}
+    response: Mapping[str, Any] = {}
+    error: Mapping[str, Any] = {}
+
+
+decode = msgspec.json.Decoder(Told).decode
+
+
+def audio(pcm: bytes) -> str:
+    """`input_audio_buffer.append`."""
+    return f'{{"type":"input_audio_buffer.append","audio":"{b64encode(pcm).decode()}"}}'
+
+
+def event(type: str, **fields: Any) -> str:
+    """A client event."""
+    return msgspec.json.encode({"type": type, **fields}).decode()
+
+
+def message(role: str, text: str) -> dict[str, Any]:
+    """A conversation item of words."""
+    kind = "output_text" if role == "assistant" else "input_text"
+    return {"type": "message", "role": role, "content": [{"type": kind, "text": text}]}
+
+
+def spoken(pcm: bytes) -> dict[str, Any]:
+    """A conversation item of the person's sound."""
+    return {
+        "type": "message",
+        "role": "user",
+        "content": [{"type": "input_audio", "audio": b64encode(pcm).decode()}],
+    }
+
+
+def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
+    """The session that a request asks for; `voice` says whether one is named."""
+    heard: dict[str, Any] = {
+        "format": _PCM,
+        "transcription": {"model": TRANSCRIBER},
+        "turn_detection": _turn_detection(request.turn_detection),
+    }
+    if request.language is not None:
+        heard["transcription"]["language"] = request.language.split("-")[0]
+    made: dict[str, Any] = {
+        "type": "realtime",
+        "output_modalities": ["audio" if "audio" in request.modalities else "text"],
+        "audio": {"input": heard, "output": {"format": _PCM}},
+        "tools": [
+            {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters}
+            for tool in request.tools
+        ],
+        "tool_choice": "auto",
+    }
+    if voice:
+        made["audio"]["output"]["voice"] = request.voice or DEFAULT_VOICE
+    interpreter = _INTERPRETER.format(language=request.translate_to) if request.translate_to else None
+    if told := "\n\n".join(filter(None, (interpreter, request.instructions))):
+        made["instructions"] = told
+    return _merged(made, request.provider_options)
+
+
+def _turn_detection(turns: TurnDetection) -> dict[str, Any] | None:
+    acts = {"create_response": turns.answer, "interrupt_response": turns.interrupt}
+    if turns.type == "manual":
+        return None
+    if turns.type == "semantic":
+        return {"type": "semantic_vad", **acts}
+    return {
+        "type": "server_vad",
+        "threshold": turns.threshold,
+        "prefix_padding_ms": turns.prefix_padding_ms,
+        "silence_duration_ms": turns.silence_duration_ms,
+        **acts,
+    }
+
+
+def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of the caller stand beside ours, at any depth, and before them."""
+    merged = {**ours, **theirs}
+    for name in ours.keys() & theirs.keys():
+        if isinstance(ours[name], Mapping) and isinstance(theirs[name], Mapping):
+            merged[name] = _merged(ours[name], theirs[name])
+    return merged
+
+
+def tool_call(item: Mapping[str, Any]) -> ToolCall:
+    """A `function_call` item."""
+    return ToolCall(call_id=item["call_id"], name=item["name"], arguments=item["arguments"])
+
+
+def usage(told: Mapping[str, Any] | None) -> Usage | None:
+    """The usage of a response; the tokens of sound are part of input and output."""
+    if not told:
+        return None
+    heard, said = told.get("input_token_details") or {}, told.get("output_token_details") or {}
+    return Usage(
+        input_tokens=told.get("input_tokens") or 0,
+        output_tokens=told.get("output_tokens") or 0,
+        cached_tokens=heard.get("cached_tokens") or 0,
+        audio_input_tokens=heard.get("audio_tokens") or 0,
+        audio_output_tokens=said.get("audio_tokens") or 0,
+    )
