@@ -82,7 +82,8 @@ def connecting(vendor: Vendor) -> Iterator[None]:
     except aiohttp.ClientConnectorError as error:
         raise vendor.unreachable(error.strerror or "the connection failed") from None
     except aiohttp.WSServerHandshakeError as error:
-        raise vendor.failure(Fault(error.message or ""), status=error.status) from None
+        wait = retry_after(error.headers or {})
+        raise vendor.failure(Fault(error.message or ""), status=error.status, retry_after=wait) from None
     except aiohttp.ClientResponseError:
         raise vendor.broke_protocol("its answer is not HTTP") from None
     except (aiohttp.ClientError, OSError):

@@ -19,7 +19,7 @@ from openai.types.realtime.realtime_client_event_param import RealtimeClientEven
 from openai.types.realtime.realtime_server_event import RealtimeServerEvent
 from pydantic import TypeAdapter
 
-from tests.emulators.base import RecordedRequest, Rejection
+from tests.emulators.base import RecordedRequest
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Hold
 from tests.emulators.sound import spoken
@@ -180,7 +180,9 @@ class Session:
                 self._answer()
             case "response.cancel":
                 if self._answering is None:
-                    return await self._fail("Cancellation failed: no active response found", "response_cancel_not_active")
+                    return await self._fail(
+                        "Cancellation failed: no active response found", "response_cancel_not_active"
+                    )
                 self._stop("client_cancelled")
         return None
 
@@ -213,9 +215,7 @@ class Session:
         if loud and self._began is None:
             self._began = len(self.audio) - len(pcm)
             self._item = self._id("item")
-            await self.tell(
-                "input_audio_buffer.speech_started", audio_start_ms=self._began // 48, item_id=self._item
-            )
+            await self.tell("input_audio_buffer.speech_started", audio_start_ms=self._began // 48, item_id=self._item)
             if turns["interrupt_response"] and self._answering is not None:
                 self._stop("turn_detected")
         self._quiet = 0 if loud else self._quiet + len(pcm) // 48
@@ -229,7 +229,9 @@ class Session:
 
     async def _commit(self, end: int) -> None:
         if end - self._from < 100 * 48:
-            return await self._fail("Error committing input audio buffer: buffer too small.", "input_audio_buffer_commit_empty")
+            return await self._fail(
+                "Error committing input audio buffer: buffer too small.", "input_audio_buffer_commit_empty"
+            )
         item = getattr(self, "_item", None) or self._id("item")
         self._item = None
         self.committed.append(bytes(self.audio[self._from : end]))

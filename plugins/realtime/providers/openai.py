@@ -39,11 +39,17 @@ class OpenAIRealtime:
     default_model = "gpt-realtime-2.1-mini"
 
     def __init__(
-        self, settings: OpenAISettings, http: Shared[aiohttp.ClientSession], *, silence: float = SILENCE
+        self,
+        settings: OpenAISettings,
+        http: Shared[aiohttp.ClientSession],
+        *,
+        silence: float = SILENCE,
+        pause: float = PAUSE,
     ) -> None:
         self._settings = settings
         self._http = http
         self._silence = silence
+        self._pause = pause
         self._vendor = Vendor(settings.title, credential=settings.credential, secret=settings.key)
         self._headers = {**account_headers(settings), **bearer(settings.key)}
 
@@ -79,6 +85,6 @@ class OpenAIRealtime:
                     if not talk.begun or not error.retryable or lost >= RECONNECTS:
                         raise
                     lost += 1
-                await asyncio.sleep(PAUSE * lost)
+                await asyncio.sleep(self._pause * lost)
         finally:
             await talk.close()

@@ -135,6 +135,8 @@ class Conversation:
         for until in self._commits:
             # The turn was over, but the vendor had not said that it took it.
             self._memory.keep(wire.spoken(self._tape.cut(until)))
+            if self._request.turn_detection.answer:
+                self._owed = self._owed or wire.event("response.create")
         self._commits.clear()
         for item in self._memory.items():
             await socket.send_str(wire.event("conversation.item.create", item=item))
