@@ -11,7 +11,7 @@ import msgspec
 
 from engine.api import Embedded, EmbeddingRequest, PluginContext, ProviderRole, Shared, UnsupportedParameter
 from plugins.chat.providers.google import NAME
-from plugins.chat.providers.google_faults import GoogleVendor, read_google_fault
+from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
 
 if TYPE_CHECKING:

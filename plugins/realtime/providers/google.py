@@ -1,0 +1,87 @@
+"""Google: Gemini Live, over our own connections: with a key the SDK knows no address but one with TLS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import ClassVar
+
+import aiohttp
+
+from engine.api import (
+    InvalidRequest,
+    ProviderRole,
+    RealtimeInput,
+    RealtimeRequest,
+    RealtimeStage,
+    Shared,
+    UnsupportedParameter,
+)
+from plugins.realtime.providers.google_conversation import GoogleConversation
+from plugins.vendors.google_faults import GoogleVendor, read_google_fault
+from plugins.vendors.google_voices import VOICES
+from plugins.vendors.settings import GoogleSettings
+
+PATIENCE = 10.0
+"""Seconds that a session may take to begin, and a message to be taken."""
+
+_METHOD = "ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
+
+
+class GoogleRealtime:
+    """Calls with Gemini Live (https://ai.google.dev/api/live).
+
+    Gemini answers and is interrupted by itself. After a `RealtimeInterrupt` no more of the answer is told, but Google
+    cannot be: its session remembers the whole answer that it made, and only a session without a handle is told what was heard.
+    Text is answered when `RealtimeAnswer` follows. A new voice, other tools or instructions take a new session.
+    """
+
+    role: ClassVar[ProviderRole] = "realtime"
+    name = "google"
+    default_model = "gemini-3.8-live"
+
+    def __init__(
+        self, settings: GoogleSettings, http: Shared[aiohttp.ClientSession], *, patience: float = PATIENCE
+    ) -> None:
+        self._settings = settings
+        self._http = http
+        self._patience = patience
+        self._headers = {"x-goog-api-key": settings.key} if settings.key else {}
+        self._vendor = GoogleVendor(
+            settings.title, read_google_fault, credential=settings.credential, secret=settings.key
+        )
+
+    @property
+    def own_address(self) -> bool:
+        """Whether Google itself answers; elsewhere the catalogue says nothing about the models."""
+        return self._settings.own_address
+
+    @property
+    def unavailable(self) -> str | None:
+        """What is missing before this provider can serve, or None."""
+        return self._settings.unavailable
+
+    def check(self, request: RealtimeRequest) -> None:
+        """Raise `InvalidRequest` for a voice that is not there, `UnsupportedParameter` for what Gemini cannot do."""
+        if request.voice is not None and self.own_address and request.voice not in VOICES:
+            raise InvalidRequest(f"Google has no voice {request.voice!r}; it has {', '.join(VOICES)}", field="voice")
+        if not request.turn_detection.answer and request.turn_detection.type != "manual":
+            raise UnsupportedParameter(
+                "Gemini answers every turn; to be asked for each answer, use turn_detection manual",
+                field="turn_detection",
+            )
+
+    async def converse(
+        self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
+    ) -> None:
+        """Hold one conversation until `intake` ends; see `engine.api.RealtimeProvider`."""
+        conversation = GoogleConversation(
+            request,
+            intake,
+            stage,
+            url=f"{self._settings.base_url}/{_METHOD}".replace("http", "ws", 1),
+            headers=self._headers,
+            http=self._http,
+            vendor=self._vendor,
+            patience=self._patience,
+        )
+        await conversation.run()
