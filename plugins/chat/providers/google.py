@@ -11,8 +11,8 @@ from yarl import URL
 from engine.api import ChatRequest, ProviderRole, Shared
 from plugins.chat.providers.google_body import google_body
 from plugins.chat.providers.google_decoding import GoogleDecoder
-from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.decoding import Answer, encode_body
+from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import open_stream
 

@@ -136,6 +136,8 @@ class GoogleConversation:
         loop = asyncio.get_running_loop()
         self._began, self._leave_at = False, None
         async with self._open() as socket:
+            # What was heard and not answered is told again, and heard again.
+            self._turns.unhear()
             for _, message in list(self._unanswered):
                 await self._send(socket, message)
             receiving = asyncio.ensure_future(socket.receive())
@@ -170,7 +172,8 @@ class GoogleConversation:
         return self._turns.waiting or self._asked or bool(self._unanswered)
 
     def _leave_if_due(self, now: float) -> None:
-        if self._leave_at is None or (self._turns.answering and now < self._leave_at):
+        busy = self._turns.waiting or self._asked
+        if self._leave_at is None or (busy and now < self._leave_at):
             return
         if self._turns.answering:
             self._turns.end(self._vendor.cut_off())
@@ -279,8 +282,8 @@ class GoogleConversation:
             return
         self._unanswered.clear()
         self._active = self._asked = False
-        # Google forgets nothing that it was told, but a session before that.
-        self._leave("what was spoken is forgotten: a session without it goes on")
+        # Google forgets nothing that it was told, so that a session goes on which was not.
+        self._leave("what was spoken is forgotten", None if self._turns.answering else 0.0)
 
     def _update(self, request: RealtimeRequest) -> None:
         before, self._request = say.setup(self._request, (), None), request

@@ -54,6 +54,10 @@ class GoogleTurns:
         """Something was said in writing."""
         self.past.append(RealtimePast(role="system" if role == "system" else "user", text=text))
 
+    def unhear(self) -> None:
+        """Forget the words of a turn that was not answered."""
+        self._said = ""
+
     def take(self, content: ServerContent) -> bool:
         """Tell what a message brought; True where an answer began with it."""
         if content.interrupted:

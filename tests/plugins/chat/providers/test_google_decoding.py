@@ -21,8 +21,8 @@ from engine.api import (
 )
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.google_decoding import GoogleDecoder
-from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.failures import Vendor
+from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from tests.plugins.vendors.kit import finish_of, only, reasoning_of, text_of, usage_of
 
 VENDOR = GoogleVendor("Google", read_google_fault)
