@@ -1,6 +1,9 @@
 """Google's Gemini API: generateContent, its stream, embeddings, token counting and models."""
 
+import base64
+import json
 import warnings
+from collections import deque
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -8,12 +11,15 @@ from typing import Any
 from aiohttp import web
 from pydantic import BaseModel, Field, ValidationError, create_model
 
-from tests.emulators.base import Emulator, RecordedRequest, Rejection, texts_in
+from tests.emulators.base import Emulator, Event, RecordedRequest, Rejection, texts_in
 from tests.emulators.google_content import ContentRendering
 from tests.emulators.reply import Condition, Say
+from tests.emulators.sound import Sing, spoken
 from tests.emulators.validation import Invalid, most_telling
 
 SHOWN_MODELS = ("gemini-3-pro-preview", "gemini-2.5-flash", "gemini-embedding-001")
+SPEECH_RATE = 24_000
+SPEECH_PIECE = 4_800
 VERSIONS = ("/v1beta", "/v1")
 
 # condition -> HTTP code, status, message
@@ -52,6 +58,10 @@ class GoogleEmulator(Emulator):
 
     newline = "\r\n"
     retry_after_header = False
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sounds: deque[Sing] = deque()
 
     async def answer(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
         self._authenticate(record)
@@ -113,10 +123,35 @@ class GoogleEmulator(Emulator):
             # Without alt=sse the vendor streams one JSON array; no client of ours asks for that.
             raise self.rejection("bad_request", "the emulator streams only with alt=sse")
 
+        if (body.get("generationConfig") or {}).get("responseModalities") == ["AUDIO"]:
+            return await self._speak(model, body, record, request)
+
         def render(say: Say) -> ContentRendering:
             return ContentRendering(say, model, next(self.numbers), prompt=prompt_of(body))
 
         return await self.play(record, request, render, stream=stream)
+
+    async def _speak(
+        self, model: str, body: Mapping[str, Any], record: RecordedRequest, request: web.Request
+    ) -> web.StreamResponse:
+        """Sound as base64 in chunks; samples with the low byte first, whatever RFC 2586 says of L16."""
+        self.refuse_as_scripted()
+        sing = self.sounds.popleft() if self.sounds else Sing()
+        sound = spoken(self.last_user_text(body), SPEECH_RATE)
+        pieces = sing.pieces or [sound[at : at + SPEECH_PIECE] for at in range(0, len(sound), SPEECH_PIECE)]
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        with self._open_stream():
+            await response.prepare(request)
+            for number, piece in enumerate(pieces):
+                if number in sing.holds:
+                    await sing.holds[number].wait()
+                if sing.cut == number:
+                    return self._cut(request, response)
+                blob = {"mimeType": f"audio/L16;codec=pcm;rate={SPEECH_RATE}", "data": base64.b64encode(piece).decode()}
+                await response.write(self._encode(Event(speech_chunk(model, [{"inlineData": blob}], None))))
+            await response.write(self._encode(Event(speech_chunk(model, [], "STOP"))))
+            await response.write_eof()
+        return response
 
     def _authenticate(self, record: RecordedRequest) -> None:
         key = record.headers.get("x-goog-api-key") or record.query.get("key") or ""
@@ -134,6 +169,19 @@ class GoogleEmulator(Emulator):
         if self.models and name not in self.models:
             reason = f"models/{name} is not found for API version v1beta, or is not supported for generateContent."
             raise self.rejection("model_not_found", reason)
+
+
+def speech_chunk(model: str, parts: list[Mapping[str, Any]], finish: str | None) -> Mapping[str, Any]:
+    """One chunk of speech, held to the SDK's type."""
+    # Imported here for its second, as below.
+    from google.genai import types
+
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": parts}, "index": 0}
+    if finish is not None:
+        candidate["finishReason"] = finish
+    told = {"candidates": [candidate], "modelVersion": model, "responseId": "response-1"}
+    types.GenerateContentResponse.model_validate_json(json.dumps(told))
+    return told
 
 
 def error(code: int, status: str, message: str, details: list[Mapping[str, Any]]) -> Rejection:

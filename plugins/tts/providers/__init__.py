@@ -7,13 +7,19 @@ from collections.abc import Sequence
 from engine.api import PluginContext, Provider, SettingsTable
 from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.elevenlabs import ElevenLabsVoices
+from plugins.tts.providers.google import GoogleVoices
 from plugins.tts.providers.local import LocalVoices
 from plugins.tts.providers.openai import OpenAIVoices
 from plugins.tts.settings import TtsSettings
-from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, OpenAISettings
+from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, GoogleSettings, OpenAISettings
 from plugins.vendors.transport import vendor_http
 
-PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSettings, ElevenLabsSettings)
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (
+    OpenAISettings,
+    DeepgramSettings,
+    ElevenLabsSettings,
+    GoogleSettings,
+)
 """The `[vendors.*]` tables."""
 
 
@@ -24,4 +30,5 @@ def speech_providers(context: PluginContext) -> list[Provider]:
         OpenAIVoices(context.settings(OpenAISettings), context.shared(vendor_http)),
         ElevenLabsVoices(context.settings(ElevenLabsSettings), context.shared(vendor_http)),
         DeepgramVoices(context.settings(DeepgramSettings), context.shared(vendor_http)),
+        GoogleVoices(context.settings(GoogleSettings), context.shared(vendor_http)),
     ]

@@ -11,13 +11,15 @@ from engine.api import SpeechProvider
 from engine.testing.speech import SpeechProviderContract
 from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.elevenlabs import ElevenLabsVoices
+from plugins.tts.providers.google import GoogleVoices
 from plugins.tts.providers.local import LocalVoices
 from plugins.tts.providers.openai import OpenAIVoices
-from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, OpenAISettings
+from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, GoogleSettings, OpenAISettings
 from plugins.vendors.transport import vendor_http
 from tests.databases import unavailable
 from tests.emulators.deepgram import DeepgramEmulator
 from tests.emulators.elevenlabs import ElevenLabsEmulator
+from tests.emulators.google import GoogleEmulator
 from tests.emulators.openai import OpenAIEmulator
 from tests.plugins.vendors.kit import OpenHttp
 
@@ -107,4 +109,25 @@ class TestElevenLabs(SpeechProviderContract):
 
     @pytest.fixture
     def refused_provider(self, vendor: ElevenLabsEmulator, http: OpenHttp) -> SpeechProvider:
+        return self.build(vendor, WRONG_KEY, http)
+
+
+class TestGoogle(SpeechProviderContract):
+    model = "gemini-2.5-flash-preview-tts"
+    secrets = (KEY, WRONG_KEY)
+
+    @pytest.fixture
+    async def vendor(self) -> AsyncIterator[GoogleEmulator]:
+        async with GoogleEmulator(key=KEY) as emulator:
+            yield emulator
+
+    def build(self, vendor: GoogleEmulator, key: str, http: OpenHttp) -> SpeechProvider:
+        return GoogleVoices(GoogleSettings.model_validate({"base_url": vendor.base_url, "api_key": key}), http)
+
+    @pytest.fixture
+    def provider(self, vendor: GoogleEmulator, http: OpenHttp) -> SpeechProvider:
+        return self.build(vendor, KEY, http)
+
+    @pytest.fixture
+    def refused_provider(self, vendor: GoogleEmulator, http: OpenHttp) -> SpeechProvider:
         return self.build(vendor, WRONG_KEY, http)
