@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import msgspec
 
+import plugins.realtime.providers.google_setup as say
 from engine.api import (
     REALTIME_RATE,
     EngineError,
@@ -29,7 +30,6 @@ from engine.api import (
     Shared,
 )
 from engine.wire.trace import trace_headers
-from plugins.realtime.providers import google_setup as say
 from plugins.realtime.providers.google_messages import ServerMessage, decode_message, usage_of
 from plugins.realtime.providers.google_turns import GoogleTurns
 from plugins.vendors.codecs import Resampler

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+import plugins.realtime.providers.openai_events as wire
 from engine.api import (
     REALTIME_RATE,
     EngineError,
@@ -31,7 +32,6 @@ from engine.api import (
     StatusChanged,
 )
 from engine.wire.trace import trace_headers
-from plugins.realtime.providers import openai_events as wire
 from plugins.realtime.providers.openai_answer import Answer
 from plugins.realtime.providers.openai_memory import Memory, Tape
 from plugins.vendors.failures import Vendor

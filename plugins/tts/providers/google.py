@@ -17,16 +17,11 @@ from engine.api import ProviderError, ProviderRole, Shared, Sound, SpeechRequest
 from engine.wire.sse import SseDecoder, UnfinishedEvent
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
+from plugins.vendors.google_voices import VOICES
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import post_bytes
 
 DEFAULT_VOICE = "Kore"
-_VOICES = (
-    "Achernar", "Achird", "Algenib", "Algieba", "Alnilam", "Aoede", "Autonoe", "Callirrhoe", "Charon", "Despina",
-    "Enceladus", "Erinome", "Fenrir", "Gacrux", "Iapetus", "Kore", "Laomedeia", "Leda", "Orus", "Puck", "Pulcherrima",
-    "Rasalgethi", "Sadachbia", "Sadaltager", "Schedar", "Sulafat", "Umbriel", "Vindemiatrix", "Zephyr", "Zubenelgenubi",
-)  # fmt: skip
-
 _RATE = re.compile(r"audio/l16\b.*\brate=(\d+)", re.IGNORECASE)
 
 
@@ -64,7 +59,7 @@ class GoogleVoices:
 
     async def voices(self) -> Sequence[Voice]:
         """The voices that Google lists in its documentation; it has no address that tells them."""
-        return [Voice(id=id, name=id) for id in _VOICES]
+        return [Voice(id=id, name=id) for id in VOICES]
 
     async def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
         """Speak one text."""

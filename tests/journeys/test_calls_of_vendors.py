@@ -1,0 +1,164 @@
+"""Calls with models that hear and speak themselves: over the socket and in OpenAI's dialect, kept like any conversation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import openai
+import pytest
+import pytest_asyncio
+
+from engine.main import Engine
+from tests.emulators.google_live import Answer, GoogleLiveEmulator
+from tests.emulators.openai_realtime import Answers, OpenAIRealtimeEmulator, Trouble
+from tests.emulators.sound import tone
+from tests.journeys.caller import Caller
+from tests.journeys.client import Socket, connected
+from tests.server import engine_inside
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+RATE = 24_000
+SENTENCE = tone(0.4, RATE)
+SILENCE = bytes(RATE * 2)
+ANSWER = "the boat is green and it lies in the harbour of the town"
+
+
+class Vendors:
+    """The server, and who stands behind it."""
+
+    def __init__(self, engine: Engine, openai: OpenAIRealtimeEmulator, google: GoogleLiveEmulator) -> None:
+        self.url = f"http://127.0.0.1:{engine.port}"
+        self.openai = openai
+        self.google = google
+
+    async def kept(self, conversation: str) -> list[tuple[str, str, str]]:
+        """Role, text and status of the messages of a conversation."""
+        async with (
+            aiohttp.ClientSession(self.url) as http,
+            http.get(f"/api/v1/conversations/{conversation}/messages") as answer,
+        ):
+            return [(each["role"], each["text"], each["status"]) for each in (await answer.json())["messages"]]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def vendors(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vendors]:
+    async with OpenAIRealtimeEmulator() as openai, GoogleLiveEmulator() as google:
+        settings = {
+            "plugins.enabled": ["chat", "realtime", "openai_api"],
+            "vendors.openai.base_url": openai.base_url,
+            "vendors.openai.api_key": "sk-test-0123456789",
+            "vendors.google.base_url": google.base_url,
+            "vendors.google.api_key": "g-test-0123456789",
+        }
+        async with engine_inside(tmp_path_factory.mktemp("server"), settings) as engine:
+            yield Vendors(engine, openai, google)
+
+
+async def begin(socket: Socket, model: str, **fields: Any) -> Caller:
+    accepted = await socket.ask("realtime.start", model=model, sample_rate=RATE, **fields)
+    assert accepted["type"] == "accepted", accepted
+    return Caller(socket, accepted)
+
+
+async def test_openai_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -> None:
+    vendors.openai.transcripts.append("Where is the boat?")
+    vendors.openai.answers.append(Answers("In the harbour."))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime")
+        await caller.speak(SENTENCE + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        saved = await caller.until("message.saved")
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+    assert (ended["status"], ended["text"].strip()) == ("completed", "In the harbour.")
+    assert ended["usage"]["output_tokens"] > 0
+    assert end["usage"]["output_tokens"] == ended["usage"]["output_tokens"]
+    assert abs(len(caller.heard.sound) - ended["heard"] * RATE * 2 // 1000) <= RATE // 50
+    assert await vendors.kept(saved["conversation"]) == [
+        ("user", "Where is the boat?", "completed"),
+        ("assistant", ended["text"], "completed"),
+    ]
+
+
+async def test_openai_is_interrupted_and_only_what_was_heard_is_kept(vendors: Vendors) -> None:
+    vendors.openai.transcripts.extend(["Where is the boat?", "Stop."])
+    vendors.openai.answers.extend([Answers(ANSWER), Answers("I stop.")])
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime")
+        await caller.speak(SENTENCE + SILENCE)
+        await caller.until("turn.assistant_started")
+        await caller.speak(SENTENCE + SILENCE)
+        await caller.until("playback.clear")
+        cut = await caller.until("turn.assistant_ended", status="cancelled")
+        await caller.until("turn.assistant_ended", status="completed")
+        (truncated,) = await vendors.openai.told("conversation.item.truncate")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+        saved = caller.told("message.saved")[-1]
+    assert ANSWER.startswith(cut["text"])
+    assert truncated["audio_end_ms"] == cut["heard"]
+    kept = await vendors.kept(saved["conversation"])
+    assert ("assistant", cut["text"], "cancelled") in kept or not cut["text"]
+    assert kept[-1][1].strip() == "I stop."
+
+
+async def test_a_lost_session_of_openai_is_followed_by_another(vendors: Vendors) -> None:
+    vendors.openai.transcripts.append("Where is the boat?")
+    vendors.openai.answers.append(Answers("In the harbour."))
+    vendors.openai.troubles.append(Trouble(on="input_audio_buffer.append", nth=5, cut=True))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime", store=False)
+        await caller.speak(SENTENCE + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+    assert caller.told("status", stage="reconnected")
+    assert (ended["status"], end["status"]) == ("completed", "completed")
+
+
+async def test_openais_client_reaches_openai_through_this_server(vendors: Vendors) -> None:
+    vendors.openai.answers.append(Answers("In the harbour."))
+    async with (
+        openai.AsyncOpenAI(base_url=f"{vendors.url}/v1", api_key="none") as client,
+        client.realtime.connect(model="gpt-realtime") as connection,
+    ):
+        item: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Where?"}]}
+        await connection.conversation.item.create(item=item)
+        await connection.response.create()
+        while (event := json.loads(await connection.recv_bytes()))["type"] != "response.done":
+            assert event["type"] != "error", event
+    assert event["response"]["output"][0]["content"][0]["transcript"].strip() == "In the harbour."
+
+
+async def test_gemini_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -> None:
+    vendors.google.answers.append(Answer("in the harbour"))
+    # Its emulator hears a word in samples near this height.
+    word = (1_000).to_bytes(2, "little") * (RATE // 4)
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "google/gemini-3.8-live")
+        await caller.speak(SILENCE + word + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        saved = await caller.until("message.saved")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (ended["status"], ended["text"].strip()) == ("completed", "in the harbour")
+    assert ended["heard"] > 0
+    kept = await vendors.kept(saved["conversation"])
+    assert [(role, text.strip()) for role, text, _ in kept] == [("user", "w1"), ("assistant", "in the harbour")]
+
+
+async def test_a_refused_key_ends_the_call_with_the_vendors_reason(vendors: Vendors) -> None:
+    vendors.openai.key = "another"
+    try:
+        async with connected(vendors.url) as socket:
+            caller = await begin(socket, "openai/gpt-realtime")
+            end = await socket.end_of(caller.stream)
+    finally:
+        vendors.openai.key = None
+    assert end["status"] == "failed"
+    assert end["error"]["code"].startswith("provider")
+    assert "sk-test" not in json.dumps(end)
