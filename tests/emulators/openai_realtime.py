@@ -114,6 +114,7 @@ class Session:
         self._began: int | None = None
         self._from = 0
         self._quiet = 0
+        self._item: str | None = None
         self._numbers = 0
         self._answering: asyncio.Task[None] | None = None
         self._cancelled = ""
@@ -232,7 +233,7 @@ class Session:
             return await self._fail(
                 "Error committing input audio buffer: buffer too small.", "input_audio_buffer_commit_empty"
             )
-        item = getattr(self, "_item", None) or self._id("item")
+        item = self._item or self._id("item")
         self._item = None
         self.committed.append(bytes(self.audio[self._from : end]))
         self._from = end

