@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import pytest_asyncio
 
@@ -437,3 +438,24 @@ async def test_hours_of_sound_at_once_are_taken_as_fast_as_they_are_heard(callin
         taken = await caller.do("finish")
         await socket.end_of(caller.stream)
     assert taken["n"] == caller.n
+
+
+async def test_a_detector_that_dies_ends_its_calls_with_the_reason_and_the_next_call_has_another(
+    calling: Calling,
+) -> None:
+    calling.vendor.script.append(Say("Fine."))
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.speak(SILENCE, pace=0)
+        for process in psutil.Process().children():
+            if any("speech_child" in part for part in process.cmdline()):
+                process.kill()
+        end = await socket.end_of(caller.stream)
+        again = await call(socket, **VENDORS)
+        await again.speak(calling.question + SILENCE)
+        ended = await again.until("turn.assistant_ended")
+        await again.do("finish")
+        await socket.end_of(again.stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_unavailable")
+    assert "finds speech" in end["error"]["message"]
+    assert ended["status"] == "completed"
