@@ -33,7 +33,10 @@ class AudioStart(ListeningOptions):
     """`audio.start`: binary frames with the number of the accepted stream follow."""
 
     sample_rate: int = Field(default=16_000, ge=8_000, le=48_000, description="Samples a second, of one channel.")
-    encoding: Literal["pcm_s16le"] = Field(default="pcm_s16le", description="16 bits, little-endian.")
+    encoding: Literal["pcm_s16le", "mulaw", "alaw"] = Field(
+        default="pcm_s16le",
+        description="Samples of 16 bits, little-endian, or a byte for each: G.711 of a telephone line.",
+    )
     provider_options: dict[str, Any] = Field(
         default_factory=dict, description="Added to the vendor's request as they are."
     )

@@ -16,6 +16,7 @@ from engine.api import (
     TranscriptionModel,
     TranscriptionRequest,
 )
+from engine.wire.g711 import LAWS
 from plugins.audio.bodies import AudioFinish, AudioStart, ListeningOptions, Transcribe
 from plugins.audio.listening import RATE, Ears, Listening
 from plugins.audio.settings import AudioSettings
@@ -58,7 +59,12 @@ class Handlers:
     async def start(self, request: Request[AudioStart]) -> Serve:
         body = request.body
         model = self._providers.transcription(body.model)
-        ears = Ears(body.sample_rate, self._settings.backlog, self._settings.idle)
+        ears = Ears(
+            body.sample_rate,
+            self._settings.backlog,
+            self._settings.idle,
+            law=None if body.encoding == "pcm_s16le" else LAWS[body.encoding],
+        )
         listening = self._listening(model, body, body.provider_options)
         slot = request.principal.id, request.stream
         self._open[slot] = ears

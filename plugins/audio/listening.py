@@ -19,6 +19,7 @@ from engine.api import (
     TranscriptPartial,
     Writer,
 )
+from engine.wire.g711 import G711
 from plugins.audio.settings import Rewrite
 from plugins.vendors.codecs import Resampler, decode
 
@@ -35,10 +36,14 @@ _PIECE = RATE  # half a second of samples, in bytes
 
 
 class Ears:
-    """Live audio on its way from the client's frames to a transcriber: a bounded queue that never waits."""
+    """Live audio on its way from the client's frames to a transcriber: a bounded queue that never waits.
 
-    def __init__(self, rate: int, backlog: float, idle: float) -> None:
+    `law` is that of a telephone's frames; without one they are samples.
+    """
+
+    def __init__(self, rate: int, backlog: float, idle: float, *, law: G711 | None = None) -> None:
         self._rate = rate
+        self._law = law
         self._most = int(backlog * rate) * 2
         self._idle = idle
         self._resampler = Resampler(rate, RATE) if rate != RATE else None
@@ -56,12 +61,14 @@ class Ears:
         """
         if self._over:
             raise InvalidFrame("this audio was finished; no more of it is taken")
-        if len(payload) % 2:
+        if self._law is None and len(payload) % 2:
             raise InvalidFrame(f"a sample has 2 bytes, so that a frame has an even number of them, not {len(payload)}")
         if n <= self._last:
             return self._last
         if n != self._last + 1 and self._last:
             raise InvalidFrame(f"after frame {self._last} comes {self._last + 1}, not {n}: send what is missing first")
+        if self._law is not None:
+            payload = self._law.decode(payload)
         if self._waiting + len(payload) > self._most:
             raise Overloaded("the transcriber has not come so far yet; send this frame again", retry_after=1.0)
         self._last = n

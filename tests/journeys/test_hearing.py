@@ -20,6 +20,7 @@ import pytest
 import pytest_asyncio
 
 from engine.main import Engine
+from engine.wire.g711 import LAWS, Law
 from engine.wire.wav import wav_header
 from tests.databases import unavailable
 from tests.emulators.openai import OpenAIEmulator, form_of
@@ -142,6 +143,23 @@ async def test_speech_is_heard_while_it_is_spoken(hearing: Hearing, rate: int) -
     assert partials and partials[-1].split()[0] == heard.split()[0]
     assert [event["text"] for event in events if event["type"] == "transcript.final"] == [heard]
     assert (end["status"], end["model"], end["extra"]) == ("completed", "local/pocketsphinx", {"recording_id": "r1"})
+
+
+@pytest.mark.parametrize("law", LAWS)
+async def test_speech_from_a_telephone_line_is_heard(hearing: Hearing, law: Law) -> None:
+    said, heard = KNOWN[1]
+    body = {"text": said, "voice": "kal16", "format": "pcm", "rate": 16_000}
+    async with hearing.http.post(f"{hearing.url}/api/v1/tts", json=body) as answer:
+        codes = LAWS[law].encode(await answer.read())
+    async with connected(hearing.url) as socket:
+        accepted = await socket.ask("audio.start", model="local", sample_rate=16_000, encoding=law)
+        # Frames of an odd number of bytes: a code is a whole sample.
+        last = await send(socket, accepted["number"], codes, size=321)
+        assert (await socket.ask("audio.finish", stream=accepted["stream"]))["n"] == last
+        end = await socket.end_of(accepted["stream"])
+        events = socket.of(accepted["stream"]).events
+    assert [event["text"] for event in events if event["type"] == "transcript.final"] == [heard]
+    assert end["status"] == "completed"
 
 
 async def test_a_client_that_was_cut_off_comes_back_and_no_word_is_lost_or_doubled(hearing: Hearing) -> None:
