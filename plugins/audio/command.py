@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import aiohttp
 import typer
 from rich.console import Console
+
+from plugins.audio.live_command import Refused, listen
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 _CONNECTED_WITHIN = 10.0
@@ -21,7 +24,15 @@ def register(app: typer.Typer) -> None:
 
 
 def transcribe(
-    file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, webm and others.", exists=True)],
+    file: Annotated[
+        Path | None, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, webm and others.", exists=True)
+    ] = None,
+    microphone: Annotated[
+        Path | None,
+        typer.Option(
+            "--mic-file", help="A recording that is heard like a microphone, while it is spoken.", exists=True
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Transcription model; the server's default without it.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the recording.")] = None,
     times: Annotated[bool, typer.Option("--times", help="Begin each line with its time.")] = False,
@@ -30,7 +41,28 @@ def transcribe(
 ) -> None:
     """Write what is said in a recording, line by line as it is heard."""
     fields = {name: value for name, value in {"model": model, "language": language}.items() if value is not None}
-    asyncio.run(_transcribe(url.rstrip("/"), key, file, fields, times))
+    if (file is None) == (microphone is None):
+        raise typer.BadParameter("name a recording, either as FILE or with --mic-file", param_hint="FILE")
+    if microphone is not None:
+        asyncio.run(_listen(url.rstrip("/"), key, microphone, fields, times))
+    elif file is not None:
+        asyncio.run(_transcribe(url.rstrip("/"), key, file, fields, times))
+
+
+async def _listen(url: str, key: str | None, file: Path, fields: dict[str, str], times: bool) -> None:
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECTED_WITHIN)
+    notes = Console(stderr=True, highlight=False)
+    try:
+        with notes.status("listening") as shown:
+            async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
+                await listen(http, url, file, fields, lambda event: _tell(event, times, shown))
+    except Refused as error:
+        _fail(str(error))
+    except (aiohttp.ClientError, TimeoutError) as error:
+        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --url")
+    except OSError as error:
+        _fail(f"cannot read {file}: {error.strerror or error}")
 
 
 async def _transcribe(url: str, key: str | None, file: Path, fields: dict[str, str], times: bool) -> None:
@@ -58,10 +90,12 @@ async def _transcribe(url: str, key: str | None, file: Path, fields: dict[str, s
         _fail(f"cannot read {file}: {error.strerror or error}")
 
 
-def _tell(event: dict[str, Any], times: bool, shown: Any) -> None:
+def _tell(event: Mapping[str, Any], times: bool, shown: Any) -> None:
     if event["type"] == "transcript.final":
         begin = f"{event.get('start') or 0:8.2f}  " if times else ""
         typer.echo(f"{begin}{event['text']}")
+    elif event["type"] == "transcript.partial":
+        shown.update(event["text"])
     elif event["type"] == "status":
         shown.update(event.get("detail") or event["stage"])
     elif event["type"] == "stream.ended" and event["status"] != "completed":

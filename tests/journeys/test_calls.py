@@ -70,6 +70,17 @@ async def test_the_program_talks(local_server: RunningServer, tmp_path: Path) ->
         assert answer.getnframes() > 12_000
 
 
+async def test_the_program_hears_a_recording_like_a_microphone(local_server: RunningServer, tmp_path: Path) -> None:
+    question = tmp_path / "question.wav"
+    question.write_bytes(wav_header(RATE) + await spoken(local_server.url, QUESTION) + SILENCE)
+    command = ["transcribe", "--mic-file", str(question), "--url", local_server.url]
+    told = await asyncio.to_thread(local_server.run, *command)
+    assert HEARD in told.splitlines()
+    assert "FILE" in await asyncio.to_thread(local_server.run, "transcribe")
+    question.write_bytes(b"RIFF")
+    assert "recording" in await asyncio.to_thread(local_server.run, *command)
+
+
 async def test_the_program_says_what_is_wrong(local_server: RunningServer, tmp_path: Path) -> None:
     question = tmp_path / "question.wav"
     question.write_bytes(b"RIFF")
