@@ -12,7 +12,7 @@ from aiohttp import WSMsgType, web
 
 from tests.emulators.base import Emulator, RecordedRequest, Rejection
 from tests.emulators.reply import Condition
-from tests.emulators.sound import Sing, spoken
+from tests.emulators.sound import SECONDS_A_WORD, Sing, spoken
 
 RATE = 24_000
 PIECE = 4_800
@@ -120,5 +120,21 @@ class ElevenLabsEmulator(Emulator):
                 request.transport.abort()
                 return False
             audio = base64.b64encode(sound[begin : begin + PIECE]).decode()
-            await socket.send_json({"audio": audio, "isFinal": None, "normalizedAlignment": None, "alignment": None})
+            times = _alignment(text, begin // 2, PIECE // 2) if request.query.get("sync_alignment") == "true" else None
+            told = {"audio": audio, "isFinal": None, "normalizedAlignment": times, "alignment": times}
+            await socket.send_json(told)
         return True
+
+
+def _alignment(text: str, begin: int, size: int) -> dict[str, Any]:
+    """The letters that are spoken in a piece of samples: each word takes as long as any other."""
+    a_word = int(SECONDS_A_WORD * RATE)
+    chars: list[str] = []
+    starts: list[int] = []
+    for number, word in enumerate(text.split()):
+        for at, letter in enumerate(f"{word} "):
+            sample = number * a_word + at * a_word // (len(word) + 1)
+            if begin <= sample < begin + size:
+                chars.append(letter)
+                starts.append((sample - begin) * 1000 // RATE)
+    return {"chars": chars, "charStartTimesMs": starts, "charDurationsMs": [10] * len(chars)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
@@ -36,6 +36,13 @@ DEFAULT_VOICE = "21m00Tcm4TlvDq8ikWAM"
 
 SILENT_FOR = 180
 """Seconds without text after which ElevenLabs hangs up, at most."""
+
+
+class Alignment(msgspec.Struct):
+    """When the letters of a piece of sound are spoken, in milliseconds from its beginning."""
+
+    chars: list[str]
+    starts: list[float] = msgspec.field(name="charStartTimesMs")
 
 
 class ElevenLabsVoices:
@@ -87,6 +94,7 @@ class ElevenLabsVoices:
     async def speak_stream(self, request: SpeechRequest, texts: AsyncIterator[str]) -> AsyncIterator[Sound]:
         """Speak what comes."""
         fields: dict[str, Any] = {"model_id": request.model, "output_format": FORMAT, "inactivity_timeout": SILENT_FOR}
+        fields["sync_alignment"] = "true"
         if request.language is not None:
             fields["language_code"] = request.language.split("-")[0]
         url = f"{self._address(request)}/stream-input?{urlencode(fields)}".replace("http", "ws", 1)
@@ -98,7 +106,8 @@ class ElevenLabsVoices:
             while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
                 told = self._told(message.data)
                 if told.get("audio"):
-                    yield Sound(base64.b64decode(told["audio"]), RATE)
+                    for sound in _marked(base64.b64decode(told["audio"]), told.get("alignment")):
+                        yield sound
                 if told.get("isFinal"):
                     return
             if feeding.done() and (failed := feeding.exception()) is not None:
@@ -127,6 +136,36 @@ class ElevenLabsVoices:
         reason = clean(str(message.extra)) if closed and message.extra else ""
         told = f"{self._vendor.title} closed the connection with code {code}{f': {reason}' if reason else ''}."
         return ProviderError(told) if code == 1008 else ProviderUnavailable(told)
+
+
+def _marked(pcm: bytes, told: object) -> Iterator[Sound]:
+    """The sound cut where a word begins, each piece with its word; whole where no times came, or none that can be."""
+    try:
+        alignment = msgspec.convert(told, Alignment)
+        letters = list(zip(alignment.chars, alignment.starts, strict=True))
+    except (msgspec.ValidationError, ValueError):
+        letters = []
+    words: list[tuple[int, str]] = []
+    before, blank = "", True
+    for letter, start in letters:
+        if blank and not letter.isspace():
+            words.append((max(0, int(start)) * RATE // 1000 * 2, before))
+            before = ""
+        blank = letter.isspace()
+        if words:
+            words[-1] = words[-1][0], words[-1][1] + letter
+        else:
+            before += letter
+    if not words:
+        yield Sound(pcm, RATE, before)
+        return
+    at = 0
+    if words[0][0] > 0:
+        words.insert(0, (0, ""))
+    for (_, word), end in zip(words, [*(begin for begin, _ in words[1:]), len(pcm)], strict=True):
+        end = max(at, end)
+        yield Sound(pcm[at:end], RATE, word)
+        at = end
 
 
 async def _feed(socket: aiohttp.ClientWebSocketResponse, request: SpeechRequest, texts: AsyncIterator[str]) -> None:
