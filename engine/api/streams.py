@@ -208,6 +208,10 @@ class StreamReader(Protocol):
         """Number and event, up to and with `stream.ended`. Raises `SlowConsumer` when the reader fell off the tail."""
         ...
 
+    async def whole(self) -> Said:
+        """Wait until all was said: earlier than the terminal event, which waits until the turn is written down."""
+        ...
+
     async def ended(self) -> StreamEnded:
         """Wait for the terminal event without reading what comes before it."""
         ...

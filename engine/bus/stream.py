@@ -48,8 +48,8 @@ class Token:
 class Stream:
     """One unit of work that clients can watch.
 
-    `n` is the last number given, `waited` the seconds that its owner has waited for providers. `on_unwatched` is called when
-    the last cursor of a running stream has left.
+    `n` is the last number given, `waited` the seconds that its owner has waited for providers, `settled` whether its work is
+    done, so that only its end is to come. `on_unwatched` is called when the last cursor of a running stream has left.
     """
 
     __slots__ = (
@@ -61,6 +61,7 @@ class Stream:
         "_logprobs",
         "_reasoning",
         "_saved",
+        "_settling",
         "_token",
         "_tool_calls",
         "ended",
@@ -72,6 +73,7 @@ class Stream:
         "on_unwatched",
         "prefix",
         "principal",
+        "settled",
         "started",
         "waited",
         "words",
@@ -88,6 +90,7 @@ class Stream:
         self.words = 0
         self.waited = 0.0
         self.ended: StreamEnded | None = None
+        self.settled = False
         self.prefix = stream_prefix(id)
         self.on_unwatched: Callable[[], None] | None = None
         self._token: Token | None = None
@@ -100,6 +103,7 @@ class Stream:
         self._tool_calls: list[ToolCall] = []
         self._citations: list[Citation] = []
         self._saved: MessageSaved | None = None
+        self._settling: list[asyncio.Future[None]] | None = None
 
     # The owner's side
 
@@ -141,6 +145,23 @@ class Stream:
             cursor.wake(cursor)
         return n
 
+    def settle(self, token: Token) -> None:
+        """The work is done and has said all that it says; its end may still be written down."""
+        self.owned(token)
+        self.settled = True
+        waiting, self._settling = self._settling or (), None
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    async def until_settled(self) -> None:
+        """Wait for `settle`."""
+        if self.settled:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._settling = [*(self._settling or ()), future]
+        await future
+
     def end(self, token: Token, event: StreamEnded) -> int:
         """Write the terminal event. Raises `LanesOpen` while a lent lane is, `StreamOver` at a second call."""
         self.owned(token)
@@ -151,6 +172,7 @@ class Stream:
         self.log.append(Entry(self.n + 1, event))
         self.n += 1
         self.ended = event
+        self.settle(token)
         # A stream and its token hold each other, and through `on_unwatched` a turn with all that it asked: left so, each
         # would be memory until the garbage collector came by.
         self._token, self._last_token = None, ref(token)

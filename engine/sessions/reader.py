@@ -47,6 +47,10 @@ class Reader:
             await self._wait()
         return self.source.ended
 
+    async def whole(self) -> Said:
+        await self.source.until_settled()
+        return self.source.said
+
     @property
     def cursor(self) -> Cursor:
         """The place in the stream, for a writer that takes the events itself."""

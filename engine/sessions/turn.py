@@ -196,6 +196,7 @@ class Turn:
             self._timer.cancel()
         self._token = self._bus.handover(self._token)
         self.stream.end_lanes(self._token)
+        self.stream.settle(self._token)
         writer = self.writer
         body: ErrorBody | None = error.body() if error is not None and status == "failed" else None
         ended = StreamEnded(

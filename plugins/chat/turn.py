@@ -133,6 +133,8 @@ class ChatTurn:
         self._take(step, stream, deltas)
         for text in step.text[known:]:
             voice.say(text)
+        if step.calls:
+            voice.pause()
 
     def _take(self, step: Step, stream: Writer, deltas: ChatDeltas) -> None:
         if type(deltas) is TextDelta:

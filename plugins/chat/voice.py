@@ -44,6 +44,10 @@ class TurnVoice:
         except InvalidRequest:
             self._feed.finish()  # past the longest answer that is read
 
+    def pause(self) -> None:
+        """What comes is another paragraph: what was said so far can be read."""
+        self.say("\n\n")
+
     async def around(self, stream: Writer, answer: Callable[[Writer], Awaitable[None]]) -> None:
         """Have the answer written, and read to its end."""
         speaking = asyncio.create_task(self._speak(stream), name=f"reading {stream.id} aloud")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 import wave
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +98,10 @@ async def test_the_program_says_what_is_wrong(local_server: RunningServer, tmp_p
 class Calling:
     """A server whose calls think and speak with an emulated vendor, and hear for real; and a question, spoken."""
 
-    def __init__(self, engine: Engine, vendor: OpenAIEmulator, deepgram: DeepgramEmulator, question: bytes) -> None:
+    def __init__(
+        self, engine: Engine, folder: Path, vendor: OpenAIEmulator, deepgram: DeepgramEmulator, question: bytes
+    ) -> None:
+        self.database = folder / "betterai.db"
         self.url = f"http://127.0.0.1:{engine.port}"
         self.vendor = vendor
         self.deepgram = deepgram
@@ -110,13 +115,14 @@ class Calling:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Calling]:
+    folder = tmp_path_factory.mktemp("server")
     async with (
         OpenAIEmulator() as vendor,
         DeepgramEmulator() as deepgram,
-        serving_calls(tmp_path_factory.mktemp("server"), vendor, deepgram, {}) as engine,
+        serving_calls(folder, vendor, deepgram, {}) as engine,
     ):
         question = await spoken(f"http://127.0.0.1:{engine.port}", QUESTION)
-        yield Calling(engine, vendor, deepgram, question)
+        yield Calling(engine, folder, vendor, deepgram, question)
 
 
 def serving_calls(folder: Path, vendor: OpenAIEmulator, deepgram: DeepgramEmulator, settings: dict[str, Any]) -> Any:
@@ -233,6 +239,45 @@ async def test_what_is_written_is_answered_in_speech_and_remembered(calling: Cal
     assert asked[1:] == [("user", "What is your name?"), ("assistant", "Peter."), ("user", "Again?")]
     assert "Be short." in asked[0][1]
     assert "Be short." not in calling.asked(0)[0][1]
+
+
+async def test_the_last_sentence_is_heard_before_the_answer_is_written_down(calling: Calling) -> None:
+    calling.vendor.script.append(Say("Fine."))
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        with closing(sqlite3.connect(calling.database, isolation_level=None)) as backup:
+            backup.execute("BEGIN EXCLUSIVE")
+            await caller.do("text", text="How are you?")
+            await caller.do("answer")
+            await caller.until("turn.assistant_started")
+            assert not caller.told("turn.assistant_ended")
+            backup.execute("ROLLBACK")
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (ended["text"], ended["status"]) == ("Fine.", "completed")
+    assert ended["message"]
+
+
+async def test_what_is_said_before_a_tool_is_called_is_heard_while_it_works(calling: Calling) -> None:
+    calling.vendor.script += [
+        Say("One moment please", tool_calls=[ToolUse("call_1", "weather", "{}")]),
+        Say("It is cold in Oslo."),
+    ]
+    tool = {"name": "weather", "description": "Weather of a city", "parameters": {"type": "object", "properties": {}}}
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, tools=[tool])
+        await caller.do("text", text="Is it cold in Oslo?")
+        await caller.do("answer")
+        await caller.until("turn.assistant_started")
+        asked = await caller.until("tool.call")
+        await caller.do("tool_result", call_id=asked["call_id"], output="-4")
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    spoken_texts = [r.body["input"].strip() for r in calling.vendor.requests if r.path.endswith("/audio/speech")]
+    assert spoken_texts == ["One moment please", "It is cold in Oslo."]
+    assert ended["text"] == "One moment pleaseIt is cold in Oslo."
 
 
 async def test_nothing_is_kept_where_nothing_is_to_be(calling: Calling) -> None:

@@ -11,7 +11,7 @@ import pytest_asyncio
 from engine.main import Engine
 from tests.databases import unavailable
 from tests.emulators.openai import SPEECH_RATE, OpenAIEmulator
-from tests.emulators.reply import Fault, Hold, Say, Usage
+from tests.emulators.reply import Fault, Hold, Say, ToolUse, Usage
 from tests.emulators.sound import Sing, spoken
 from tests.journeys.client import connected
 from tests.server import CHAT, behind, engine_inside
@@ -78,6 +78,20 @@ async def test_each_sentence_is_read_while_the_next_is_written(reading: Reading)
         "lane.started",
         "lane.ended",
     ]
+
+
+async def test_what_is_said_before_a_tool_is_called_is_read_while_it_works(reading: Reading) -> None:
+    reading.vendor.script += [
+        Say("One moment please", tool_calls=[ToolUse("call_1", "weather", "{}")]),
+        Say("It is cold in Oslo."),
+    ]
+    weather = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {}}}
+    async with connected(reading.url) as socket:
+        heard = await socket.chat("Is it cold?", speak=ALOUD, tools=[weather], client_tools="wait")
+        await socket.until(lambda: heard.sound == spoken("One moment please", SPEECH_RATE), "the first words")
+        await socket.ask("tool.result", stream=heard.stream, call_id="call_1", output="-4")
+        await socket.end_of(heard.stream)
+    assert reading.texts == ["One moment please", "It is cold in Oslo."]
 
 
 async def test_a_voice_that_fails_fails_no_text(reading: Reading) -> None:

@@ -15,6 +15,7 @@ from engine.api import (
     Citation,
     Commands,
     EngineError,
+    Event,
     MessageSaved,
     RealtimeRequest,
     RealtimeStage,
@@ -146,14 +147,16 @@ class Answering:
             except asyncio.CancelledError:
                 self._said[:0] = said
                 raise
+            if voice is not None:
+                voice.follow(reader)
             try:
                 async for _, event in reader:
+                    if voice is not None:
+                        voice.take(event)
                     match event:
                         case TextDelta():
                             text.append(event.text)
                             stage.text(event.text)
-                            if voice is not None:
-                                voice.say(event.text)
                         case ToolCall() if event.client:
                             stage.tool_call(event)
                         case ToolCall() | ToolResult() | Citation() | StatusChanged():
@@ -172,7 +175,7 @@ class Answering:
                 self._reader = None
                 reader.close()
             if voice is not None:
-                await voice.finish()
+                await voice.spoken()
         except EngineError as error:
             stage.answered(error=error)
             return
@@ -248,29 +251,47 @@ class AnswerVoice:
         self._written = Written()
         self._feed = TextFeed(2 * LONGEST_ANSWER)
         self._taken = 0
-        self._speaking = asyncio.create_task(self._speak(), name=f"voice in {stage.stream.id}")
+        self._tasks = [asyncio.create_task(self._speak(), name=f"voice in {stage.stream.id}")]
 
-    def say(self, text: str) -> None:
-        """Read this, too."""
-        self._taken += len(text)
-        if self._taken <= LONGEST_ANSWER:
-            self._give(self._written.feed(text))
+    def follow(self, answer: StreamReader) -> None:
+        """Read the answer of this turn."""
+        self._tasks.append(asyncio.create_task(self._end(answer), name=f"last words in {self._stage.stream.id}"))
+
+    def take(self, event: Event) -> None:
+        """Read what an event of the answer says."""
+        if isinstance(event, TextDelta):
+            self._say(event.text)
+        elif isinstance(event, ToolCall):
+            # What was said before a tool is called is no half of what is said when it has answered.
+            self._give(self._written.finish())
+
+    async def _end(self, answer: StreamReader) -> None:
+        """The last sentence does not wait until the turn is written down."""
+        said = await answer.whole()
+        self._say(said.text[self._taken :])
+        self._give(self._written.finish())
+        self._feed.finish()
+
+    def _say(self, text: str) -> None:
+        if not self._feed.over:
+            self._taken += len(text)
+            if self._taken <= LONGEST_ANSWER:
+                self._give(self._written.feed(text))
 
     def _give(self, sentences: list[str]) -> None:
         if not self._feed.over:
             for sentence in sentences:
                 self._feed.add(f"{sentence}\n\n")
 
-    async def finish(self) -> None:
+    async def spoken(self) -> None:
         """Wait until all is made."""
-        self._give(self._written.finish())
-        self._feed.finish()
-        await self._speaking
+        await asyncio.gather(*self._tasks)
 
     async def close(self) -> None:
         """Speak no further."""
-        self._speaking.cancel()
-        await asyncio.gather(self._speaking, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _speak(self) -> None:
         stage = self._stage

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 
@@ -50,6 +51,27 @@ def test_publishing_waits_for_no_reader_and_a_slow_one_falls_off_the_tail(bus: B
     with pytest.raises(SlowConsumer):
         cursor.take()
     assert token.stream.said.text == "x" * 100_000
+
+
+async def test_who_waits_for_all_that_is_said_does_not_wait_for_the_end(bus: Bus, token: Token) -> None:
+    stream = token.stream
+    early = asyncio.create_task(stream.until_settled())
+    stream.publish(token, TextDelta("all of it"))
+    await asyncio.sleep(0)
+    assert not early.done()
+    stream.settle(token)
+    await early
+    await stream.until_settled()
+    assert stream.ended is None
+    with pytest.raises(NotOwner):
+        stream.settle(Token(stream))
+
+
+async def test_a_stream_that_has_ended_has_said_all(bus: Bus, token: Token) -> None:
+    waiting = asyncio.create_task(token.stream.until_settled())
+    await asyncio.sleep(0)
+    bus.end(token, StreamEnded(status="completed", reason="done"))
+    await waiting
 
 
 def test_a_stream_cannot_end_while_a_lane_is_lent(bus: Bus, token: Token) -> None:
