@@ -48,7 +48,8 @@ class SpeechFinder:
     ) -> FrameProbabilities:
         """A place for one call's frames: `take` is given the probability of each, in order."""
         async with self._starting:
-            if self._process is None or self._process.returncode is not None:
+            # Its end is known by its silence before the system tells it.
+            if self._process is None or self._reading is None or self._reading.done():
                 await self.close()
                 self._process = await asyncio.create_subprocess_exec(
                     sys.executable, str(_CHILD), stdin=PIPE, stdout=PIPE, stderr=DEVNULL
