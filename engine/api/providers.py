@@ -138,7 +138,8 @@ class RealtimeProvider(Provider, Protocol):
 
     One with a class attribute `answers_by_itself = False` neither answers nor stops unasked: the call tells it
     `RealtimeAnswer` when what was said is to be answered, and `RealtimeInterrupt` when the answer is to stop, so that an
-    answer which was held for a cough goes on.
+    answer which was held for a cough goes on. A class attribute `rate` says how many samples a second it hears, where those
+    are not `REALTIME_RATE`: audio that comes so is passed on as it is, and each change of rate would cost it 25 ms.
     """
 
     role: ClassVar[ProviderRole] = "realtime"

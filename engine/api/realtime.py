@@ -13,7 +13,7 @@ from engine.api.events import Cost, Event, ToolCall, Usage
 from engine.api.streams import Writer
 
 REALTIME_RATE = 24_000
-"""Samples a second that a realtime provider is given: mono, 16 bits, little-endian."""
+"""Samples a second that a realtime provider is given, unless its `rate` says otherwise: mono, 16 bits, little-endian."""
 
 Modality = Literal["audio", "text"]
 
@@ -64,7 +64,7 @@ class RealtimeRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RealtimeAudio(msgspec.Struct, frozen=True, gc=False):
-    """A piece of what the person says: `REALTIME_RATE` samples a second."""
+    """A piece of what the person says, with as many samples a second as the provider hears."""
 
     pcm: bytes
 

@@ -98,7 +98,8 @@ class RealtimeCall:
         self._driven = not getattr(model.target.provider, "answers_by_itself", True)
         """Whether the provider waits to be told when to answer, and can go on with an answer that was held."""
         self._sounds = "audio" in request.modalities
-        self._up = Resampler(rate, REALTIME_RATE) if rate != REALTIME_RATE else None
+        hears: int = getattr(model.target.provider, "rate", REALTIME_RATE)
+        self._up = Resampler(rate, hears) if rate != hears else None
         self._inputs: deque[RealtimeInput] = deque()
         self._waiting = 0
         self._came = asyncio.Event()

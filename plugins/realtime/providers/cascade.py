@@ -48,6 +48,7 @@ class Cascade:
     role: ClassVar[ProviderRole] = "realtime"
     answers_by_itself = False
     default_model = ANY
+    rate = RATE
 
     def __init__(self, name: str, context: PluginContext, finder: Shared[SpeechFinder], *, local: bool = False) -> None:
         self.name = name

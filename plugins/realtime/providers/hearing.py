@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from engine.api import (
-    REALTIME_RATE,
     EngineError,
     ProviderUnavailable,
     RealtimeRequest,
@@ -19,7 +18,6 @@ from engine.api import (
 )
 from plugins.realtime.detecting import FrameProbabilities, SpeechFinder
 from plugins.realtime.endpointing import FRAME_BYTES, FRAME_MS, START_FRAMES, Endpointer, silence_after
-from plugins.vendors.codecs import Resampler
 
 RATE = 16_000
 """Samples a second that transcribers and the detector of speech are given."""
@@ -88,7 +86,6 @@ class Hearing:
         self._request = request
         self._stage = stage
         self._said = said
-        self._down = Resampler(REALTIME_RATE, RATE)
         self._rest = b""
         self._endpointer = Endpointer(request.turn_detection.threshold, request.turn_detection.silence_duration_ms)
         self._before: deque[bytes] = deque(maxlen=_frames(request))
@@ -128,8 +125,8 @@ class Hearing:
         return self._samples // (RATE // 1000)
 
     def feed(self, pcm: bytes) -> None:
-        """Audio of the call, `REALTIME_RATE` samples a second."""
-        data = self._rest + self._down.feed(pcm)
+        """Audio of the call, `RATE` samples a second."""
+        data = self._rest + pcm
         if self._manual:
             self._rest = b""
             if data:
