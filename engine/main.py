@@ -49,6 +49,7 @@ from engine.process import (
     StopSignals,
     calm_the_collector,
     done_before,
+    hurry_the_threads,
     raise_file_limit,
     resident_bytes,
 )
@@ -439,6 +440,7 @@ async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:
 async def serve(raw: RawConfig) -> None:
     """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns."""
     raise_file_limit()
+    hurry_the_threads()
     engine = Engine(raw, interrupt=True)
     configure(engine.core.log)
     signals = StopSignals()

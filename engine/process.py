@@ -6,6 +6,7 @@ import asyncio
 import gc
 import resource
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,14 @@ def calm_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)
+
+
+def hurry_the_threads() -> None:
+    """Have a thread that works give the event loop its turn ten times sooner than the interpreter's own 5 ms.
+
+    A commit or a read in a database's thread is a millisecond of Python; while it lasts every stream would wait.
+    """
+    sys.setswitchinterval(0.0005)
 
 
 def raise_file_limit() -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
 if TYPE_CHECKING:
     import asyncio
 
-    from sqlalchemy import MetaData, Table
+    from sqlalchemy import Connection, MetaData, Table
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+T = TypeVar("T")
 
 
 class Write(msgspec.Struct, frozen=True):
@@ -49,6 +51,13 @@ class Database(Protocol):
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A connection for SELECTs, given back at the end of the block."""
+        ...
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Have blocking code read with a connection, in a thread where the driver needs one; gives what it returns.
+
+        For reads of several statements that somebody waits for: it goes there and back once.
+        """
         ...
 
     def submit(self, writes: Sequence[Write], *, linger: float = 0.0) -> asyncio.Future[None]:

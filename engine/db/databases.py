@@ -66,6 +66,10 @@ class Database:
         """A connection for SELECTs, given back at the end of the block; each statement sees what is committed by then."""
         return self._opened().read()
 
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        """Read with blocking code that needs no other connection; for reads of several statements that a turn waits for."""
+        return await self._opened().look(work)
+
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Run blocking code with the writing connection, in turn with the writer: for migrations and commands."""
         return await self._opened().run(work)

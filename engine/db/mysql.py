@@ -86,6 +86,10 @@ class MySqlLink:
         async with self._reading.connect() as connection:
             yield connection
 
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        async with self._reading.connect() as connection:
+            return await connection.run_sync(work)
+
     def passing(self, error: Exception) -> bool:
         if isinstance(error, OSError):
             return True

@@ -66,6 +66,16 @@ class SqliteLink:
             hide_parameters=True,
         )
         event.listen(self._reading.sync_engine, "connect", _prepare_reader)
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix=f"look-{path.stem}")
+        self._looking = create_engine(
+            URL.create("sqlite+pysqlite", database=str(path)),
+            isolation_level="AUTOCOMMIT",
+            skip_autocommit_rollback=True,
+            pool_size=READERS,
+            max_overflow=0,
+            hide_parameters=True,
+        )
+        event.listen(self._looking, "connect", _prepare_reader)
 
     async def run(self, work: Callable[[Connection], T], *, limit: float | None = None) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._run, work)
@@ -74,6 +84,10 @@ class SqliteLink:
     async def read(self) -> AsyncIterator[AsyncConnection]:
         async with self._reading.connect() as connection:
             yield connection
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        # The asynchronous driver goes to its thread and back for every cursor, statement and fetch.
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, work)
 
     def passing(self, error: Exception) -> bool:
         code = getattr(original(error), "sqlite_errorcode", None)
@@ -85,6 +99,8 @@ class SqliteLink:
         # In the database's thread, so after the work that is under way there.
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
+        self._threads.shutdown()
+        self._looking.dispose()
         self._lock.release()
 
     def _run(self, work: Callable[[Connection], T]) -> T:
@@ -96,6 +112,10 @@ class SqliteLink:
         finally:
             if self._writer.in_transaction():
                 self._writer.rollback()
+
+    def _look(self, work: Callable[[Connection], T]) -> T:
+        with self._looking.connect() as connection:
+            return work(connection)
 
     def _close(self) -> None:
         if self._writer is not None:

@@ -34,6 +34,9 @@ class RecordReader:
         raise StreamExpired(f"the events of stream {self.stream} are no longer held; its whole answer is")
         yield  # makes this an async generator
 
+    async def whole(self) -> Said:
+        return self.record.said
+
     async def ended(self) -> StreamEnded:
         return self._ended
 

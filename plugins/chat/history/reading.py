@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from sqlalchemy import RowMapping, Select, bindparam, select
+from sqlalchemy import Connection, RowMapping, Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.api.data import Database
@@ -76,27 +77,28 @@ async def read_conversation(
     connection: AsyncConnection, principal: Principal, id: str, *, field: str | None = None
 ) -> Conversation:
     """The caller's conversation; raises `ConversationNotFound` for unknown and foreign ids alike."""
-    row = (await connection.execute(_CONVERSATION, {"id": id, "principal": principal.id})).mappings().first()
-    if row is None:
-        raise ConversationNotFound(field)
-    return conversation_of(row)
+    found = await connection.execute(_CONVERSATION, {"id": id, "principal": principal.id})
+    return _conversation(found.mappings().first(), field)
 
 
 async def read_whole(database: Database, principal: Principal, id: str) -> Whole:
     """The caller's conversation with all its messages."""
-    async with database.read() as connection:
-        return await _read(connection, principal, id, _MESSAGES, None)
+    return await database.look(partial(_whole, principal=principal, id=id, query=_MESSAGES, field=None))
 
 
 async def read_for_provider(database: Database, principal: Principal, id: str, *, field: str) -> Whole:
     """The same before a turn, with those columns of the messages that a provider is told of."""
-    async with database.read() as connection:
-        return await _read(connection, principal, id, _FOR_PROVIDERS, field)
+    return await database.look(partial(_whole, principal=principal, id=id, query=_FOR_PROVIDERS, field=field))
 
 
-async def _read(
-    connection: AsyncConnection, principal: Principal, id: str, query: Select[Any], field: str | None
-) -> Whole:
-    conversation = await read_conversation(connection, principal, id, field=field)
-    rows = (await connection.execute(query, {"id": id})).mappings().all()
+def _whole(connection: Connection, *, principal: Principal, id: str, query: Select[Any], field: str | None) -> Whole:
+    found = connection.execute(_CONVERSATION, {"id": id, "principal": principal.id})
+    conversation = _conversation(found.mappings().first(), field)
+    rows = connection.execute(query, {"id": id}).mappings().all()
     return Whole(conversation, {row["id"]: row for row in rows})
+
+
+def _conversation(row: RowMapping | None, field: str | None) -> Conversation:
+    if row is None:
+        raise ConversationNotFound(field)
+    return conversation_of(row)

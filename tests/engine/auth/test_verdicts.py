@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
+from sqlalchemy import Connection
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -19,6 +21,8 @@ from engine.db.databases import Database, Databases
 from engine.db.migrations import upgrade
 from engine.db.schema import ENGINE_HISTORY
 from tests.engine.auth.clock import Clock
+
+T = TypeVar("T")
 
 SECRET = b"a secret for the tests"
 
@@ -55,6 +59,9 @@ class Watched:
                     await self.gate.wait()
         finally:
             self.open -= 1
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        return await self._database.look(work)
 
     def submit(self, writes: Sequence[Write], *, linger: float = 0.0) -> asyncio.Future[None]:
         return self._database.submit(writes)

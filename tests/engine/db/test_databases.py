@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.util import await_only
 
 from engine.api.data import Write
@@ -53,6 +54,19 @@ async def test_mysql_sessions_speak_utf8_utc_and_refuse_values_that_do_not_fit(m
     isolation = await database.run(lambda connection: connection.get_isolation_level())
     assert isolation == "READ COMMITTED"
     await databases.close()
+
+
+async def test_a_look_reads_with_one_connection_and_may_not_write(database: Database) -> None:
+    await create_tables(database)
+    await database.submit([Write(turns, "insert", {"id": "a", "status": "running"})])
+
+    def look(connection: Connection) -> list[object]:
+        return [connection.execute(text(f"SELECT {column} FROM turns")).scalar() for column in ("id", "status")]
+
+    assert await asyncio.gather(*(database.look(look) for _ in range(20))) == [["a", "running"]] * 20
+    if database.embedded:
+        with pytest.raises(OperationalError, match="readonly"):
+            await database.look(lambda connection: connection.execute(text("DELETE FROM turns")))
 
 
 async def test_reads_do_not_wait_for_the_writer(database: Database) -> None:

@@ -76,6 +76,9 @@ class FaultyLink:
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         raise NotImplementedError
 
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        raise NotImplementedError
+
     async def close(self) -> None:
         self._engine.dispose()
 

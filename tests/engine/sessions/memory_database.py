@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, MetaData, create_engine, select
 from sqlalchemy.exc import IntegrityError, StatementError
@@ -17,6 +17,8 @@ from engine.api.errors import DatabaseUnavailable, EngineError
 from engine.db.errors import RowConflict, RowRefused
 from engine.db.schema import metadata, turns
 from engine.db.statements import Statements
+
+T = TypeVar("T")
 
 
 class MemoryDatabase:
@@ -55,6 +57,12 @@ class MemoryDatabase:
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return self._read()
+
+    async def look(self, work: Callable[[Connection], T]) -> T:
+        if self.away:
+            raise DatabaseUnavailable("the database is away")
+        with self._engine.connect() as connection:
+            return work(connection)
 
     def rows(self) -> list[dict[str, Any]]:
         """The turns, oldest first."""
