@@ -29,6 +29,7 @@ class ObservedLink:
         self._link = link
         self.dialect = link.dialect
         self.read = link.read
+        self.look = link.look
         self.passing = link.passing
         self.close = link.close
         self.failed = asyncio.Event()
