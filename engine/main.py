@@ -23,7 +23,7 @@ from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
 from engine.auth.keys import ApiKeys
 from engine.auth.limits import SocketCount
 from engine.auth.rates import Rates
-from engine.auth.secret import auth_secret
+from engine.auth.secret import auth_secret, derived
 from engine.blocking import Blocked, BlockingWatch
 from engine.bus.bus import Bus
 from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
@@ -185,6 +185,7 @@ class Engine:
                     commands=self.commands,
                     tools=self.tools,
                     database=self.databases.database,
+                    secret=self._derived_secret,
                     shared=self.shared,
                 )
 
@@ -346,7 +347,13 @@ class Engine:
     def _identity(self) -> Identity:
         if self.core.auth.mode == "local":
             return LocalIdentity()
-        return KeyIdentity(ApiKeys(self.databases.database(), auth_secret(self.core.auth.secret, SECRET_FILE)))
+        return KeyIdentity(ApiKeys(self.databases.database(), self._secret()))
+
+    def _secret(self) -> bytes:
+        return auth_secret(self.core.auth.secret, SECRET_FILE)
+
+    def _derived_secret(self, purpose: str) -> bytes:
+        return derived(self._secret(), purpose)
 
     def _session_settings(self) -> SessionSettings:
         server = self.core.server

@@ -52,6 +52,13 @@ class PluginContext(Protocol):
         """The database that `register_tables` bound to."""
         ...
 
+    def secret(self, purpose: str) -> bytes:
+        """32 bytes to sign or seal with: the same after a restart and on each node, others for each plugin and purpose.
+
+        Ask when the first is due, not in a hook: the operator's secret is read, or made, then.
+        """
+        ...
+
     def shared(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
         """A resource that several plugins use: opened once per engine, on first use; closed after its last user."""
         ...

@@ -1,7 +1,8 @@
-"""The secret that API keys are hashed with: configured, or made once and kept in a file."""
+"""The secret that API keys are hashed with, and others are derived from: configured, or made once and kept in a file."""
 
 from __future__ import annotations
 
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -35,6 +36,12 @@ def auth_secret(configured: SecretStr | None, path: Path) -> bytes:
         raise _problem(
             f"cannot use the file {path}: {why}; name a folder that this user may write, {_REMEDY}"
         ) from None
+
+
+def derived(secret: bytes, purpose: str) -> bytes:
+    """A secret of its own for one purpose: it tells nothing of `secret`, nor of those for other purposes."""
+    # No API key begins like this, so none has a digest that is one of these.
+    return hmac.digest(secret, f"betterai derived secret: {purpose}".encode(), "sha256")
 
 
 def _make(path: Path) -> None:

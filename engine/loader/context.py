@@ -102,6 +102,7 @@ class Context:
         commands: Commands,
         tools: Tools,
         database: Callable[[str], Database],
+        secret: Callable[[str], bytes],
         shared: SharedResources,
     ) -> None:
         self._plugin = plugin
@@ -110,6 +111,7 @@ class Context:
         self._commands = commands
         self._tools = tools
         self._database = database
+        self._secret = secret
         self._shared = shared
 
     @property
@@ -135,6 +137,9 @@ class Context:
 
     def database(self, name: str = "default") -> Database:
         return self._database(name)
+
+    def secret(self, purpose: str) -> bytes:
+        return self._secret(f"{self._plugin.name}:{purpose}")
 
     def shared(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
         return self._shared.of(factory, id(self))

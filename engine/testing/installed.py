@@ -7,6 +7,7 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ import pytest_asyncio
 from engine.api.chat import ChatRequest, Message, TextPart
 from engine.api.providers import ChatProvider, Provider, ProviderRole, SpeechProvider
 from engine.api.speech import SpeechRequest
+from engine.auth.secret import derived
 from engine.bus.bus import Bus
 from engine.config import RawConfig, load
 from engine.db.databases import Databases
@@ -41,6 +43,8 @@ class Subject:
 
 ROLES: tuple[ProviderRole, ...] = ("chat", "speech")
 """Those that the kit has a contract for."""
+
+SECRET = b"a secret of the conformance kit alone"
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -96,6 +100,7 @@ async def _opened(named: str, raw: RawConfig, folder: Path) -> AsyncIterator[Gat
                 commands=InProcessCommands(supervisor),
                 tools=ToolTable(),
                 database=databases.database,
+                secret=partial(derived, SECRET),
                 shared=shared,
             )
     try:

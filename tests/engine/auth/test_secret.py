@@ -11,7 +11,7 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from engine.auth.secret import auth_secret
+from engine.auth.secret import auth_secret, derived
 from engine.config.errors import ConfigError
 
 
@@ -95,3 +95,9 @@ def test_a_file_that_others_can_read_is_warned_of(tmp_path: Path) -> None:
         assert auth_secret(None, path) == made
     assert [entry["event"] for entry in logs] == ["auth_secret_readable_by_others"]
     assert made.decode() not in repr(logs)
+
+
+def test_each_purpose_has_a_secret_of_its_own_that_stays_the_same() -> None:
+    one, other = derived(b"sixteen-letters!", "storage:links"), derived(b"sixteen-letters!", "storage:seals")
+    assert one == derived(b"sixteen-letters!", "storage:links") and len(one) == len(other) == 32
+    assert len({one, other, derived(b"another-secret-!", "storage:links")}) == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TypeAlias, cast
 
 import openai
@@ -12,6 +13,7 @@ import pytest
 
 from engine.api import Command, Database
 from engine.auth.identity import LocalIdentity
+from engine.auth.secret import derived
 from engine.bus.bus import Bus
 from engine.http.app import Bounds, Http, listen
 from engine.http.cors import Cors
@@ -45,6 +47,7 @@ def _context(plugin: type[OpenAIApi], supervisor: Supervisor, registry: Registry
         commands=InProcessCommands(supervisor),
         tools=ToolTable(),
         database=_no_database,
+        secret=partial(derived, b"a secret of these tests alone"),
         shared=SharedResources(),
     )
 
