@@ -264,6 +264,42 @@ class DatabaseUnavailable(EngineError):
     retryable = True
 
 
+# Stored objects
+
+
+class ObjectNotFound(EngineError):
+    """Raised for the id of an object that is unknown, deleted, expired, or belongs to somebody else."""
+
+    code = "object_not_found"
+    status = 404
+
+
+class QuotaExceeded(EngineError):
+    """Raised when an object is larger than what is left of its owner's quota."""
+
+    code = "quota_exceeded"
+    status = 413
+
+
+class StorageUnavailable(EngineError):
+    """Raised when objects cannot be kept or read now, as on a full disk."""
+
+    code = "storage_unavailable"
+    status = 503
+    retryable = True
+
+
+class RangeNotSatisfiable(EngineError):
+    """Raised when a request asks for a part of a file that lies behind its end; `size` is the file's, in bytes."""
+
+    code = "range_not_satisfiable"
+    status = 416
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes, and Range asks for none of them")
+        self.size = size
+
+
 # Models and their providers
 
 

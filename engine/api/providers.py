@@ -14,6 +14,7 @@ from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.embedding import Embedded, EmbeddingRequest
 from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
+from engine.api.object_store import Link, ObjectPage, StoredObject
 from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
 from engine.api.speech import Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
@@ -152,6 +153,54 @@ class RealtimeProvider(Provider, Protocol):
         A vendor's session that is lost or over is made anew with the conversation so far, and no speech is lost. Failure is
         an `EngineError` of the provider family that tells the vendor's code and reason. Cancelling closes the connection.
         """
+        ...
+
+
+class ObjectStore(Provider, Protocol):
+    """Keeps files for principals. Nobody sees, or can tell from, what is another's; what has expired is not there.
+
+    A file is whole or not there at all. Failures are `ObjectNotFound`, `FrameTooLarge`, `QuotaExceeded` and
+    `StorageUnavailable`.
+    """
+
+    role: ClassVar[ProviderRole] = "object_store"
+
+    async def put(
+        self,
+        principal: Principal,
+        pieces: AsyncIterator[bytes],
+        *,
+        name: str,
+        content_type: str,
+        origin: str | None = None,
+        most: int | None = None,
+    ) -> StoredObject:
+        """Keep the bytes that come, at most `most` and the operator's bound of them. The iterator is closed.
+
+        What it raises is raised here, and nothing is kept then; the same holds for a cancel before the end of the bytes.
+        """
+        ...
+
+    async def find(self, principal: Principal, id: str) -> StoredObject:
+        """The principal's object of this id."""
+        ...
+
+    async def page(
+        self, principal: Principal, *, origin: str | None = None, before: str | None = None, limit: int = 50
+    ) -> ObjectPage:
+        """The principal's objects, newest first: those made in the stream `origin`, and behind the mark `before`."""
+        ...
+
+    def read(self, stored: StoredObject, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        """The bytes from `start` up to `end`, which is not among them; closing the iterator lets go of the file."""
+        ...
+
+    async def link(self, stored: StoredObject, seconds: float | None = None) -> Link:
+        """An address for the object that needs no credential; it lasts as the operator says, or for so many `seconds`."""
+        ...
+
+    async def delete(self, principal: Principal, id: str) -> None:
+        """Forget an object: its links answer nothing any more."""
         ...
 
 
@@ -367,6 +416,13 @@ class Providers(Protocol):
 
     def realtime(self, model: str | None) -> RealtimeModel:
         """The realtime model of a name; None is the configured default. Raises as `chat` does."""
+        ...
+
+    def objects(self) -> ObjectStore:
+        """Where files are kept: the first store that can serve, in the order of `[plugins] enabled`.
+
+        Raises `FeatureDisabled` where there is none, `StorageUnavailable` where none can serve.
+        """
         ...
 
     def get(self, role: ProviderRole, name: str) -> Provider:

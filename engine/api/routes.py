@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, Protocol, TypeVar
 
@@ -59,6 +59,21 @@ class Answer:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileAnswer:
+    """An answer that is read while it is sent: whole, or the one part that its caller asks for (Range, RFC 9110).
+
+    `read` gives the bytes from a start up to an end, which is not among them. `etag` names what is in the file, in quotes,
+    and changes with it: a caller that has it is sent nothing.
+    """
+
+    size: int
+    read: Callable[[int, int], AsyncIterator[bytes]]
+    etag: str
+    content_type: str = "application/octet-stream"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Encoder(Protocol):
@@ -131,7 +146,7 @@ class Upgrade:
     protocols: tuple[str, ...] = ()
 
 
-Result = Answer | EventStream | WholeAnswer | Upgrade
+Result = Answer | FileAnswer | EventStream | WholeAnswer | Upgrade
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,8 +13,9 @@ from pydantic import BaseModel
 
 from engine.api.errors import StreamExpired, StreamNotFound
 from engine.api.events import StreamEnded
-from engine.api.routes import Answer, EventStream, Result, Upgrade, WholeAnswer
+from engine.api.routes import Answer, EventStream, FileAnswer, Result, Upgrade, WholeAnswer
 from engine.api.streams import StreamReader
+from engine.http.files import send_file
 from engine.http.sse import (
     SSE,
     EventWriter,
@@ -58,6 +59,8 @@ async def write(request: web.Request, result: Result, headers: Mapping[str, str]
     """Send the result; streams are sent to their end, and left when the caller leaves."""
     if isinstance(result, Answer):
         return whole(result, headers)
+    if isinstance(result, FileAnswer):
+        return await send_file(request, result, headers)
     if isinstance(result, Upgrade):
         raise TypeError("only a route with socket=True may answer with Upgrade")
     reader = result.reader

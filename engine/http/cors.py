@@ -9,6 +9,8 @@ from engine.api.routes import Answer
 
 EXPOSED = (
     "Allow",
+    "Content-Range",
+    "ETag",
     "Idempotency-Key",
     "Location",
     "Retry-After",

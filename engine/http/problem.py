@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import msgspec
 
-from engine.api.errors import EngineError, Internal, Unauthenticated, UpgradeRequired
+from engine.api.errors import EngineError, Internal, RangeNotSatisfiable, Unauthenticated, UpgradeRequired
 from engine.api.routes import Answer
 from engine.http.table import WrongMethod
 
@@ -95,4 +95,6 @@ def _headers(error: EngineError) -> dict[str, str]:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, UpgradeRequired):
         headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+    if isinstance(error, RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.size}"
     return headers

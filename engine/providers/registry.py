@@ -5,9 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import MappingProxyType
+from typing import cast
 
-from engine.api.errors import EngineError, FeatureDisabled, InvalidRequest, ModelNotFound, ModelUnavailable
-from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
+from engine.api.errors import (
+    EngineError,
+    FeatureDisabled,
+    InvalidRequest,
+    ModelNotFound,
+    ModelUnavailable,
+    StorageUnavailable,
+)
+from engine.api.providers import ModelInfo, ObjectStore, Provider, ProviderRole, Target
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.catalogue import Catalogue
@@ -168,12 +176,19 @@ class Registry:
         target, breaker = self._target(table, "realtime", model or table.rules.default_realtime)
         return Converser(target, breaker, self.ledgers, self._stats, self._tracing)
 
+    def objects(self) -> ObjectStore:
+        """Where files are kept; see `engine.api.Providers`."""
+        table = self._table
+        _require(table, "object_store")
+        stores = [provider for (role, _), provider in table.providers.items() if role == "object_store"]
+        ready = next((store for store in stores if store.unavailable is None), None)
+        if ready is None:
+            raise StorageUnavailable(f"files cannot be kept: {stores[0].unavailable}")
+        return cast("ObjectStore", ready)
+
     def _target(self, table: RegistryTable, role: ProviderRole, name: str) -> tuple[Target, Breaker]:
         """The one target of a name in a role that falls back nowhere."""
-        if not any(kind == role for kind, _ in table.providers):
-            raise FeatureDisabled(
-                f"no plugin that is on brings a provider for {role}; the operator can switch one on in [plugins] enabled"
-            )
+        _require(table, role)
         target = table.namings[role].find(name).target
         if (reason := target.provider.unavailable) is not None:
             raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
@@ -310,6 +325,13 @@ class Registry:
         except EngineError as error:
             return error.message
         return None if reason is None else f"{model!r} cannot be used: {reason}"
+
+
+def _require(table: RegistryTable, role: ProviderRole) -> None:
+    if not any(kind == role for kind, _ in table.providers):
+        raise FeatureDisabled(
+            f"no plugin that is on brings a provider for {role}; the operator can switch one on in [plugins] enabled"
+        )
 
 
 def _of_role(providers: Mapping[tuple[ProviderRole, str], Provider], wanted: ProviderRole) -> dict[str, Provider]:

@@ -1,11 +1,20 @@
 """Names become chains."""
 
 from datetime import date
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pytest
 
-from engine.api import ModelInfo, ModelNotFound, ModelRetired, ModelUnavailable, TextDelta
+from engine.api import (
+    FeatureDisabled,
+    ModelInfo,
+    ModelNotFound,
+    ModelRetired,
+    ModelUnavailable,
+    ProviderRole,
+    StorageUnavailable,
+    TextDelta,
+)
 from engine.providers import Catalogue, ProviderClash, Registry
 from engine.providers.registry import ModelRules
 from engine.testing import RecordingWriter, ScriptedProvider, answer
@@ -173,3 +182,28 @@ def test_a_swap_replaces_the_table_whole_or_not_at_all() -> None:
     with pytest.raises(ModelNotFound):
         providers.chat("new")
     assert before.targets[0].name == "acme/acme-new-1"
+
+
+class Cellar:
+    """A store that is only found, and never asked for anything."""
+
+    role: ClassVar[ProviderRole] = "object_store"
+
+    def __init__(self, name: str, unavailable: str | None = None) -> None:
+        self.name = name
+        self.unavailable = unavailable
+
+
+def test_files_go_to_the_first_store_that_can_serve() -> None:
+    flooded, dry, spare = Cellar("flooded", "it is under water"), Cellar("dry"), Cellar("spare")
+    assert Registry([("a", flooded), ("b", dry), ("c", spare)]).objects() is dry
+
+
+def test_a_store_that_cannot_serve_says_why() -> None:
+    with pytest.raises(StorageUnavailable, match="it is under water"):
+        Registry([("a", Cellar("flooded", "it is under water"))]).objects()
+
+
+def test_without_a_store_the_operator_is_told_what_to_switch_on() -> None:
+    with pytest.raises(FeatureDisabled, match="provider for object_store"):
+        registry().objects()
