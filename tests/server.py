@@ -234,6 +234,8 @@ async def engine_inside(
     config = folder / "betterai.toml"
     config.touch()
     own = {"server.port": 0, "databases.default": f"sqlite+aiosqlite:///{folder}/betterai.db"}
+    if installed is None or "storage" in installed:
+        own["plugins.storage.folder"] = str(folder / "objects")
     engine = Engine(load(config, {**environment({**own, **settings}), **(environ or {})}), installed)
     await engine.start()
     try:

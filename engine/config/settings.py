@@ -191,7 +191,7 @@ class PluginsSettings(Settings):
     holds_tables: ClassVar[bool] = True
 
     enabled: tuple[str, ...] = Field(
-        default=("local", "chat", "openai_api", "audio", "tts", "realtime"),
+        default=("local", "chat", "openai_api", "audio", "tts", "realtime", "storage"),
         description="Plugins that are on; `betterai plugins` lists what is installed.",
     )
     required: tuple[str, ...] = Field(

@@ -51,29 +51,34 @@ async def send_file(request: web.Request, answer: FileAnswer, headers: Mapping[s
     span = span_asked(_range(request, answer.etag), answer.size)
     asked = range(answer.size) if span is None else span
     response = web.StreamResponse(status=200 if span is None else 206, headers=told)
-    response.content_type = answer.content_type
+    response.headers["Content-Type"] = answer.content_type
     response.content_length = len(asked)
     if span is not None:
         response.headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{answer.size}"
-    await response.prepare(request)
-    if request.method != "HEAD" and asked:
+    if request.method == "HEAD" or not asked:
+        await response.prepare(request)
+    else:
         await _send(request, response, answer, asked)
     return response
 
 
 async def _send(request: web.Request, response: web.StreamResponse, answer: FileAnswer, asked: range) -> None:
-    left = len(asked)
-    try:
-        async with aclosing(answer.read(asked.start, asked.stop)) as pieces:  # type: ignore[type-var]
-            async for piece in pieces:
+    async with aclosing(answer.read(asked.start, asked.stop)) as pieces:  # type: ignore[type-var]
+        # Before the status line: a file that cannot be read at all is an error, and no answer that is cut off.
+        piece = await anext(pieces, b"")
+        await response.prepare(request)
+        left = len(asked)
+        try:
+            while piece:
                 left -= len(piece)
                 await response.write(piece)
-    except ConnectionError:
-        raise
-    except Exception as error:
-        # The status line is gone: what is left is to be seen as cut off.
-        log.error("file_cut_off", route=request.path, error=type(error).__name__, exc_info=error)
+                piece = await anext(pieces, b"")
+        except ConnectionError:
+            raise
+        except Exception as error:
+            log.error("file_cut_off", route=request.path, error=type(error).__name__, exc_info=error)
     if left and request.transport is not None:
+        # Who was told a length takes nothing shorter for whole.
         request.transport.abort()
 
 

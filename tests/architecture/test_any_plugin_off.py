@@ -19,6 +19,7 @@ ADDRESSES = {
     "audio": None,
     "openai_api": "/v1/models",
     "realtime": None,
+    "storage": "/api/v1/storage/objects",
     "tts": "/api/v1/tts/voices",
 }
 

@@ -49,6 +49,8 @@ ADVICE: Mapping[str, str] = {
     "object_not_found": "Check the id and the key; objects expire (`expires_at`), and deleted ones are gone.",
     "quota_exceeded": "Delete objects (`GET /api/v1/storage/objects`); the operator sets `[plugins.storage] quota`.",
     "storage_unavailable": "Try again shortly. The operator looks at the disk and its rights.",
+    "link_invalid": "Use the link as it was given, whole; the object's owner makes another.",
+    "link_expired": "The object's owner makes another link (`POST /api/v1/storage/objects/{id}/link`).",
     "range_not_satisfiable": "Ask for a part within the size that `Content-Range` tells, or leave `Range` out.",
     "model_not_found": "Correct the name; `GET /api/v1/models` lists what there is.",
     "model_unavailable": "The message says what is missing: a key, an extra, a file. `betterai models` shows what is ready.",

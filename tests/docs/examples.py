@@ -47,7 +47,7 @@ from engine.wire.control import (
     StreamSnapshot,
 )
 
-STREAM, CONVERSATION, MESSAGE, PROMPT = "s_…", "c_…", "m_…", "p_…"
+STREAM, CONVERSATION, MESSAGE, PROMPT, OBJECT = "s_…", "c_…", "m_…", "p_…", "o_…"
 WHEN = "2026-11-23T10:00:00Z"
 
 EVENTS: tuple[tuple[int, Event], ...] = (
@@ -138,6 +138,21 @@ class Exchange:
     form: Mapping[str, str] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
 
+
+_OBJECT: Mapping[str, Any] = {
+    "id": OBJECT,
+    "name": "speech.mp3",
+    "content_type": "audio/mpeg",
+    "size": 48213,
+    "created_at": WHEN,
+    "expires_at": "2026-12-23T10:00:00Z",
+    "origin": STREAM,
+}
+
+_LINK: Mapping[str, Any] = {
+    "url": f"/api/v1/storage/files/{OBJECT}?expires=1795432200&signature=Zm9yIHRoZSBkb2Nz",
+    "expires_at": "2026-11-23T11:10:00Z",
+}
 
 _TRANSCRIPT: Mapping[str, Any] = {
     "stream": STREAM,
@@ -411,6 +426,14 @@ HTTP: Mapping[str, Exchange] = {
     "POST /v1/audio/translations": Exchange(
         {"text": "Hello, how are you today?"}, form={"file": "@speech.mp3", "model": "whisper-1"}
     ),
+    "GET /api/v1/storage/objects": Exchange(
+        {"objects": [_OBJECT], "next": None, "used": 48213, "quota": 1 << 30}, query="?limit=20"
+    ),
+    "GET /api/v1/storage/objects/{id}": Exchange(_OBJECT),
+    "GET /api/v1/storage/objects/{id}/content": Exchange(headers={"Range": "bytes=0-1023"}),
+    "POST /api/v1/storage/objects/{id}/link": Exchange(_LINK, {"seconds": 600}),
+    "DELETE /api/v1/storage/objects/{id}": Exchange(),
+    "GET /api/v1/storage/files/{id}": Exchange(query="?expires=1795950000&signature=Zm9yIHRoZSBkb2Nz"),
     "POST /api/v1/tts": Exchange(body={"text": "Hello you.", "model": "local", "format": "mp3"}),
     "GET /api/v1/tts/voices": Exchange(
         {

@@ -231,6 +231,8 @@ def filled(route: Route) -> str:
 def example_id(route: Route) -> str:
     if "/streams/" in route.path:
         return examples.STREAM
+    if "/storage/" in route.path:
+        return examples.OBJECT
     return examples.PROMPT if "/prompts/" in route.path else examples.CONVERSATION
 
 

@@ -142,6 +142,13 @@ async def test_a_file_that_cannot_be_read_to_its_end_is_cut_off() -> None:
             await answer.read()
 
 
+async def test_a_file_that_cannot_be_read_at_all_is_an_error() -> None:
+    shelf = Shelf()
+    shelf.breaks_at = 0
+    async with serving(shelf) as client, client.get("/book") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (500, "internal")
+
+
 async def test_an_empty_file_is_an_empty_answer() -> None:
     shelf = Shelf()
     shelf.book = b""

@@ -1,0 +1,89 @@
+"""What is known of the objects of one store, in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, RowMapping, func, or_, select
+
+from engine.api import Database, Principal, StoredObject, Write
+from plugins.storage.tables import objects
+
+
+class Records:
+    """The rows of one store. What has expired is not found any more, and is `due` to be swept."""
+
+    def __init__(self, database: Database, store: str) -> None:
+        self._database = database
+        self._store = store
+
+    async def add(self, principal: Principal, stored: StoredObject) -> None:
+        """Commit the row of an object."""
+        row = {
+            "id": stored.id,
+            "principal": principal.id,
+            "store": self._store,
+            "name": stored.name,
+            "content_type": stored.content_type,
+            "size": stored.size,
+            "created_at": stored.created_at,
+            "expires_at": stored.expires_at,
+            "origin": stored.origin,
+        }
+        await self._database.submit([Write(objects, "insert", row)])
+
+    async def find(self, id: str, now: datetime, principal: Principal | None = None) -> StoredObject | None:
+        """The object of this id: the principal's, where one is named."""
+        chosen = [objects.c.id == id, self._alive(now)]
+        if principal is not None:
+            chosen.append(objects.c.principal == principal.id)
+        found = await self._rows(chosen, 1)
+        return found[0] if found else None
+
+    async def newest(
+        self, principal: Principal, now: datetime, *, origin: str | None, before: str | None, limit: int
+    ) -> Sequence[StoredObject]:
+        """The principal's objects, newest first."""
+        chosen = [objects.c.principal == principal.id, self._alive(now)]
+        if origin is not None:
+            chosen.append(objects.c.origin == origin)
+        if before is not None:
+            chosen.append(objects.c.id < before)
+        return await self._rows(chosen, limit)
+
+    async def used(self, principal: str) -> int:
+        """The bytes of all objects of a principal; what has expired counts until it was swept."""
+        mine = (objects.c.principal == principal, objects.c.store == self._store)
+        async with self._database.read() as connection:
+            total = await connection.scalar(select(func.sum(objects.c.size)).where(*mine))
+        # MySQL sums to a decimal.
+        return int(total or 0)
+
+    async def due(self, now: datetime, limit: int) -> Sequence[str]:
+        """Ids of objects that have expired."""
+        expired = (objects.c.store == self._store, objects.c.expires_at <= now)
+        async with self._database.read() as connection:
+            return (await connection.scalars(select(objects.c.id).where(*expired).limit(limit))).all()
+
+    async def known(self, ids: Collection[str]) -> set[str]:
+        """Those of the ids that have a row."""
+        async with self._database.read() as connection:
+            return set((await connection.scalars(select(objects.c.id).where(objects.c.id.in_(ids)))).all())
+
+    async def remove(self, *ids: str) -> None:
+        """Commit that objects are gone."""
+        await self._database.submit([Write(objects, "delete", {}, {"id": id}) for id in ids])
+
+    def _alive(self, now: datetime) -> ColumnElement[bool]:
+        expires = objects.c.expires_at
+        return (objects.c.store == self._store) & or_(expires.is_(None), expires > now)
+
+    async def _rows(self, chosen: Sequence[ColumnElement[bool]], limit: int) -> Sequence[StoredObject]:
+        wanted = select(objects).where(*chosen).order_by(objects.c.id.desc()).limit(limit)
+        async with self._database.read() as connection:
+            return [_object(row) for row in (await connection.execute(wanted)).mappings()]
+
+
+def _object(row: RowMapping) -> StoredObject:
+    return StoredObject(**{name: row[name] for name in StoredObject.__struct_fields__})
