@@ -16,3 +16,8 @@ def wav_header(rate: int, samples: int | None = None, channels: int = 1) -> byte
     return _HEADER.pack(
         b"RIFF", whole, b"WAVE", b"fmt ", 16, 1, channels, rate, rate * 2 * channels, 2 * channels, 16, b"data", size
     )
+
+
+def wav_rate(header: bytes) -> int:
+    """Samples a second, as such a header says."""
+    return int(_HEADER.unpack(header)[7])

@@ -61,6 +61,10 @@ class SpeakPost(SpeechOptions):
 
     text: str = Field(min_length=1, description="All that is to be spoken.")
     format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = Field(default="mp3", description="Form of the file.")
+    store: bool = Field(
+        default=False,
+        description="Keep the file in the object store, and answer with a link to it in place of its sound.",
+    )
 
 
 class VoicesQuery(Body):

@@ -19,6 +19,7 @@ from engine.api import (
     Voice,
 )
 from plugins.tts.bodies import SpeakPost, VoicesQuery
+from plugins.tts.storing import StoredSpeech, stored_speech
 from plugins.vendors.codecs import MEDIA_TYPES
 
 
@@ -64,10 +65,16 @@ class TtsRoutes:
                 path="/api/v1/tts",
                 handler=self.speak,
                 body=SpeakPost,
+                returns=StoredSpeech,
                 media=tuple(dict.fromkeys(MEDIA_TYPES.values())),
-                summary="Speak a text: the file comes as it is made.",
+                summary="Speak a text: the file comes as it is made, or is stored, and a link to it comes when it is whole.",
                 tag="tts",
-                statuses={502: "provider_error and its kin", 504: "provider_timeout"},
+                statuses={
+                    413: "too_large, quota_exceeded",
+                    502: "provider_error and its kin",
+                    503: "model_unavailable, storage_unavailable",
+                    504: "provider_timeout",
+                },
             ),
             Route(
                 method="GET",
@@ -83,9 +90,13 @@ class TtsRoutes:
 
     async def speak(self, request: HttpRequest[SpeakPost, Any]) -> Result:
         body = request.body
-        fields = body.model_dump(exclude_unset=True) | {"format": body.format}
+        # Asked for before anything is spoken: without a store nothing is.
+        store = self._providers.objects() if body.store else None
+        fields = body.model_dump(exclude_unset=True, exclude={"store"}) | {"format": body.format}
         key = request.headers.get("idempotency-key")
         reader = await self._commands.start(request.principal, "tts.start", fields, key=key, on_disconnect="cancel")
+        if store is not None:
+            return await stored_speech(store, request.principal, reader, body.format)
         return EventStream(reader, SoundFile(), hold=True, content_type=MEDIA_TYPES[body.format])
 
     async def voices(self, request: HttpRequest[Any, VoicesQuery]) -> Answer:

@@ -434,7 +434,16 @@ HTTP: Mapping[str, Exchange] = {
     "POST /api/v1/storage/objects/{id}/link": Exchange(_LINK, {"seconds": 600}),
     "DELETE /api/v1/storage/objects/{id}": Exchange(),
     "GET /api/v1/storage/files/{id}": Exchange(query="?expires=1795950000&signature=Zm9yIHRoZSBkb2Nz"),
-    "POST /api/v1/tts": Exchange(body={"text": "Hello you.", "model": "local", "format": "mp3"}),
+    "POST /api/v1/tts": Exchange(
+        {
+            "stream": STREAM,
+            "object": _OBJECT,
+            "link": _LINK,
+            "model": "local/kal16",
+            "usage": {"input_tokens": 0, "output_tokens": 0, "characters": 10},
+        },
+        body={"text": "Hello you.", "model": "local", "format": "mp3", "store": True},
+    ),
     "GET /api/v1/tts/voices": Exchange(
         {
             "voices": [
