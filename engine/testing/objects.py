@@ -129,7 +129,7 @@ class ObjectStoreContract:
             finally:
                 closed.set()
 
-        putting = asyncio.create_task(store.put(me, endless(), name="endless", content_type="audio/wav"))  # type: ignore[arg-type]
+        putting = asyncio.create_task(store.put(me, endless(), name="endless", content_type="audio/wav"))
         await waits.wait()
         putting.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -6,7 +6,7 @@ Another model than a turn's may hold such a conversation, and of what it says on
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from pydantic import Field
@@ -41,6 +41,20 @@ class Truncate(Body):
     )
 
 
+Notes = Annotated[dict[str, Annotated[str, Field(max_length=1_000)]], Field(max_length=32)]
+
+
+class Annotate(Body):
+    """What is to be noted of an answer, and of the question that it answers."""
+
+    conversation: str = Field(max_length=64)
+    message: str = Field(max_length=64)
+    metadata: Notes = Field(default_factory=dict, description="Added to the message's own; the same name is replaced.")
+    question: Notes = Field(
+        default_factory=dict, description="The same for the last message of the user that stands before it."
+    )
+
+
 class RecordedMessage(Body):
     """Something that was said."""
 
@@ -50,6 +64,7 @@ class RecordedMessage(Body):
     model: str | None = Field(default=None, max_length=200)
     usage: dict[str, Any] | None = Field(default=None, description="As terminal events have it.")
     cost: dict[str, Any] | None = Field(default=None, description="As terminal events have it.")
+    metadata: Notes = Field(default_factory=dict, description="Notes that are kept with it.")
 
 
 class Record(Body):
@@ -88,6 +103,19 @@ class Talks:
                 },
             ),
             Call(
+                name="chat.annotate",
+                body=Annotate,
+                handle=self.annotate,
+                summary="Note something of a message, as where its sound is kept.",
+                example={
+                    "type": "chat.annotate",
+                    "id": "h4",
+                    "conversation": "c_…",
+                    "message": "m_…",
+                    "metadata": {"audio": "o_…"},
+                },
+            ),
+            Call(
                 name="chat.truncate",
                 body=Truncate,
                 handle=self.truncate,
@@ -119,6 +147,12 @@ class Talks:
         conversation, ids = await self._history.record(request.principal, body.conversation, told)
         return {"conversation": conversation, "messages": ids}
 
+    async def annotate(self, request: Request[Annotate]) -> Mapping[str, Any]:
+        body = request.body
+        notes = (body.metadata, body.question)
+        message = await self._history.messages.annotate(request.principal, body.conversation, body.message, *notes)
+        return {"conversation": message.conversation, "message": message.id, "metadata": message.metadata}
+
     async def truncate(self, request: Request[Truncate]) -> Mapping[str, Any]:
         body = request.body
         message = await self._history.messages.truncate(request.principal, body.conversation, body.message, body.heard)
@@ -131,6 +165,7 @@ def _told(message: RecordedMessage, field: str) -> Told:
         "model": message.model,
         "usage": _as_told(Usage, message.usage, f"{field}.usage"),
         "cost": _as_told(Cost, message.cost, f"{field}.cost"),
+        "metadata": dict(message.metadata) or None,
     }
     return Told(Message(role=message.role, parts=(TextPart(message.text),)), columns)
 

@@ -29,6 +29,7 @@ from engine.api import (
     PlaybackClear,
     RealtimeAnswer,
     RealtimeAudio,
+    RealtimeClear,
     RealtimeInput,
     RealtimeInterrupt,
     RealtimeModel,
@@ -51,6 +52,7 @@ from engine.api import (
 )
 from engine.wire.validation import explain
 from plugins.realtime.playing import Answer, Player
+from plugins.realtime.recording import Recorder, TurnSound
 from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import Codec
 from plugins.realtime.turns import Act, Happening, Phase, Turns, advance
@@ -87,6 +89,7 @@ class RealtimeCall:
         *,
         rate: int,
         codec: Codec,
+        recorder: Recorder,
     ) -> None:
         self._model = model
         self._request = request
@@ -95,6 +98,7 @@ class RealtimeCall:
         self._tools = tools
         self._rate = rate
         self._codec = codec
+        self._recorder = recorder
         self._driven = not getattr(model.target.provider, "answers_by_itself", True)
         """Whether the provider waits to be told when to answer, and can go on with an answer that was held."""
         self._sounds = "audio" in request.modalities
@@ -128,6 +132,8 @@ class RealtimeCall:
         self._keeping = asyncio.Lock()
         self._kept: set[asyncio.Task[None]] = set()
         """Turns that are being written down; the call waits for them."""
+        self._saving: asyncio.Future[MessageSaved | None] | None = None
+        """Where an answer is kept that was stopped before its provider could say; a turn's sound waits for it."""
 
     # What the client sends
 
@@ -146,6 +152,7 @@ class RealtimeCall:
         self._last = n
         self._touched = asyncio.get_running_loop().time()
         self._waiting += len(pcm)
+        self._recorder.hear(pcm, manual=self._request.turn_detection.type == "manual")
         self._put(RealtimeAudio(pcm))
         self._unacknowledged += len(pcm)
         if self._unacknowledged < self._rate * 2 // 5:
@@ -156,6 +163,8 @@ class RealtimeCall:
     def tell(self, item: RealtimeInput) -> None:
         """Something that the client says beside its audio."""
         self._touched = asyncio.get_running_loop().time()
+        if isinstance(item, RealtimeClear):
+            self._recorder.no_speech()
         self._put(item)
 
     def interrupt(self) -> None:
@@ -240,6 +249,7 @@ class RealtimeCall:
                     self._confirm.cancel()
                 for task in self._tasks:
                     task.cancel()
+                self._saved(None)
                 await asyncio.gather(*self._tasks, *self._kept, return_exceptions=True)
 
     async def _played_out(self) -> None:
@@ -278,6 +288,7 @@ class RealtimeCall:
     def speech_began(self, at: int | None = None) -> None:
         if not self._turns.talking:
             self._turn += 1
+        self._recorder.speech_began()
         self._happened(Happening.SPEECH_BEGAN, at)
         if self._turns.phase is Phase.INTERRUPTED:
             if not self._driven:
@@ -296,6 +307,7 @@ class RealtimeCall:
         if self._confirm is not None:
             self._confirm.cancel()
             self._confirm = None
+        self._recorder.speech_ended()
         self._happened(Happening.SPEECH_ENDED, at)
 
     def heard(self, text: str, *, final: bool) -> None:
@@ -305,6 +317,7 @@ class RealtimeCall:
             self.stream.publish(TranscriptPartial(text=text))
             return
         if not text.strip():
+            self._recorder.no_speech()
             self._happened(Happening.NO_WORDS)
             self._pay()
             return
@@ -321,6 +334,8 @@ class RealtimeCall:
             self.tell(RealtimeAnswer())
 
     def answering(self) -> None:
+        self._recorder.answering()
+        self._saved(None)
         self._muted = False
         self._outcome = Outcome()
         self._full = False
@@ -360,7 +375,14 @@ class RealtimeCall:
             self._own(self._run_tool(tool, call), "tool")
 
     def show(self, event: Event) -> None:
+        if isinstance(event, MessageSaved):
+            self._saved(event)
         self.stream.publish(event)
+
+    def _saved(self, event: MessageSaved | None) -> None:
+        saving, self._saving = self._saving, None
+        if saving is not None and not saving.done():
+            saving.set_result(event)
 
     def seam(self, detail: str) -> None:
         self.stream.publish(StatusChanged(stage="reconnected", detail=detail))
@@ -422,6 +444,8 @@ class RealtimeCall:
             case Act.HOLD:
                 if player is not None:
                     player.hold()
+                    if self._answer is not None:
+                        self._recorder.held(self._answer.next)
                     stream.publish(PlaybackClear(lane=LANE))
             case Act.RESUME:
                 if player is not None:
@@ -466,26 +490,56 @@ class RealtimeCall:
                 error=outcome.error,
             )
         )
-        if not self._driven and self._request.store:
-            keeping = asyncio.create_task(
-                self._keep(self._said_last, text, outcome), name=f"keeping a turn of {self.stream.id}"
-            )
-            self._kept.add(keeping)
-            keeping.add_done_callback(self._kept.discard)
+        if self._request.store:
+            sound = self._recorder.take()
+            if not self._driven:
+                self._write_down(self._keep(self._said_last, text, outcome, sound))
+            elif self._recorder.on:
+                self._write_down(self._keep_sound(sound, self._place(outcome)))
         self._said_last, self._answer, self._outcome = "", None, Outcome()
 
     def _send(self, pcm: bytes, at: int) -> None:
         assert self._lane is not None
+        self._recorder.sent(pcm)
         self._lane.audio(self._codec.encode(pcm), at=at)
 
     # Keeping, and tools, for vendors that do neither
 
-    async def _keep(self, said: str, answered: str, outcome: Outcome) -> None:
+    def _write_down(self, work: Coroutine[Any, Any, None]) -> None:
+        keeping = asyncio.create_task(work, name=f"keeping a turn of {self.stream.id}")
+        self._kept.add(keeping)
+        keeping.add_done_callback(self._kept.discard)
+
+    def _place(self, outcome: Outcome) -> asyncio.Future[MessageSaved | None]:
+        """Where the answer is kept: as its provider told, or will tell once it has cut it to what was heard."""
+        place: asyncio.Future[MessageSaved | None] = asyncio.get_running_loop().create_future()
+        self._saved(None)
+        if outcome.conversation is not None and outcome.message is not None:
+            place.set_result(MessageSaved(conversation=outcome.conversation, message=outcome.message))
+        else:
+            self._saving = place
+        return place
+
+    async def _keep_sound(self, sound: TurnSound, place: asyncio.Future[MessageSaved | None]) -> None:
+        ids = await self._recorder.keep(self.stream, sound)
+        saved = await place
+        if saved is None or not ids:
+            return
+        notes = {"metadata": _noted(ids, "assistant"), "question": _noted(ids, "user")}
+        body = {"conversation": saved.conversation, "message": saved.message, **notes}
+        try:
+            await self._commands.call(self.stream.principal, "chat.annotate", body)
+        except EngineError as error:
+            self.stream.status("not_saved", error.message)
+
+    async def _keep(self, said: str, answered: str, outcome: Outcome, sound: TurnSound) -> None:
+        ids = await self._recorder.keep(self.stream, sound)
         messages: list[dict[str, Any]] = []
         if said.strip():
-            messages.append({"role": "user", "text": said})
+            messages.append({"role": "user", "text": said, "metadata": _noted(ids, "user")})
         if answered.strip():
             told: dict[str, Any] = {"role": "assistant", "text": answered, "status": outcome.status}
+            told["metadata"] = _noted(ids, "assistant")
             told["model"] = self._model.target.name
             if outcome.usage is not None:
                 told["usage"] = msgspec.to_builtins(outcome.usage)
@@ -524,6 +578,11 @@ class RealtimeCall:
         body = failure.body() if failure is not None else None
         self.stream.publish(ToolResult(call_id=call.call_id, name=call.name, output=output, error=body))
         self._put(RealtimeToolResult(call.call_id, output, failure is not None))
+
+
+def _noted(ids: Mapping[str, str], role: str) -> dict[str, str]:
+    """What the history is told of a message's sound."""
+    return {"audio": ids[role]} if role in ids else {}
 
 
 def as_text(output: object) -> str:

@@ -7,13 +7,16 @@ from functools import partial
 from typing import Any
 
 import msgspec
+import structlog
 
 from engine.api import (
     Body,
     Call,
     Command,
+    EngineError,
     FunctionTool,
     InvalidRequest,
+    ObjectStore,
     PluginContext,
     Principal,
     RealtimeAnswer,
@@ -42,8 +45,11 @@ from plugins.realtime.bodies import (
     RealtimeUpdateFields,
 )
 from plugins.realtime.call import RealtimeCall, as_text
+from plugins.realtime.recording import Recorder
 from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import codec
+
+log = structlog.get_logger(__name__)
 
 PAST = 100
 """Messages of a conversation that a vendor's model is told of."""
@@ -124,6 +130,7 @@ class Handlers:
             tools,
             rate=body.sample_rate,
             codec=codec(body.encoding),
+            recorder=Recorder(self._store() if body.store else None, body.sample_rate),
         )
         slot = request.principal.id, request.stream
         self._calls[slot] = call
@@ -163,6 +170,16 @@ class Handlers:
 
     async def finish(self, request: Request[OfCall]) -> Mapping[str, Any]:
         return {"n": self._find(request.principal, request.body.stream).finish()}
+
+    def _store(self) -> ObjectStore | None:
+        """Where the sound of calls is kept, if it is to be."""
+        if not self._settings.keep_audio:
+            return None
+        try:
+            return self._context.providers.objects()
+        except EngineError as error:
+            log.warning("call_audio_not_kept", reason=error.message)
+            return None
 
     def _tell(self, request: Request[Any], item: RealtimeInput) -> None:
         self._find(request.principal, request.body.stream).tell(item)

@@ -37,3 +37,8 @@ class RealtimeSettings(SettingsTable):
     backlog: float = Field(
         10.0, gt=0, description="Seconds of audio that may wait for the model; more is refused, to be sent again."
     )
+    keep_audio: bool = Field(
+        False,
+        description="Keep the sound of each turn as WAV files in the object store, where the call is stored at all; the "
+        "metadata of a message names its object as `audio`.",
+    )

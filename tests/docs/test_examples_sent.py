@@ -59,7 +59,7 @@ async def stream_for(socket: aiohttp.ClientWebSocketResponse, frame: Frame) -> s
 
 @pytest.mark.parametrize("frame", client_frames(), ids=lambda frame: frame.get("id", frame["type"]))
 async def test_it_is_taken(frame: Frame, socket: aiohttp.ClientWebSocketResponse) -> None:
-    if frame["type"] in ("chat.past", "chat.truncate"):
+    if frame["type"] in ("chat.past", "chat.truncate", "chat.annotate"):
         await told(socket, {"type": "chat.send", "input": "Hello!"})
         saved = await until(socket, "message.saved")
         text = (await told(socket, {"type": "chat.past", "conversation": saved["conversation"]}))["messages"][1]["text"]

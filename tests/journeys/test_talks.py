@@ -80,9 +80,25 @@ async def test_what_was_said_elsewhere_is_kept_and_gone_on_with(server: RunningS
     assert [message["text"] for message in past["messages"]] == ["Are you there?", "Well?", "Yes."]
 
 
+async def test_notes_are_added_to_an_answer_and_to_its_question(server: RunningServer, vendor: OpenAIEmulator) -> None:
+    async with connected(server.url) as socket, aiohttp.ClientSession(server.url) as http:
+        where = await answered(socket, vendor)
+        told = await socket.ask("chat.annotate", **where, metadata={"audio": "o_1"}, question={"audio": "o_0"})
+        assert told["metadata"] == {"audio": "o_1"}
+        again = await socket.ask("chat.annotate", **where, metadata={"audio": "o_2", "mood": "calm"})
+        assert again["metadata"] == {"audio": "o_2", "mood": "calm"}
+        async with http.get(f"/api/v1/conversations/{where['conversation']}/messages") as answer:
+            question, noted = (await answer.json())["messages"]
+    assert (question["metadata"], noted["metadata"]) == ({"audio": "o_0"}, {"audio": "o_2", "mood": "calm"})
+    assert (question["role"], noted["id"]) == ("user", where["message"])
+
+
 @pytest.mark.parametrize(
     ("type", "fields", "code", "field"),
     [
+        ("chat.annotate", {"metadata": {"audio": "x" * 1001}}, "invalid_request", "metadata.audio"),
+        ("chat.annotate", {"message": "m_nobody"}, "message_not_found", "message"),
+        ("chat.annotate", {"conversation": "c_nobody"}, "conversation_not_found", None),
         ("chat.truncate", {"heard": "The ship"}, "invalid_request", "heard"),
         ("chat.truncate", {"heard": ANSWER + " And more."}, "invalid_request", "heard"),
         ("chat.truncate", {"heard": "", "message": "m_nobody"}, "message_not_found", "message"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -94,6 +94,21 @@ class Messages:
                 else Write(texts, "delete", {}, {"message": id})
             )
             await self._database.submit([Write(messages, "update", changes, {"id": id}), words])
+        return await self.get(principal, conversation, id)
+
+    async def annotate(
+        self, principal: Principal, conversation: str, id: str, notes: Mapping[str, str], question: Mapping[str, str]
+    ) -> StoredMessage:
+        """Add notes to a message, and others to the question that it answers: the user's last message before it."""
+        whole = await read_whole(self._database, principal, conversation)
+        noted = [(whole.row(id, field="message"), notes)]
+        noted += [(row, question) for row in whole.branch(id)[:-1] if row["role"] == "user"][-1:]
+        changes = [
+            Write(messages, "update", {"metadata": {**(row["metadata"] or {}), **new}}, {"id": row["id"]})
+            for row, new in noted
+            if new
+        ]
+        await self._database.submit(changes)
         return await self.get(principal, conversation, id)
 
     async def delete(self, principal: Principal, conversation: str, id: str) -> Conversation:

@@ -196,7 +196,7 @@ class Cellar:
 
 def test_files_go_to_the_first_store_that_can_serve() -> None:
     flooded, dry, spare = Cellar("flooded", "it is under water"), Cellar("dry"), Cellar("spare")
-    assert Registry([("a", flooded), ("b", dry), ("c", spare)]).objects() is dry
+    assert Registry([("a", flooded), ("b", dry), ("c", spare)]).objects().name == "dry"
 
 
 def test_a_store_that_cannot_serve_says_why() -> None:
