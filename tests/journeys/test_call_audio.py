@@ -66,7 +66,7 @@ class Recorded:
             content = await answer.read()
         with wave.open(io.BytesIO(content)) as file:
             assert (file.getframerate(), file.getnchannels(), file.getsampwidth()) == (rate, 1, 2)
-            return file.readframes(file.getnframes())
+            return bytes(file.readframes(file.getnframes()))
 
 
 @asynccontextmanager
