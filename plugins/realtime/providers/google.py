@@ -17,6 +17,7 @@ from engine.api import (
     UnsupportedParameter,
 )
 from plugins.realtime.providers.google_conversation import GoogleConversation
+from plugins.realtime.providers.google_line import GoogleLines
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.google_voices import VOICES
 from plugins.vendors.settings import GoogleSettings
@@ -74,14 +75,6 @@ class GoogleRealtime:
         self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
     ) -> None:
         """Hold one conversation until `intake` ends; see `engine.api.RealtimeProvider`."""
-        conversation = GoogleConversation(
-            request,
-            intake,
-            stage,
-            url=f"{self._settings.base_url}/{_METHOD}".replace("http", "ws", 1),
-            headers=self._headers,
-            http=self._http,
-            vendor=self._vendor,
-            patience=self._patience,
-        )
-        await conversation.run()
+        url = f"{self._settings.base_url}/{_METHOD}".replace("http", "ws", 1)
+        lines = GoogleLines(url, self._headers, self._http, self._vendor, self._patience)
+        await GoogleConversation(request, intake, stage, lines).run()

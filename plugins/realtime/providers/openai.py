@@ -16,7 +16,8 @@ from engine.api import (
     RealtimeStage,
     Shared,
 )
-from plugins.realtime.providers.openai_session import Conversation, Lost
+from plugins.realtime.providers.openai_faults import Lost
+from plugins.realtime.providers.openai_session import Conversation
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import bearer
 from plugins.vendors.settings import OpenAISettings, account_headers

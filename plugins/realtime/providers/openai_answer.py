@@ -39,3 +39,55 @@ class Answer:
             if heard < length:
                 yield item, max(0, heard)
             heard -= length
+
+
+class Answers:
+    """Which answer is being given, which the vendor was asked for, and which it is still to be asked for."""
+
+    def __init__(self) -> None:
+        self.present: Answer | None = None
+        self.awaited = False
+        """The vendor was asked for one, or begins one by itself, and has not begun."""
+        self.owed: str | None = None
+        """The event that asks for the next one."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the vendor gives one now."""
+        return self.present is not None and self.present.running
+
+    @property
+    def wanted(self) -> Answer | None:
+        """The one of which more is to be told."""
+        return None if self.present is None or self.present.stopped else self.present
+
+    def owe(self, request: str, *, anew: bool = False) -> None:
+        """The vendor is to be asked for one; one that is owed already stays what it is, unless `anew`."""
+        if anew or self.owed is None:
+            self.owed = request
+
+    def ask(self) -> str | None:
+        """The event to send now: none is owed while one is still being given."""
+        if self.owed is None or self.running:
+            return None
+        self.awaited = True
+        owed, self.owed = self.owed, None
+        return owed
+
+    def begin(self) -> None:
+        """The vendor gives one."""
+        self.awaited = False
+        self.present = Answer()
+
+    def end(self) -> None:
+        """It is whole, or broke off."""
+        if self.present is not None:
+            self.present.running = False
+
+    def lose(self, request: str) -> bool:
+        """The session was lost; what it gave, unless nobody wanted it, is owed again. True where it was giving one."""
+        broken, self.present = self.present if self.running else None, None
+        self.awaited = self.awaited or (broken is not None and not broken.stopped)
+        if self.awaited:
+            self.owe(request)
+        return broken is not None
