@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -75,11 +76,19 @@ class Emulator:
     first_event_name: str | None = None
     retry_after_header = True
 
-    def __init__(self, *, key: str | None = None, require_key: bool = True, models: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        *,
+        key: str | None = None,
+        require_key: bool = True,
+        models: Iterable[str] = (),
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """With `key` no other is accepted; with `models` any other is the vendor's "model not found"."""
         self.key = key
         self.require_key = require_key
         self.models = tuple(models)
+        self._tls = tls
         self.script: deque[Script] = deque()
         self.otherwise: Callable[[RecordedRequest], Reply] = self._echo
         self.requests: list[RecordedRequest] = []
@@ -118,7 +127,8 @@ class Emulator:
     @property
     def base_url(self) -> str:
         """What a client is configured with: no trailing slash."""
-        return f"http://127.0.0.1:{self.port}{self.root_path}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self.port}{self.root_path}"
 
     async def __aenter__(self) -> Self:
         app = web.Application(client_max_size=64 * 2**20)
@@ -149,7 +159,7 @@ class Emulator:
             await self._listen()
 
     async def _listen(self) -> None:
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._tls)
         await self._site.start()
         self.port = self._runner.addresses[0][1]
 

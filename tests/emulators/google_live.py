@@ -17,6 +17,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 from pydantic import BaseModel, ValidationError, create_model
+from pydantic.alias_generators import to_camel
 
 from tests.emulators.base import RecordedRequest, texts_in
 from tests.emulators.google import ERRORS, GoogleEmulator
@@ -30,6 +31,8 @@ INPUT_RATE, OUTPUT_RATE = 16_000, 24_000
 FRAME = INPUT_RATE // 50 * 2
 """Bytes of 20 ms, of which the middle tells what is heard."""
 SHORTEST_WORD = 3
+URL_SAFE = str.maketrans("+/", "-_")
+"""Google reads either alphabet of base64, and its SDK writes this one."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,14 @@ class Session:
 
     @property
     def handle(self) -> str | None:
-        handle: str | None = self.setup["sessionResumption"].get("handle")
+        handle: str | None = self.setup.get("sessionResumption", {}).get("handle")
         return handle
+
+    @property
+    def activity(self) -> dict[str, Any]:
+        """How speech is found and what it does."""
+        settings: dict[str, Any] = self.setup.get("realtimeInputConfig", {})
+        return settings
 
 
 class GoogleLiveEmulator(GoogleEmulator):
@@ -89,6 +98,7 @@ class GoogleLiveEmulator(GoogleEmulator):
         await socket.prepare(request)
         if self.key not in (None, record.headers["x-goog-api-key"]):
             # A handshake is never refused for a wrong key; the session is.
+            await socket.receive()
             await socket.close(code=1007, message=ERRORS["invalid_key"][2].encode())
             return socket
         with self._open_stream():
@@ -114,6 +124,7 @@ class _Line:
         self._silence = 0
         self._answering: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
+        self._pending: set[str] = set()
 
     async def run(self) -> None:
         first = await self._next()
@@ -130,7 +141,7 @@ class _Line:
             await self._socket.close(code=refusal[0], message=refusal[1].encode())
             return
         await self._tell({"setupComplete": {}})
-        detection = session.setup["realtimeInputConfig"]["automaticActivityDetection"]
+        detection = session.activity.get("automaticActivityDetection", {})
         self._manual = bool(detection.get("disabled"))
         self._patience = int(detection.get("silenceDurationMs", 500)) // 20
         self._seeding = bool(session.setup.get("historyConfig"))
@@ -151,7 +162,7 @@ class _Line:
         except ValidationError as failure:
             await self._socket.close(code=1007, message=str(most_telling(failure)).encode()[:120])
             return None
-        told: dict[str, Any] = json.loads(message.data)
+        told = in_camel_case(json.loads(message.data))
         if hasattr(self, "_session"):
             self._session.told.append(told)
             self._vendor.changed()
@@ -167,12 +178,14 @@ class _Line:
                 self._session.history += texts
                 if content.get("turnComplete"):
                     await self._turn()
-        elif (response := message.get("toolResponse")) is not None and response:
-            self._due.set()
+        elif (response := message.get("toolResponse")) is not None:
+            self._pending -= {each["id"] for each in response["functionResponses"]}
+            if not self._pending:
+                self._due.set()
         elif (told := message.get("realtimeInput")) is not None:
             if "audio" in told:
                 assert told["audio"]["mimeType"] == f"audio/pcm;rate={INPUT_RATE}"
-                await self._hear(base64.b64decode(told["audio"]["data"]))
+                await self._hear(base64.urlsafe_b64decode(told["audio"]["data"].translate(URL_SAFE)))
             elif "activityStart" in told:
                 await self._interrupt()
             elif "activityEnd" in told or "text" in told or (told.get("audioStreamEnd") and self._words):
@@ -200,15 +213,18 @@ class _Line:
                 await self._interrupt()
             self._words.append(f"w{level}")
             self._session.heard.append(f"w{level}")
-            await self._tell({"serverContent": {"inputTranscription": {"text": f" w{level}"}}})
+            await self._transcribe("input", f" w{level}")
             self._vendor.changed()
 
     async def _interrupt(self) -> None:
         if self._answering is None or self._answering.done():
             return
-        if self._session.setup["realtimeInputConfig"].get("activityHandling") == "NO_INTERRUPTION":
+        if self._session.activity.get("activityHandling") == "NO_INTERRUPTION":
             return
         await self._stop()
+        if self._pending:
+            await self._tell({"toolCallCancellation": {"ids": sorted(self._pending)}})
+            self._pending.clear()
         await self._tell({"serverContent": {"interrupted": True}})
         await self._tell({"serverContent": {"turnComplete": True}, "usageMetadata": usage()})
 
@@ -231,6 +247,7 @@ class _Line:
             await self._tell({"goAway": {"timeLeft": answer.go_away}})
         if answer.calls:
             self._due.clear()
+            self._pending = {call["id"] for call in answer.calls}
             await self._tell({"toolCall": {"functionCalls": list(answer.calls)}})
             await self._due.wait()
         for number, word in enumerate(answer.text.split()):
@@ -243,7 +260,7 @@ class _Line:
             data = base64.b64encode(spoken(word, OUTPUT_RATE)).decode()
             parts = [{"inlineData": {"mimeType": f"audio/pcm;rate={OUTPUT_RATE}", "data": data}}]
             await self._tell({"serverContent": {"modelTurn": {"role": "model", "parts": parts}}})
-            await self._tell({"serverContent": {"outputTranscription": {"text": f"{' ' if number else ''}{word}"}}})
+            await self._transcribe("output", f"{' ' if number else ''}{word}")
         await self._tell({"serverContent": {"generationComplete": True}})
         # Before the turn's end, so that whoever waits for that knows the handle.
         if self._vendor.resumable:
@@ -251,6 +268,10 @@ class _Line:
             update = {"newHandle": f"handle-{self._vendor.handles}", "resumable": True}
             await self._tell({"sessionResumptionUpdate": update})
         await self._tell({"serverContent": {"turnComplete": True}, "usageMetadata": usage()})
+
+    async def _transcribe(self, which: str, text: str) -> None:
+        if f"{which}AudioTranscription" in self._session.setup:
+            await self._tell({"serverContent": {f"{which}Transcription": {"text": text}}})
 
     async def _tell(self, message: dict[str, Any]) -> None:
         from google.genai import types
@@ -269,6 +290,14 @@ def usage() -> dict[str, Any]:
         "totalTokenCount": 185,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 20}, {"modality": "AUDIO", "tokenCount": 100}],
         "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 60}],
+    }
+
+
+def in_camel_case(told: dict[str, Any], depth: int = 3) -> dict[str, Any]:
+    """Google's JSON may have either spelling, and its SDK uses both; below this depth stand the caller's own names."""
+    return {
+        to_camel(name): in_camel_case(value, depth - 1) if depth > 1 and isinstance(value, dict) else value
+        for name, value in told.items()
     }
 
 
