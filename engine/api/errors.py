@@ -367,6 +367,13 @@ class ProviderTimeout(ProviderError):
     retryable = True
 
 
+class ToolCallNotFound(EngineError):
+    """Raised for a result to a call that no running turn has made, or that is wanted no more."""
+
+    code = "tool_call_not_found"
+    status = 404
+
+
 class ToolFailed(EngineError):
     """A tool raised, timed out or answered nonsense; the model is told so."""
 

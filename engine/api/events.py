@@ -132,6 +132,13 @@ class ToolResult(Event, frozen=True, gc=False, tag="tool.result", kw_only=True):
     error: ErrorBody | None = None
 
 
+class ToolCancelled(Event, frozen=True, gc=False, tag="tool.cancelled", kw_only=True):
+    """In a call: the model wants no answer to this call of a tool any more, and one that comes later is refused."""
+
+    call_id: str
+    name: str
+
+
 class Citation(Event, frozen=True, gc=False, tag="citation", kw_only=True):
     """A source that the answer leans on; `start` and `end` count characters of the answer where the vendor says them."""
 
@@ -282,6 +289,7 @@ EVENTS: tuple[type[Event], ...] = (
     ReasoningKept,
     ToolCall,
     ToolResult,
+    ToolCancelled,
     Citation,
     VendorPart,
     TranscriptPartial,

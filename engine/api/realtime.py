@@ -167,6 +167,10 @@ class RealtimeStage(Protocol):
         """The model calls a tool; `RealtimeToolResult` brings what it answered."""
         ...
 
+    def tool_cancelled(self, call_id: str) -> None:
+        """The model wants no answer to this call any more."""
+        ...
+
     def show(self, event: Event) -> None:
         """An event of the answer for whoever watches: a tool that the provider ran by itself, a citation, a status."""
         ...

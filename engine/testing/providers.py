@@ -285,6 +285,9 @@ class RecordingRealtimeStage:
     def tool_call(self, call: ToolCall) -> None:
         self._tell("tool_call", call)
 
+    def tool_cancelled(self, call_id: str) -> None:
+        self._tell("tool_cancelled", call_id)
+
     def show(self, event: Event) -> None:
         self._tell("show", event)
 

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.api.chat import ChatRequest, FunctionTool, WebSearch
 from engine.api.commands import Closing, Lost, Request, Serve
-from engine.api.errors import Conflict, InvalidRequest
+from engine.api.errors import Conflict, InvalidRequest, ToolCallNotFound
 from engine.api.events import MessageSaved
 from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
@@ -25,7 +25,7 @@ from plugins.chat.settings import ChatSettings
 from plugins.chat.tools import ToolRun, offer
 from plugins.chat.turn import ChatTurn
 from plugins.chat.voice import TurnVoice
-from plugins.chat.waiting import ToolCallNotFound, WaitingCalls
+from plugins.chat.waiting import WaitingCalls
 
 
 class Sending:

@@ -6,14 +6,7 @@ import asyncio
 
 import msgspec
 
-from engine.api.errors import EngineError
-
-
-class ToolCallNotFound(EngineError):
-    """Raised for a result to a call that no running turn has made."""
-
-    code = "tool_call_not_found"
-    status = 404
+from engine.api.errors import ToolCallNotFound
 
 
 class Answered(msgspec.Struct, frozen=True):

@@ -20,6 +20,7 @@ from engine.api import (
     Event,
     TextDelta,
     ToolCall,
+    ToolCancelled,
     TranscriptFinal,
     TranscriptPartial,
     Usage,
@@ -107,6 +108,9 @@ class RealtimeFold:
                 return self._audio(event.data)
             case ToolCall() if event.client:
                 return self._called(event)
+            case ToolCancelled():
+                self.waiting.discard(event.call_id)
+                return ()
             case AssistantEnded():
                 return self._ended(event)
             case _:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 from msgspec import structs
-from pydantic import ValidationError
 
 from engine.api import (
     REALTIME_RATE,
@@ -41,8 +40,6 @@ from engine.api import (
     TextDelta,
     Tool,
     ToolCall,
-    ToolRequest,
-    ToolResult,
     TranscriptFinal,
     TranscriptPartial,
     Usage,
@@ -50,11 +47,11 @@ from engine.api import (
     UserStarted,
     Writer,
 )
-from engine.wire.validation import explain
 from plugins.realtime.playing import Answer, Player
 from plugins.realtime.recording import Recorder, TurnSound
 from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import Codec
+from plugins.realtime.tools import CallTools
 from plugins.realtime.turns import Act, Happening, Phase, Turns, advance
 from plugins.vendors.codecs import Resampler
 
@@ -95,7 +92,7 @@ class RealtimeCall:
         self._request = request
         self._settings = settings
         self._commands = commands
-        self._tools = tools
+        self._calls = CallTools(tools, self._put)
         self._rate = rate
         self._codec = codec
         self._recorder = recorder
@@ -166,6 +163,11 @@ class RealtimeCall:
         if isinstance(item, RealtimeClear):
             self._recorder.no_speech()
         self._put(item)
+
+    def tool_answered(self, result: RealtimeToolResult) -> None:
+        """What a tool of the client's says; raises `ToolCallNotFound` where nobody waits for it."""
+        self._calls.answered(result.call_id)
+        self.tell(result)
 
     def interrupt(self) -> None:
         """The client wants no more of the answer."""
@@ -250,6 +252,7 @@ class RealtimeCall:
                 for task in self._tasks:
                     task.cancel()
                 self._saved(None)
+                await self._calls.close()
                 await asyncio.gather(*self._tasks, *self._kept, return_exceptions=True)
 
     async def _played_out(self) -> None:
@@ -369,10 +372,10 @@ class RealtimeCall:
             await self._player.room()
 
     def tool_call(self, call: ToolCall) -> None:
-        tool = None if self._driven else self._tools.get(call.name)
-        self.stream.publish(structs.replace(call, client=tool is None))
-        if tool is not None:
-            self._own(self._run_tool(tool, call), "tool")
+        self._calls.called(call, self.stream)
+
+    def tool_cancelled(self, call_id: str) -> None:
+        self._calls.cancelled(call_id, self.stream)
 
     def show(self, event: Event) -> None:
         if isinstance(event, MessageSaved):
@@ -503,7 +506,7 @@ class RealtimeCall:
         self._recorder.sent(pcm)
         self._lane.audio(self._codec.encode(pcm), at=at)
 
-    # Keeping, and tools, for vendors that do neither
+    # Keeping, for vendors that do not
 
     def _write_down(self, work: Coroutine[Any, Any, None]) -> None:
         keeping = asyncio.create_task(work, name=f"keeping a turn of {self.stream.id}")
@@ -559,32 +562,7 @@ class RealtimeCall:
         except EngineError as error:
             self.stream.status("not_saved", error.message)
 
-    async def _run_tool(self, tool: Tool, call: ToolCall) -> None:
-        failure: EngineError | None = None
-        try:
-            arguments = tool.parameters.model_validate_json(call.arguments or "{}")
-            async with asyncio.timeout(tool.timeout):
-                output = as_text(
-                    await tool.run(ToolRequest(self.stream.principal, self.stream.id, call.call_id, arguments))
-                )
-        except ValidationError as error:
-            failure = explain(error, tool.parameters, what="arguments")
-        except EngineError as error:
-            failure = error
-        except TimeoutError:
-            failure = Overloaded(f"the tool {call.name} took longer than {tool.timeout:g} s")
-        if failure is not None:
-            output = f"The tool failed: {failure.message}"
-        body = failure.body() if failure is not None else None
-        self.stream.publish(ToolResult(call_id=call.call_id, name=call.name, output=output, error=body))
-        self._put(RealtimeToolResult(call.call_id, output, failure is not None))
-
 
 def _noted(ids: Mapping[str, str], role: str) -> dict[str, str]:
     """What the history is told of a message's sound."""
     return {"audio": ids[role]} if role in ids else {}
-
-
-def as_text(output: object) -> str:
-    """What a tool answered, as a model is told it."""
-    return output if isinstance(output, str) else msgspec.json.encode(output, enc_hook=str).decode()

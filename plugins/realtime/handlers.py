@@ -44,10 +44,11 @@ from plugins.realtime.bodies import (
     RealtimeUpdateCall,
     RealtimeUpdateFields,
 )
-from plugins.realtime.call import RealtimeCall, as_text
+from plugins.realtime.call import RealtimeCall
 from plugins.realtime.recording import Recorder
 from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import codec
+from plugins.realtime.tools import as_text
 
 log = structlog.get_logger(__name__)
 
@@ -166,7 +167,8 @@ class Handlers:
 
     async def tool_result(self, request: Request[RealtimeToolResultCall]) -> None:
         body = request.body
-        self._tell(request, RealtimeToolResult(body.call_id, as_text(body.output), body.error))
+        call = self._find(request.principal, body.stream)
+        call.tool_answered(RealtimeToolResult(body.call_id, as_text(body.output), body.error))
 
     async def finish(self, request: Request[OfCall]) -> Mapping[str, Any]:
         return {"n": self._find(request.principal, request.body.stream).finish()}

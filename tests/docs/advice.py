@@ -62,7 +62,7 @@ ADVICE: Mapping[str, str] = {
     "provider_rate_limited": "Wait for `retry_after`; the vendor's plan sets the limit.",
     "provider_timeout": "Try again, or raise `first_event_timeout` or `total_timeout` in `[models]`.",
     "tool_failed": "The model was told and went on. Look at the tool.",
-    "tool_call_not_found": "Answer each `tool.call` with its own `call_id`, while its turn runs.",
+    "tool_call_not_found": "Answer each `tool.call` by its `call_id` while its turn runs, and none after `tool.cancelled`.",
     "conversation_not_found": "Check the id and the key; leave `conversation` out to begin a new one.",
     "message_not_found": "Check the id: it must be of this conversation.",
     "prompt_not_found": "Check the id and the key.",

@@ -26,6 +26,7 @@ from engine.api.events import (
     StreamStarted,
     TextDelta,
     ToolCall,
+    ToolCancelled,
     ToolResult,
     TranscriptFinal,
     TranscriptPartial,
@@ -57,6 +58,7 @@ EVENTS: tuple[tuple[int, Event], ...] = (
     (4, ReasoningKept(provider="anthropic", text="The user greets me.", signature="EqQB…")),
     (4, ToolCall(call_id="call_1", name="weather", arguments='{"city":"Oslo"}', client=True)),
     (5, ToolResult(call_id="call_1", name="weather", output="18 °C")),
+    (6, ToolCancelled(call_id="call_1", name="weather")),
     (6, Citation(url="https://example.com/oslo", title="Oslo today", start=0, end=12)),
     (
         6,

@@ -47,6 +47,12 @@ async def stream_for(socket: aiohttp.ClientWebSocketResponse, frame: Frame) -> s
         await until(socket, "tool.call")
     elif frame["type"] in ("tts.text", "tts.finish"):
         stream = (await told(socket, {"type": "tts.start", "model": "local"}))["stream"]
+    elif frame["type"] == "realtime.tool_result":
+        tools = [{"name": "weather"}]
+        stream = (await told(socket, {"type": "realtime.start", "model": "local", "tools": tools}))["stream"]
+        await told(socket, {"type": "realtime.text", "stream": stream, "text": "How warm is it in Oslo?"})
+        await told(socket, {"type": "realtime.answer", "stream": stream})
+        await until(socket, "tool.call")
     elif frame["type"].startswith("realtime."):
         stream = (await told(socket, {"type": "realtime.start", "model": "local"}))["stream"]
     elif frame["type"] == "audio.finish":

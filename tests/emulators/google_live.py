@@ -60,6 +60,12 @@ class Session:
     """Words of all turns."""
     history: list[str] = field(default_factory=list)
     closed: bool = False
+    connection: web.WebSocketResponse | None = None
+
+    async def drop(self, code: int = 1011, reason: str = "Internal error encountered.") -> None:
+        """Close it, whatever goes on."""
+        assert self.connection is not None
+        await self.connection.close(code=code, message=reason.encode())
 
     @property
     def handle(self) -> str | None:
@@ -130,7 +136,7 @@ class _Line:
         first = await self._next()
         if first is None:
             return
-        self._session = session = Session(first["setup"])
+        self._session = session = Session(first["setup"], connection=self._socket)
         self._vendor.sessions.append(session)
         self._vendor.changed()
         if self._vendor.silent:

@@ -314,6 +314,22 @@ async def test_the_clients_tools_are_called_and_answered(calling: Calling) -> No
     assert calling.asked(1)[-1] == ("tool", '{"celsius":-4}')
 
 
+async def test_a_tool_of_an_answer_that_is_stopped_takes_no_answer(calling: Calling) -> None:
+    calling.vendor.script.append(Say(tool_calls=[ToolUse("call_1", "weather", "{}")]))
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS, tools=[{"name": "weather"}])
+        await caller.do("text", text="Is it cold in Oslo?")
+        await caller.do("answer")
+        await caller.until("tool.call")
+        await caller.do("interrupt")
+        off = await caller.until("tool.cancelled")
+        late = await caller.do("tool_result", call_id="call_1", output="cold")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (off["call_id"], off["name"]) == ("call_1", "weather")
+    assert (late["error"]["code"], late["error"]["field"]) == ("tool_call_not_found", "call_id")
+
+
 async def test_a_call_may_be_answered_in_writing_alone(calling: Calling) -> None:
     calling.vendor.script.append(Say("Fine."))
     async with connected(calling.url) as socket:

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from engine.main import Engine
-from tests.emulators.google_live import Answer, GoogleLiveEmulator
+from tests.emulators.google_live import Answer, GoogleLiveEmulator, sound_of
 from tests.emulators.openai_realtime import Answers, OpenAIRealtimeEmulator, Trouble
 from tests.emulators.sound import tone
 from tests.journeys.caller import Caller
@@ -24,6 +24,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 RATE = 24_000
 SENTENCE = tone(0.4, RATE)
 SILENCE = bytes(RATE * 2)
+WORD = sound_of(1, seconds=0.25)
+"""What the emulator of Google hears as a word."""
+
 ANSWER = "the boat is green and it lies in the harbour of the town"
 
 
@@ -136,11 +139,9 @@ async def test_openais_client_reaches_openai_through_this_server(vendors: Vendor
 
 async def test_gemini_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -> None:
     vendors.google.answers.append(Answer("in the harbour"))
-    # Its emulator hears a word in samples near this height.
-    word = (1_000).to_bytes(2, "little") * (RATE // 4)
     async with connected(vendors.url) as socket:
         caller = await begin(socket, "google/gemini-3.8-live")
-        await caller.speak(SILENCE + word + SILENCE)
+        await caller.speak(SILENCE + WORD + SILENCE)
         ended = await caller.until("turn.assistant_ended")
         saved = await caller.until("message.saved")
         await caller.do("finish")
@@ -149,6 +150,29 @@ async def test_gemini_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -
     assert ended["heard"] > 0
     kept = await vendors.kept(saved["conversation"])
     assert [(role, text.strip()) for role, text, _ in kept] == [("user", "w1"), ("assistant", "in the harbour")]
+
+
+async def test_a_tool_that_speech_calls_off_takes_no_answer(vendors: Vendors) -> None:
+    calls = [{"id": "c1", "name": "weather", "args": {}}]
+    vendors.google.answers.extend([Answer("never", calls=calls), Answer("all right")])
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "google/gemini-3.8-live", store=False, tools=[{"name": "weather"}])
+        await caller.speak(WORD + SILENCE)
+        called = await caller.until("tool.call")
+        await caller.speak(WORD + SILENCE)
+        off = await caller.until("tool.cancelled")
+        late = await caller.do("tool_result", call_id="c1", output="rain")
+        await caller.until("turn.assistant_ended", status="completed")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert called["client"]
+    assert (off["call_id"], off["name"]) == ("c1", "weather")
+    assert (late["type"], late["error"]["code"], late["error"]["field"]) == (
+        "rejected",
+        "tool_call_not_found",
+        "call_id",
+    )
+    assert not [told for told in vendors.google.sessions[-1].told if "toolResponse" in told]
 
 
 async def test_a_refused_key_ends_the_call_with_the_vendors_reason(vendors: Vendors) -> None:

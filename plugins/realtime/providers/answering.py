@@ -76,6 +76,8 @@ class Answering:
         self._came = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._reader: StreamReader | None = None
+        self._calls: set[str] = set()
+        """Tools of the client's that the present answer waits for."""
         self._answered: str | None = None
         """The message that keeps the last answer, while it can still be cut."""
 
@@ -105,6 +107,7 @@ class Answering:
         if reader is None:
             self._stage.show(StatusChanged(stage="tool_result_late", detail="the answer that asked for it is over"))
             return
+        self._calls.discard(result.call_id)
         body = {"stream": reader.stream, **structs.asdict(result)}
         try:
             await self._commands.call(self._stage.stream.principal, "tool.result", body)
@@ -158,6 +161,7 @@ class Answering:
                             text.append(event.text)
                             stage.text(event.text)
                         case ToolCall() if event.client:
+                            self._calls.add(event.call_id)
                             stage.tool_call(event)
                         case ToolCall() | ToolResult() | Citation() | StatusChanged():
                             stage.show(event)
@@ -174,6 +178,8 @@ class Answering:
             finally:
                 self._reader = None
                 reader.close()
+                while self._calls:
+                    stage.tool_cancelled(self._calls.pop())
             if voice is not None:
                 await voice.spoken()
         except EngineError as error:

@@ -94,7 +94,8 @@ class GoogleTurns:
     def uncall(self, ids: Sequence[str]) -> None:
         """Answers to these calls are wanted no more."""
         for identity in ids:
-            self._calls.pop(identity, None)
+            if self._calls.pop(identity, None) is not None:
+                self._stage.tool_cancelled(identity)
 
     def mute(self, heard: str) -> None:
         """No more of this answer is to be told; the person heard so much of it."""
@@ -103,7 +104,7 @@ class GoogleTurns:
 
     def end(self, error: EngineError | None = None) -> None:
         """The answer is whole, or broke off."""
-        self._calls.clear()
+        self.uncall(list(self._calls))
         if not self.answering:
             # A turn without an answer: what was heard was for nobody.
             self._finish_words()

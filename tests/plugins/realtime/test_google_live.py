@@ -96,6 +96,9 @@ class Stage:
     def tool_call(self, call: ToolCall) -> None:
         self._note("call", call)
 
+    def tool_cancelled(self, call_id: str) -> None:
+        self._note("cancelled", call_id)
+
     def show(self, event: Event) -> None:
         self._note("show", event)
 
@@ -307,6 +310,41 @@ async def test_a_tool_is_called_and_answered(vendor: GoogleLiveEmulator, http: O
     responses = [each["toolResponse"] for each in vendor.sessions[0].told if "toolResponse" in each]
     assert responses == [{"functionResponses": [{"id": "c1", "name": "weather", "response": {"output": "rain"}}]}]
     assert talk.stage.answers == ["it rains"]
+
+
+async def test_a_tool_that_speech_calls_off_is_told_and_its_late_answer_is_not(
+    vendor: GoogleLiveEmulator, http: OpenHttp
+) -> None:
+    calls = [{"id": "c1", "name": "weather", "args": {}}, {"id": "c2", "name": "time", "args": {}}]
+    vendor.answers += [Answer("never", calls=calls), Answer("all right")]
+    request = structs.replace(ASK, tools=[FunctionTool(name="weather"), FunctionTool(name="time")])
+    async with talking(vendor, http, request) as talk:
+        talk.speak(1)
+        await talk.stage.until(lambda: len(talk.stage.of("call")) == 2)
+        talk.tell(RealtimeToolResult("c2", "noon"))
+        await vendor.until(lambda: any("toolResponse" in each for each in vendor.sessions[0].told), "a result")
+        talk.speak(2)
+        await talk.stage.until(lambda: bool(talk.stage.of("cancelled")))
+        talk.tell(RealtimeToolResult("c1", "rain"))
+        await talk.stage.until(lambda: len(talk.stage.answers) == 2)
+    assert talk.stage.of("cancelled") == [("c1",)]
+    assert talk.stage.answers == ["", "all right"]
+    responses = [
+        each["toolResponse"]["functionResponses"] for each in vendor.sessions[0].told if "toolResponse" in each
+    ]
+    assert [[each["id"] for each in response] for response in responses] == [["c2"]]
+
+
+async def test_a_tool_that_waits_when_the_session_is_lost_is_called_off(
+    vendor: GoogleLiveEmulator, http: OpenHttp
+) -> None:
+    vendor.answers += [Answer("never", calls=[{"id": "c1", "name": "weather", "args": {}}]), Answer("again")]
+    async with talking(vendor, http, structs.replace(ASK, tools=[FunctionTool(name="weather")])) as talk:
+        talk.speak(1)
+        await talk.stage.until(lambda: bool(talk.stage.of("call")))
+        await vendor.sessions[0].drop()
+        await talk.stage.until(lambda: bool(talk.stage.of("seam")))
+    assert talk.stage.of("cancelled") == [("c1",)]
 
 
 async def test_the_past_and_the_wishes_are_told(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
