@@ -141,6 +141,7 @@ class RealtimeProvider(Provider, Protocol):
     `RealtimeAnswer` when what was said is to be answered, and `RealtimeInterrupt` when the answer is to stop, so that an
     answer which was held for a cough goes on. A class attribute `rate` says how many samples a second it hears, where those
     are not `REALTIME_RATE`: audio that comes so is passed on as it is, and each change of rate would cost it 25 ms.
+    A method `interruptible(request)` may say that speech stops no answer of a model, whatever its turn detection asks for.
     """
 
     role: ClassVar[ProviderRole] = "realtime"

@@ -108,7 +108,7 @@ class RealtimeCall:
         self._last = 0
         self._unacknowledged = 0
         self._touched = asyncio.get_running_loop().time()
-        self._turns = Turns(interrupt=request.turn_detection.interrupt)
+        self._turns = Turns(interrupt=self._interruptible(request))
         self._turn = 0
         self._muted = True
         self._answer: Answer | None = None
@@ -192,8 +192,12 @@ class RealtimeCall:
             raise InvalidRequest("a call that began in writing alone has no sound", field="modalities")
         self._model.check(request)
         self._request = request
-        self._turns = structs.replace(self._turns, interrupt=self._request.turn_detection.interrupt)
+        self._turns = structs.replace(self._turns, interrupt=self._interruptible(request))
         self.tell(RealtimeUpdate(self._request))
+
+    def _interruptible(self, request: RealtimeRequest) -> bool:
+        may = getattr(self._model.target.provider, "interruptible", None)
+        return request.turn_detection.interrupt and (may is None or may(request))
 
     def finish(self) -> int:
         """The client hangs up; gives the last count of a frame that was taken."""

@@ -37,11 +37,12 @@ URL_SAFE = str.maketrans("+/", "-_")
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model says. `holds` stop it before a word. `calls` are made first, and go on when they are answered."""
+    """What the model says. `holds` stop it before a word. `calls` are made first, and wait for their answers if `blocking`."""
 
     text: str = "yes of course"
     holds: dict[int, Hold] = field(default_factory=dict)
     calls: Sequence[dict[str, Any]] = ()
+    blocking: bool = True
     cut: int | None = None
     """The connection breaks off before this word."""
     close: tuple[int, str] | None = None
@@ -120,6 +121,8 @@ class GoogleLiveEmulator(GoogleEmulator):
 
 
 class _Line:
+    """One connection. A model with a `_language` interprets word by word, and ends no turn."""
+
     def __init__(self, vendor: GoogleLiveEmulator, socket: web.WebSocketResponse, request: web.Request) -> None:
         self._vendor = vendor
         self._socket = socket
@@ -131,6 +134,7 @@ class _Line:
         self._answering: asyncio.Task[None] | None = None
         self._due = asyncio.Event()
         self._pending: set[str] = set()
+        self._blocked = False
 
     async def run(self) -> None:
         first = await self._next()
@@ -145,6 +149,12 @@ class _Line:
         refusal = (1007, "Session not found.") if self._vendor.refuses_handles and session.handle else None
         if refusal := refusal or self._vendor.refusal:
             await self._socket.close(code=refusal[0], message=refusal[1].encode())
+            return
+        translation = session.setup.get("generationConfig", {}).get("translationConfig")
+        self._language: str | None = translation and translation["targetLanguageCode"]
+        if self._language is not None and session.setup.keys() & {"systemInstruction", "tools", "historyConfig"}:
+            # An interpreter takes nothing but its language.
+            await self._socket.close(code=1007, message=b"Request contains an invalid argument.")
             return
         await self._tell({"setupComplete": {}})
         detection = session.activity.get("automaticActivityDetection", {})
@@ -187,7 +197,10 @@ class _Line:
         elif (response := message.get("toolResponse")) is not None:
             self._pending -= {each["id"] for each in response["functionResponses"]}
             if not self._pending:
+                waited = not self._due.is_set() and self._blocked
                 self._due.set()
+                if not waited:
+                    await self._turn()
         elif (told := message.get("realtimeInput")) is not None:
             if "audio" in told:
                 assert told["audio"]["mimeType"] == f"audio/pcm;rate={INPUT_RATE}"
@@ -208,24 +221,31 @@ class _Line:
         self._levels = [*self._levels[-SHORTEST_WORD:], level]
         if level == 0:
             self._silence += 1
-            if self._words and not self._manual and self._silence == self._patience:
+            if self._words and not self._manual and self._language is None and self._silence == self._patience:
                 await self._turn()
             return
         self._silence = 0
         steady = self._levels[-SHORTEST_WORD:] == [level] * SHORTEST_WORD
         began = len(self._levels) <= SHORTEST_WORD or self._levels[0] != level
         if steady and began:
-            if not self._manual:
+            if not self._manual and self._language is None:
                 await self._interrupt()
             self._words.append(f"w{level}")
             self._session.heard.append(f"w{level}")
             await self._transcribe("input", f" w{level}")
+            if self._language is not None:
+                await self._say(f"{self._language}{level}", f" {self._language}{level}")
             self._vendor.changed()
+
+    @property
+    def _patient(self) -> bool:
+        """Whether nothing interrupts an answer, after which what was said meanwhile is answered."""
+        return bool(self._session.activity.get("activityHandling") == "NO_INTERRUPTION")
 
     async def _interrupt(self) -> None:
         if self._answering is None or self._answering.done():
             return
-        if self._session.activity.get("activityHandling") == "NO_INTERRUPTION":
+        if self._patient:
             return
         await self._stop()
         if self._pending:
@@ -236,7 +256,16 @@ class _Line:
 
     async def _turn(self) -> None:
         self._words = []
+        if self._language is not None:
+            return
+        before = self._answering
+        if self._patient and before is not None and not before.done():
+            before.add_done_callback(lambda _: None if self._session.closed else self._begin_answer())
+            return
         await self._stop()
+        self._begin_answer()
+
+    def _begin_answer(self) -> None:
         answers = self._vendor.answers
         self._answering = asyncio.create_task(self._answer(answers.popleft() if answers else Answer()))
 
@@ -255,7 +284,9 @@ class _Line:
             self._due.clear()
             self._pending = {call["id"] for call in answer.calls}
             await self._tell({"toolCall": {"functionCalls": list(answer.calls)}})
-            await self._due.wait()
+            self._blocked = answer.blocking
+            if answer.blocking:
+                await self._due.wait()
         for number, word in enumerate(answer.text.split()):
             if number in answer.holds:
                 await answer.holds[number].wait()
@@ -263,10 +294,7 @@ class _Line:
                 assert self._request.transport is not None
                 self._request.transport.abort()
                 return
-            data = base64.b64encode(spoken(word, OUTPUT_RATE)).decode()
-            parts = [{"inlineData": {"mimeType": f"audio/pcm;rate={OUTPUT_RATE}", "data": data}}]
-            await self._tell({"serverContent": {"modelTurn": {"role": "model", "parts": parts}}})
-            await self._transcribe("output", f"{' ' if number else ''}{word}")
+            await self._say(word, f"{' ' if number else ''}{word}")
         await self._tell({"serverContent": {"generationComplete": True}})
         # Before the turn's end, so that whoever waits for that knows the handle.
         if self._vendor.resumable:
@@ -274,6 +302,12 @@ class _Line:
             update = {"newHandle": f"handle-{self._vendor.handles}", "resumable": True}
             await self._tell({"sessionResumptionUpdate": update})
         await self._tell({"serverContent": {"turnComplete": True}, "usageMetadata": usage()})
+
+    async def _say(self, word: str, written: str) -> None:
+        data = base64.b64encode(spoken(word, OUTPUT_RATE)).decode()
+        parts = [{"inlineData": {"mimeType": f"audio/pcm;rate={OUTPUT_RATE}", "data": data}}]
+        await self._tell({"serverContent": {"modelTurn": {"role": "model", "parts": parts}}})
+        await self._transcribe("output", written)
 
     async def _transcribe(self, which: str, text: str) -> None:
         if f"{which}AudioTranscription" in self._session.setup:

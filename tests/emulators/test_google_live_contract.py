@@ -240,13 +240,44 @@ async def test_what_the_sdk_sends_with_all_its_options_is_accepted(
         ),
         system_instruction="Be brief.",
         context_window_compression=types.ContextWindowCompressionConfig(sliding_window=types.SlidingWindow()),
-        translation_config=types.TranslationConfig(target_language_code="pl", echo_target_language=True),
         history_config=types.HistoryConfig(initial_history_in_client_content=True),
     )
-    async with google_client.aio.live.connect(model="gemini-3.5-live-translate-preview", config=config) as session:
+    async with google_client.aio.live.connect(model=MODEL, config=config) as session:
         await session.send_client_content(turns=types.Content(role="user", parts=[types.Part(text="Before.")]))
         await say(session, 1)
         assert contents_of(await turn_of(session))[-1].turn_complete
-    setup = vendor.sessions[0].setup
-    assert setup["generationConfig"]["translationConfig"] == {"targetLanguageCode": "pl", "echoTargetLanguage": True}
     assert vendor.sessions[0].history == ["Before."]
+
+
+async def test_an_interpreter_speaks_along_and_ends_no_turn(
+    vendor: GoogleLiveEmulator, google_client: genai.Client
+) -> None:
+    config = types.LiveConnectConfig(
+        response_modalities=[types.Modality.AUDIO],
+        input_audio_transcription=types.AudioTranscriptionConfig(),
+        output_audio_transcription=types.AudioTranscriptionConfig(),
+        translation_config=types.TranslationConfig(target_language_code="pl", echo_target_language=True),
+    )
+    words: list[str] = []
+    async with google_client.aio.live.connect(model="gemini-3.5-live-translate-preview", config=config) as session:
+        await say(session, 1)
+        await say(session, 2)
+        async for message in session.receive():
+            content = message.server_content
+            assert content is not None and not content.turn_complete
+            if content.output_transcription:
+                words.append(content.output_transcription.text or "")
+            if len(words) == 2:
+                break
+    assert words == [" pl1", " pl2"]
+    translation = vendor.sessions[0].setup["generationConfig"]["translationConfig"]
+    assert translation == {"targetLanguageCode": "pl", "echoTargetLanguage": True}
+
+
+async def test_an_interpreter_takes_no_instructions(google_client: genai.Client) -> None:
+    config = types.LiveConnectConfig(
+        system_instruction="Be brief.", translation_config=types.TranslationConfig(target_language_code="pl")
+    )
+    with pytest.raises(errors.APIError, match="1007"):
+        async with google_client.aio.live.connect(model="gemini-3.5-live-translate-preview", config=config):
+            pass

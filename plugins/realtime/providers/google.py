@@ -17,6 +17,7 @@ from engine.api import (
     UnsupportedParameter,
 )
 from plugins.realtime.providers.google_conversation import GoogleConversation
+from plugins.realtime.providers.google_interpreting import check_interpreter, interprets
 from plugins.realtime.providers.google_line import GoogleLines
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.google_voices import VOICES
@@ -24,6 +25,9 @@ from plugins.vendors.settings import GoogleSettings
 
 PATIENCE = 10.0
 """Seconds that a session may take to begin, and a message to be taken."""
+
+SILENCE = 30.0
+"""Seconds without a message, while an answer is due, after which a session counts as lost."""
 
 _METHOD = "ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 
@@ -41,11 +45,17 @@ class GoogleRealtime:
     default_model = "gemini-3.8-live"
 
     def __init__(
-        self, settings: GoogleSettings, http: Shared[aiohttp.ClientSession], *, patience: float = PATIENCE
+        self,
+        settings: GoogleSettings,
+        http: Shared[aiohttp.ClientSession],
+        *,
+        patience: float = PATIENCE,
+        silence: float = SILENCE,
     ) -> None:
         self._settings = settings
         self._http = http
         self._patience = patience
+        self._silence = silence
         self._headers = {"x-goog-api-key": settings.key} if settings.key else {}
         self._vendor = GoogleVendor(
             settings.title, read_google_fault, credential=settings.credential, secret=settings.key
@@ -65,16 +75,24 @@ class GoogleRealtime:
         """Raise `InvalidRequest` for a voice that is not there, `UnsupportedParameter` for what Gemini cannot do."""
         if request.voice is not None and self.own_address and request.voice not in VOICES:
             raise InvalidRequest(f"Google has no voice {request.voice!r}; it has {', '.join(VOICES)}", field="voice")
+        if interprets(request.model):
+            check_interpreter(request)
         if not request.turn_detection.answer and request.turn_detection.type != "manual":
             raise UnsupportedParameter(
                 "Gemini answers every turn; to be asked for each answer, use turn_detection manual",
                 field="turn_detection",
             )
 
+    def interruptible(self, request: RealtimeRequest) -> bool:
+        """Whether speech may stop an answer: an interpreter goes on while they speak whom it interprets."""
+        return not interprets(request.model)
+
     async def converse(
         self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
     ) -> None:
         """Hold one conversation until `intake` ends; see `engine.api.RealtimeProvider`."""
         url = f"{self._settings.base_url}/{_METHOD}".replace("http", "ws", 1)
-        lines = GoogleLines(url, self._headers, self._http, self._vendor, self._patience)
+        lines = GoogleLines(
+            url, self._headers, self._http, self._vendor, patience=self._patience, silence=self._silence
+        )
         await GoogleConversation(request, intake, stage, lines).run()

@@ -10,6 +10,7 @@ import aiohttp
 
 import plugins.realtime.providers.google_setup as say
 from engine.api import (
+    ProviderTimeout,
     RealtimeAnswer,
     RealtimeAudio,
     RealtimeClear,
@@ -21,7 +22,9 @@ from engine.api import (
     RealtimeText,
     RealtimeToolResult,
     RealtimeUpdate,
+    StatusChanged,
 )
+from plugins.realtime.providers.google_interpreting import Interpreting, interprets
 from plugins.realtime.providers.google_line import GoogleLine, GoogleLines, SessionLost
 from plugins.realtime.providers.google_messages import ServerMessage, usage_of
 from plugins.realtime.providers.google_telling import Telling
@@ -50,13 +53,18 @@ class GoogleConversation:
         self._intake = intake
         self._stage = stage
         self._lines = lines
-        self._turns = GoogleTurns(stage, request.past, audible="audio" in request.modalities)
+        turns = Interpreting if interprets(request.model) else GoogleTurns
+        self._turns = turns(stage, request.past, audible="audio" in request.modalities)
         self._telling = Telling(request, self._turns)
         self._handle: str | None = None
         self._leave_at: float | None = None
         self._reason = ""
         self._reading: asyncio.Future[RealtimeInput | None] | None = None
         self._over = False
+        self._heard_at = 0.0
+        """When the last message came."""
+        self._due_since: float | None = None
+        """From when on a word is due."""
         self._started = self._began = False
         """Whether any session was set up, and whether this one has said a word."""
 
@@ -69,15 +77,14 @@ class GoogleConversation:
                     await self._session()
                     return
                 except _Leave as leave:
-                    self._stage.seam(str(leave))
+                    self._seam(str(leave))
                 except SessionLost as error:
                     lost = 0 if self._began else lost + 1
                     # The start is tried again by whoever asked for it.
                     if not self._started or lost > RECONNECTS:
                         raise error.error from None
-                    if self._turns.answering:
-                        self._turns.end(self._lines.vendor.cut_off())
-                    self._stage.seam(error.error.message)
+                    self._turns.lose(self._lines.vendor.cut_off())
+                    self._seam(error.error.message)
                     await asyncio.sleep(0.2 * lost)
         finally:
             if self._reading is not None:
@@ -86,24 +93,26 @@ class GoogleConversation:
 
     async def _session(self) -> None:
         loop = asyncio.get_running_loop()
-        self._began, self._leave_at = False, None
+        self._began, self._leave_at, self._due_since = False, None, None
         async with self._open() as line:
             # What was heard and not answered is told again, and heard again.
             self._turns.unhear()
             await self._send(line, self._telling.unanswered)
-            receiving = line.receive()
+            receiving, self._heard_at = line.receive(), loop.time()
             try:
                 while not (self._over and not self._owes()):
                     await self._wait(receiving, loop)
                     if receiving.done():
                         self._take(line.read(receiving.result()))
-                        receiving = line.receive()
-                    elif self._over and self._leave_at is None:
+                        receiving, self._heard_at = line.receive(), loop.time()
+                    elif self._said_last(loop.time()):
+                        self._pause()
                         return
                     if self._reading is not None and self._reading.done():
                         told, self._reading = self._reading.result(), None
                         await self._tell(line, told)
                     self._leave_if_due(loop.time())
+                    self._look_for_silence(loop.time())
             finally:
                 receiving.cancel()
                 await asyncio.gather(receiving, return_exceptions=True)
@@ -114,20 +123,60 @@ class GoogleConversation:
             if self._reading is None:
                 self._reading = asyncio.ensure_future(anext(self._intake, None))
             waiting.add(self._reading)  # type: ignore[arg-type]
-        bounds = [LAST_WORD] if self._over else []
+        now = loop.time()
+        bounds = [max(0.0, self._heard_at + LAST_WORD - now)] if self._over else []
         if self._leave_at is not None and self._leave_at < float("inf"):
-            bounds.append(max(0.0, self._leave_at - loop.time()))
+            bounds.append(max(0.0, self._leave_at - now))
+        if (silence := self._silence) is not None:
+            bounds.append(max(0.0, self._quiet_since + silence - now))
         await asyncio.wait(waiting, timeout=min(bounds, default=None), return_when=asyncio.FIRST_COMPLETED)
+
+    @property
+    def _silence(self) -> float | None:
+        """Seconds without a word after which something is to happen; None where no word is due."""
+        if self._turns.pause is not None and self._turns.answering:
+            return self._turns.pause
+        due = self._telling.asked or (self._turns.answering and not self._turns.calling)
+        return self._lines.silence if due else None
+
+    @property
+    def _quiet_since(self) -> float:
+        return max(self._heard_at, self._due_since or 0.0)
+
+    def _look_for_silence(self, now: float) -> None:
+        silence = self._silence
+        if silence is None:
+            self._due_since = None
+            return
+        self._due_since = self._due_since or now
+        if now < self._quiet_since + silence:
+            return
+        if self._turns.pause is None:
+            title = self._lines.vendor.title
+            raise SessionLost(ProviderTimeout(f"{title} said nothing for {silence:g} s"))
+        self._pause()
+
+    def _pause(self) -> None:
+        if self._turns.pause is not None and self._turns.answering:
+            self._turns.end()
+
+    def _seam(self, detail: str) -> None:
+        if lost := self._telling.unanswered.lost:
+            detail += f" {lost:.1f} s of speech were too old to be told again."
+            self._telling.unanswered.lost = 0.0
+        self._stage.seam(detail)
+
+    def _said_last(self, now: float) -> bool:
+        return self._over and self._leave_at is None and now >= self._heard_at + LAST_WORD
 
     def _owes(self) -> bool:
         return self._turns.waiting or self._telling.asked or bool(self._telling.unanswered)
 
     def _leave_if_due(self, now: float) -> None:
-        busy = self._turns.waiting or self._telling.asked
+        busy = self._turns.waiting or self._telling.asked or self._turns.calling
         if self._leave_at is None or (busy and now < self._leave_at):
             return
-        if self._turns.answering:
-            self._turns.end(self._lines.vendor.cut_off())
+        self._turns.lose(self._lines.vendor.cut_off())
         raise _Leave(self._reason)
 
     @asynccontextmanager
@@ -154,6 +203,10 @@ class GoogleConversation:
         match told:
             case RealtimeAudio(pcm):
                 await self._send(line, telling.audio(pcm))
+            case RealtimeText() if interprets(telling.request.model):
+                self._stage.show(
+                    StatusChanged(stage="not_taken", detail="this model interprets speech, and reads nothing")
+                )
             case RealtimeText(text, role):
                 telling.write(text, role)
             case RealtimeAnswer(instructions):
@@ -172,7 +225,7 @@ class GoogleConversation:
             case RealtimeUpdate(request):
                 self._update(request)
             case None:
-                self._over = True
+                self._over, self._heard_at = True, asyncio.get_running_loop().time()
                 await self._send(line, telling.over())
 
     def _update(self, request: RealtimeRequest) -> None:
@@ -194,6 +247,8 @@ class GoogleConversation:
         began = False
         if message.server_content is not None:
             began = self._turns.take(message.server_content)
+            if self._turns.pause is not None and message.server_content.model_turn is not None:
+                self._telling.interpreted()
         if message.tool_call is not None:
             began |= self._turns.call(message.tool_call.function_calls or ())
         if began or (message.server_content is not None and message.server_content.turn_complete and not answered):

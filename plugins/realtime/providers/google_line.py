@@ -33,7 +33,10 @@ class SessionLost(Exception):
 
 
 class GoogleLines:
-    """Where connections are made. `patience` is for a session to begin, and for a message to be taken, in seconds."""
+    """Where connections are made.
+
+    `patience` is for a session to begin, and for a message to be taken, `silence` for a word that is due; in seconds.
+    """
 
     def __init__(
         self,
@@ -41,13 +44,16 @@ class GoogleLines:
         headers: Mapping[str, str],
         http: Shared[aiohttp.ClientSession],
         vendor: Vendor,
+        *,
         patience: float,
+        silence: float,
     ) -> None:
         self._url = url
         self._headers = headers
         self._http = http
         self.vendor = vendor
         self.patience = patience
+        self.silence = silence
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[GoogleLine]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.api import FunctionTool, RealtimePast, RealtimeRequest, TurnDetection
+from plugins.realtime.providers.google_interpreting import interprets
 
 INPUT_RATE = 16_000
 """Samples a second that Gemini hears."""
@@ -19,6 +20,8 @@ _ROLES = {"user": "user", "assistant": "model"}
 def setup(request: RealtimeRequest, past: Sequence[RealtimePast], handle: str | None) -> Message:
     """The first message. With a `handle` Google knows what was said; without, `history` is to follow."""
     model = request.model if "/" in request.model else f"models/{request.model}"
+    if interprets(request.model):
+        return {"setup": _with_options(_interpreter(model, request), request.provider_options)}
     config: Message = {"responseModalities": ["AUDIO"]}
     if request.voice is not None:
         config["speechConfig"] = {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": request.voice}}}
@@ -41,6 +44,17 @@ def setup(request: RealtimeRequest, past: Sequence[RealtimePast], handle: str | 
     return {"setup": _with_options(fields, request.provider_options)}
 
 
+def _interpreter(model: str, request: RealtimeRequest) -> Message:
+    """An interpreter knows its language, and nothing else."""
+    translation: Message = {"targetLanguageCode": request.translate_to}
+    return {
+        "model": model,
+        "generationConfig": {"responseModalities": ["AUDIO"], "translationConfig": translation},
+        "inputAudioTranscription": {},
+        "outputAudioTranscription": {},
+    }
+
+
 def takes_turns(model: str) -> bool:
     """Whether the model takes written turns at any time: since Gemini 3 only before a session's first."""
     return model.rpartition("/")[2].startswith(("gemini-2", "gemini-live-2"))
@@ -48,6 +62,8 @@ def takes_turns(model: str) -> bool:
 
 def history(request: RealtimeRequest, past: Sequence[RealtimePast]) -> Message | None:
     """What was said before, for a session without a handle; None where nothing is to be told."""
+    if interprets(request.model):
+        return None
     turns = [_turn(each.text, each.role) for each in past if each.role in _ROLES and each.text]
     if takes_turns(request.model):
         return {"clientContent": {"turns": turns, "turnComplete": False}} if turns else None

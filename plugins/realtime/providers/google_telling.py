@@ -7,11 +7,19 @@ from collections.abc import Iterator
 
 import plugins.realtime.providers.google_setup as say
 from engine.api import REALTIME_RATE, RealtimeRequest
+from plugins.realtime.providers.google_interpreting import BEHIND, interprets
 from plugins.realtime.providers.google_turns import GoogleTurns
 from plugins.vendors.codecs import Resampler
 
 MOST_REPLAYED = 60.0
-"""Seconds of sound that are kept for a new session until they are answered."""
+"""Seconds of speech that are kept for a new session until they are answered."""
+
+MOST_QUIET = 10.0
+"""Seconds kept while nobody is known to speak: the vendor tells of speech a little after it began."""
+
+
+_INEXACT = 1e-6
+"""Seconds by which sums of pieces are not exact."""
 
 
 class Unanswered:
@@ -19,6 +27,9 @@ class Unanswered:
 
     def __init__(self) -> None:
         self._told: deque[tuple[float, say.Message]] = deque()
+        self._seconds = 0.0
+        self.lost = 0.0
+        """Seconds of speech that were forgotten."""
 
     def __bool__(self) -> bool:
         return bool(self._told)
@@ -26,21 +37,33 @@ class Unanswered:
     def __iter__(self) -> Iterator[say.Message]:
         return iter([message for _, message in self._told])
 
-    def keep(self, message: say.Message, seconds: float = 0.0) -> say.Message:
+    def keep(self, message: say.Message) -> say.Message:
         """One message more, which is given back."""
-        self._told.append((seconds, message))
-        kept = sum(each for each, _ in self._told) if seconds else 0.0
-        while kept > MOST_REPLAYED and (oldest := self._oldest_sound()) is not None:
-            kept -= self._told[oldest][0]
-            del self._told[oldest]
+        self._told.append((0.0, message))
         return message
 
-    def _oldest_sound(self) -> int | None:
-        return next((at for at, (seconds, _) in enumerate(self._told) if seconds), None)
+    def hear(self, pcm: bytes, *, speech: bool) -> say.Message:
+        """A piece of sound more, as a message."""
+        message, seconds = say.sound(pcm), len(pcm) / 2 / say.INPUT_RATE
+        self._told.append((seconds, message))
+        self._seconds += seconds
+        forgotten = self.trim(MOST_REPLAYED if speech else MOST_QUIET)
+        self.lost += forgotten if speech else 0.0
+        return message
+
+    def trim(self, most: float) -> float:
+        """Forget the oldest sound beyond so many seconds; gives the seconds that were forgotten."""
+        before = self._seconds
+        while self._seconds > most + _INEXACT:
+            oldest = next(at for at, (seconds, _) in enumerate(self._told) if seconds)
+            self._seconds -= self._told[oldest][0]
+            del self._told[oldest]
+        return before - self._seconds
 
     def clear(self) -> None:
         """It is answered, or to be forgotten."""
         self._told.clear()
+        self._seconds = self.lost = 0.0
 
 
 class Telling:
@@ -61,10 +84,18 @@ class Telling:
     def _manual(self) -> bool:
         return self.request.turn_detection.type == "manual"
 
+    @property
+    def _interpreted(self) -> bool:
+        return interprets(self.request.model)
+
     def answered(self) -> None:
         """An answer has begun, or there is none."""
         self.unanswered.clear()
         self.asked = False
+
+    def interpreted(self) -> None:
+        """What was said up to now was interpreted, but for the last of it."""
+        self.unanswered.trim(BEHIND)
 
     def audio(self, pcm: bytes) -> Iterator[say.Message]:
         """A piece of what the person says."""
@@ -77,7 +108,7 @@ class Telling:
             self._active = True
             self._turns.speech_began()
             yield self.unanswered.keep(say.activity("activityStart"))
-        yield self.unanswered.keep(say.sound(pcm), len(pcm) / 2 / say.INPUT_RATE)
+        yield self.unanswered.hear(pcm, speech=self._manual or self._turns.hearing)
 
     def write(self, text: str, role: str) -> None:
         """Something said in writing waits for its answer to be asked for."""
@@ -100,6 +131,9 @@ class Telling:
         """Ask for an answer; a turn of speech that is over is answered unasked."""
         texts = [*self._texts, *([instructions] if instructions else ())]
         self._texts = []
+        if self._interpreted:
+            # It speaks along unasked, and reads nothing.
+            return
         if not texts and (self.asked or self._turns.answering):
             return
         self.asked = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -21,6 +22,9 @@ _RATE = re.compile(r"rate=(\d+)")
 class GoogleTurns:
     """The person's words and the model's, over all sessions of one conversation."""
 
+    pause: ClassVar[float | None] = None
+    """Seconds without a word after which an answer is over, where the model itself does not say so."""
+
     def __init__(self, stage: RealtimeStage, past: Sequence[RealtimePast], *, audible: bool) -> None:
         self._stage = stage
         self._audible = audible
@@ -32,6 +36,16 @@ class GoogleTurns:
         self._muted = False
         self._speaking = False
         self._calls: dict[str, str] = {}
+
+    @property
+    def hearing(self) -> bool:
+        """The person speaks, or has spoken and is not answered yet."""
+        return self._speaking or bool(self._said)
+
+    @property
+    def calling(self) -> bool:
+        """Tools were called that have not answered; a model may go on, and end its turn, without them."""
+        return bool(self._calls)
 
     @property
     def waiting(self) -> bool:
@@ -102,9 +116,14 @@ class GoogleTurns:
         if self.answering:
             self._muted, self._words = True, heard
 
+    def lose(self, error: EngineError) -> None:
+        """The session is gone: an answer in progress broke off, and what its tools answer reaches nobody."""
+        self.uncall(list(self._calls))
+        if self.answering:
+            self.end(error)
+
     def end(self, error: EngineError | None = None) -> None:
         """The answer is whole, or broke off."""
-        self.uncall(list(self._calls))
         if not self.answering:
             # A turn without an answer: what was heard was for nobody.
             self._finish_words()
@@ -118,10 +137,13 @@ class GoogleTurns:
     def _begin(self) -> bool:
         if self.answering:
             return False
-        self._finish_words()
+        self._answer_begins()
         self.answering, self._muted = True, False
         self._stage.answering()
         return True
+
+    def _answer_begins(self) -> None:
+        self._finish_words()
 
     def _finish_words(self) -> None:
         self.speech_ended()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +18,7 @@ from engine.api import (
     ErrorBody,
     Event,
     FunctionTool,
+    InvalidRequest,
     ModelNotFound,
     ProviderError,
     ProviderRateLimited,
@@ -182,9 +185,11 @@ async def http() -> AsyncIterator[OpenHttp]:
         yield OpenHttp(session)
 
 
-def provider_of(vendor: GoogleLiveEmulator, http: OpenHttp, key: str = KEY, patience: float = 5.0) -> GoogleRealtime:
+def provider_of(
+    vendor: GoogleLiveEmulator, http: OpenHttp, key: str = KEY, patience: float = 5.0, silence: float = 5.0
+) -> GoogleRealtime:
     settings = GoogleSettings.model_validate({"base_url": vendor.base_url, "api_key": key})
-    return GoogleRealtime(settings, http, patience=patience)
+    return GoogleRealtime(settings, http, patience=patience, silence=silence)
 
 
 @asynccontextmanager
@@ -345,6 +350,191 @@ async def test_a_tool_that_waits_when_the_session_is_lost_is_called_off(
         await vendor.sessions[0].drop()
         await talk.stage.until(lambda: bool(talk.stage.of("seam")))
     assert talk.stage.of("cancelled") == [("c1",)]
+
+
+async def test_a_tool_may_answer_after_the_turn_that_called_it(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
+    calls = [{"id": "c1", "name": "weather", "args": {}}]
+    vendor.answers += [Answer("let me see", calls=calls, blocking=False), Answer("it rains")]
+    async with talking(vendor, http, structs.replace(ASK, tools=[FunctionTool(name="weather")])) as talk:
+        talk.speak(1)
+        await talk.stage.until(lambda: bool(talk.stage.answers))
+        talk.tell(RealtimeToolResult("c1", "rain"))
+        await talk.stage.until(lambda: len(talk.stage.answers) == 2)
+    assert talk.stage.answers == ["let me see", "it rains"]
+    assert talk.stage.of("cancelled") == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        (
+            TurnDetection(type="semantic", silence_duration_ms=700, threshold=0.9),
+            {
+                "automaticActivityDetection": {
+                    "prefixPaddingMs": 300,
+                    "silenceDurationMs": 700,
+                    "startOfSpeechSensitivity": "START_SENSITIVITY_LOW",
+                    "endOfSpeechSensitivity": "END_SENSITIVITY_LOW",
+                }
+            },
+        ),
+        (MANUAL, {"automaticActivityDetection": {"disabled": True}}),
+        (
+            TurnDetection(interrupt=False),
+            {
+                "automaticActivityDetection": {
+                    "prefixPaddingMs": 300,
+                    "silenceDurationMs": 500,
+                    "startOfSpeechSensitivity": "START_SENSITIVITY_HIGH",
+                },
+                "activityHandling": "NO_INTERRUPTION",
+            },
+        ),
+    ],
+    ids=["semantic", "manual", "no interruption"],
+)
+async def test_how_turns_are_found_is_told_to_gemini(
+    vendor: GoogleLiveEmulator, http: OpenHttp, wanted: TurnDetection, told: dict[str, Any]
+) -> None:
+    async with talking(vendor, http, structs.replace(ASK, turn_detection=wanted)):
+        await vendor.until(lambda: bool(vendor.sessions), "a session")
+    assert vendor.sessions[0].activity == told
+
+
+async def test_where_speech_may_not_stop_an_answer_it_is_answered_after_it(
+    vendor: GoogleLiveEmulator, http: OpenHttp
+) -> None:
+    rest = Hold()
+    vendor.answers += [Answer("one two three", holds={1: rest}), Answer("and four")]
+    patient = TurnDetection(interrupt=False)
+    async with talking(vendor, http, structs.replace(ASK, turn_detection=patient)) as talk:
+        talk.speak(1)
+        await talk.stage.until(lambda: talk.stage.said == "one")
+        talk.speak(2)
+        await talk.stage.until(lambda: ("w2",) in talk.stage.of("partial"))
+        rest.release()
+        await talk.stage.until(lambda: len(talk.stage.answers) == 2)
+    assert talk.stage.answers == ["one two three", "and four"]
+    assert talk.stage.of("heard") == [("w1",), ("w2",)]
+
+
+async def test_of_long_speech_a_new_session_hears_the_last_minute(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
+    async with talking(vendor, http, structs.replace(ASK, turn_detection=MANUAL)) as talk:
+        for level in range(1, 71):
+            # Two levels in turn for each stretch of ten seconds, so that its words are not one word.
+            tenth = sound_of(2 * (level // 10) + level % 2 + 1, seconds=0.1)
+            talk.tell(*[RealtimeAudio(tenth)] * 10)
+        await talk.taken()
+        await vendor.until(lambda: len(vendor.sessions[0].heard) == 70, "seventy words")
+        await vendor.sessions[0].drop()
+        await vendor.until(lambda: len(vendor.sessions) == 2 and len(vendor.sessions[1].heard) == 60, "sixty words")
+        talk.tell(RealtimeCommit())
+        await talk.stage.until(lambda: bool(talk.stage.answers))
+    assert vendor.sessions[1].heard == vendor.sessions[0].heard[10:]
+    assert vendor.sessions[1].told[1] == {"realtimeInput": {"activityStart": {}}}
+    assert re.search(r"\b10\.\d s of speech were too old", talk.stage.of("seam")[0][0])
+
+
+async def test_of_long_silence_a_new_session_hears_little(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
+    async with talking(vendor, http) as talk:
+        for _ in range(40):
+            talk.tell(RealtimeAudio(bytes(48_000)))
+        await talk.taken()
+        await vendor.sessions[0].drop()
+        talk.speak(1)
+        await talk.stage.until(lambda: bool(talk.stage.answers))
+    sounds = [each["realtimeInput"]["audio"]["data"] for each in vendor.sessions[1].told if "realtimeInput" in each]
+    seconds = sum(len(base64.b64decode(sound)) for sound in sounds) / 32_000
+    # Ten seconds of it in pieces of one, and what was spoken since.
+    assert 9 <= seconds <= 11.5
+    assert talk.stage.of("heard") == [("w1",)]
+    assert "too old" not in talk.stage.of("seam")[0][0]
+
+
+async def test_a_word_that_is_due_and_does_not_come_is_a_lost_session(
+    vendor: GoogleLiveEmulator, http: OpenHttp
+) -> None:
+    vendor.answers += [Answer("never", holds={0: Hold()}), Answer("here I am")]
+    async with talking(vendor, http, structs.replace(ASK, turn_detection=MANUAL), silence=0.2) as talk:
+        talk.say(1)
+        talk.tell(RealtimeCommit())
+        await talk.stage.until(lambda: bool(talk.stage.answers))
+    assert talk.stage.answers == ["here I am"]
+    assert "said nothing for 0.2 s" in talk.stage.of("seam")[0][0]
+    assert [session.heard for session in vendor.sessions] == [["w1"], ["w1"]]
+
+
+async def test_nobody_has_to_say_anything_where_nothing_was_asked(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
+    calls = [{"id": "c1", "name": "weather", "args": {}}]
+    vendor.answers += [Answer("it rains", calls=calls)]
+    request = structs.replace(ASK, tools=[FunctionTool(name="weather")])
+    async with talking(vendor, http, request, silence=0.3) as talk:
+        await vendor.until(lambda: bool(vendor.sessions), "a session")
+        talk.speak(1)
+        await talk.stage.until(lambda: bool(talk.stage.of("call")))
+        # The tool takes longer than the model may.
+        await asyncio.wait({talk.running}, timeout=0.6)
+        talk.tell(RealtimeToolResult("c1", "rain"))
+        await talk.stage.until(lambda: bool(talk.stage.answers))
+    assert talk.stage.answers == ["it rains"]
+    assert talk.stage.of("seam") == []
+
+
+INTERPRET = RealtimeRequest(model="gemini-3.5-live-translate-preview", translate_to="it")
+
+
+async def test_an_interpreter_speaks_along_until_both_pause(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
+    async with talking(vendor, http, structs.replace(INTERPRET, tools=[FunctionTool(name="weather")])) as talk:
+        talk.say(1, 2)
+        await talk.stage.until(lambda: talk.stage.said.strip() == "it1 it2")
+        talk.say(3)
+        talk.tell(RealtimeText("hello"), RealtimeAnswer())
+        await talk.stage.until(lambda: bool(talk.stage.answers))
+        talk.say(4)
+        talk.finish()
+        await asyncio.wait_for(talk.running, 10)
+    assert [answer.strip() for answer in talk.stage.answers] == ["it1 it2 it3", "it4"]
+    assert talk.stage.of("heard") == [("w1 w2 w3",), ("w4",)]
+    assert [event.stage for (event,) in talk.stage.of("show")] == ["not_taken"]
+    kinds = [each[0] for each in talk.stage.told if each[0] in ("began", "answering", "ended", "answered")]
+    assert kinds == ["began", "answering", "ended", "answered"] * 2
+    assert vendor.sessions[0].setup == {
+        "model": "models/gemini-3.5-live-translate-preview",
+        "generationConfig": {"responseModalities": ["AUDIO"], "translationConfig": {"targetLanguageCode": "it"}},
+        "inputAudioTranscription": {},
+        "outputAudioTranscription": {},
+    }
+
+
+async def test_an_interpreter_whose_session_is_lost_goes_on_in_another(
+    vendor: GoogleLiveEmulator, http: OpenHttp
+) -> None:
+    async with talking(vendor, http, INTERPRET) as talk:
+        talk.say(1)
+        await talk.stage.until(lambda: talk.stage.said.strip() == "it1")
+        await vendor.sessions[0].drop()
+        await talk.stage.until(lambda: bool(talk.stage.of("seam")))
+        talk.say(2)
+        await talk.stage.until(lambda: talk.stage.said.strip().endswith("it2"))
+    assert isinstance(talk.stage.of("answered")[0][2], ProviderUnavailable)
+    assert vendor.sessions[1].heard[-1] == "w2"
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "field"),
+    [
+        ({"translate_to": None}, InvalidRequest, "translate_to"),
+        ({"instructions": "Be brief."}, UnsupportedParameter, "instructions"),
+        ({"voice": "Kore"}, UnsupportedParameter, "voice"),
+        ({"turn_detection": MANUAL}, UnsupportedParameter, "turn_detection"),
+    ],
+)
+async def test_what_an_interpreter_cannot_do_is_said(
+    vendor: GoogleLiveEmulator, http: OpenHttp, changes: dict[str, Any], error: type[EngineError], field: str
+) -> None:
+    with pytest.raises(error) as raised:
+        provider_of(vendor, http).check(structs.replace(INTERPRET, **changes))
+    assert raised.value.field == field
 
 
 async def test_the_past_and_the_wishes_are_told(vendor: GoogleLiveEmulator, http: OpenHttp) -> None:
