@@ -35,17 +35,21 @@ _server_event: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
 @dataclass(frozen=True)
 class Answers:
-    """An answer: what it says, or which tools it calls (name, arguments); `hold` stops it after its first sound."""
+    """An answer: what it says, or which tools it calls (name, arguments).
+
+    `hold` stops it after its first sound, `pace` are the seconds that each of its pieces of sound takes.
+    """
 
     text: str = ""
     calls: tuple[tuple[str, str], ...] = ()
     hold: Hold | None = None
+    pace: float = 0.0
     error: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """What befalls a session at an event of the client's of type `on`, the `nth` time that it comes.
+    """What befalls a session at an event of type `on`, the client's or, once it is told, the vendor's own, the `nth` time.
 
     `cut` drops the connection, `silent` says nothing from then on, `error` is told as an event, `code` closes.
     """
@@ -102,6 +106,8 @@ class Session:
     ) -> None:
         self.vendor = vendor
         self.got: list[dict[str, Any]] = []
+        self.said: list[str] = []
+        """Types of the events that were told."""
         self.audio = bytearray()
         self.committed: list[bytes] = []
         self.settings: dict[str, Any] = {}
@@ -123,8 +129,8 @@ class Session:
         return [event for event in self.got if event["type"] == type]
 
     async def serve(self, model: str) -> None:
-        await self.tell("session.created", session={"type": "realtime", "model": model})
         try:
+            await self.tell("session.created", session={"type": "realtime", "model": model})
             async for message in self._socket:
                 if message.type is WSMsgType.TEXT:
                     await self._take(json.loads(message.data))
@@ -139,7 +145,9 @@ class Session:
         event = {"type": type, "event_id": f"event_{self._numbers}", **fields}
         _server_event.validate_python(event, strict=False)
         if not self._mute and not self._socket.closed:
+            self.said.append(type)
             await self._socket.send_json(event)
+            await self._troubled(type, self.said.count(type))
 
     async def _fail(self, message: str, code: str | None = None, **fields: Any) -> None:
         error = {"type": "invalid_request_error", "code": code, "message": message, "param": None, "event_id": None}
@@ -152,7 +160,7 @@ class Session:
             _client_event(event)
         except Invalid as invalid:
             return await self._fail(f"Unknown parameter: '{invalid.param}'.", "unknown_parameter", param=invalid.param)
-        if await self._troubled(event["type"]):
+        if await self._troubled(event["type"], len(self.of(event["type"]))):
             return None
         match event["type"]:
             case "session.update":
@@ -187,11 +195,11 @@ class Session:
                 self._stop("client_cancelled")
         return None
 
-    async def _troubled(self, type: str) -> bool:
+    async def _troubled(self, type: str, times: int) -> bool:
         trouble = self._trouble
-        if trouble is None or trouble.on != type or len(self.of(type)) != trouble.nth:
+        if trouble is None or trouble.on != type or times != trouble.nth:
             return False
-        self._mute = trouble.silent
+        self._mute = trouble.silent or trouble.cut
         if trouble.error is not None:
             await self._fail(**{"message": "It failed.", **trouble.error})
         if trouble.cut:
@@ -310,6 +318,7 @@ class Session:
         for begin in range(0, len(sound), PIECE):
             if begin and answer.hold is not None:
                 await answer.hold.wait()
+            await asyncio.sleep(answer.pace)
             pcm = sound[begin : begin + PIECE]
             self.lengths[str(item["id"])] = (begin + len(pcm)) // 48
             await self.tell("response.output_audio.delta", delta=b64encode(pcm).decode(), **part)

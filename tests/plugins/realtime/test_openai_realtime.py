@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64decode
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -244,6 +245,23 @@ async def test_a_turn_that_was_over_when_the_session_was_lost_is_answered_in_the
     assert talk.stage.names() == ["seam", "answering", "text", "sound", "answered"]
 
 
+async def test_a_turn_that_ended_unseen_by_the_lost_session_is_told_once(vendor: OpenAIRealtimeEmulator) -> None:
+    vendor.troubles.append(Trouble("input_audio_buffer.speech_stopped", cut=True))
+    async with talking(vendor) as talk:
+        talk.say(SENTENCE, QUIET * 15)
+        await talk.stage.until("answered")
+        talk.say(SENTENCE, QUIET * 15)
+        await talk.stage.until("answered", 2)
+    lost, followed = vendor.sessions
+    assert "input_audio_buffer.committed" not in lost.said
+    (item,) = followed.of("conversation.item.create")
+    assert b64decode(item["item"]["content"][0]["audio"]).rstrip(b"\0") == SENTENCE.rstrip(b"\0")
+    # In the buffer there is the second sentence alone, with the silence that followed the first.
+    assert bytes(followed.audio).strip(b"\0") == SENTENCE.strip(b"\0")
+    assert len(followed.of("response.create")) == 1
+    assert [name for name in talk.stage.names() if name.startswith("speech")] == ["speech_began", "speech_ended"] * 2
+
+
 async def test_an_answer_that_breaks_off_says_so_and_is_given_again(vendor: OpenAIRealtimeEmulator) -> None:
     vendor.troubles.append(Trouble("input_audio_buffer.append", cut=True))
     vendor.answers += [Answers("One two three.", hold=Hold()), Answers("Once more.")]
@@ -330,6 +348,51 @@ async def test_an_answer_that_fails_ends_with_its_error(vendor: OpenAIRealtimeEm
         talk.say(RealtimeText("Hello?"), RealtimeAnswer())
         await talk.stage.until("answered")
     assert isinstance(talk.stage.all("answered")[0][1], ProviderUnavailable)
+
+
+@pytest.mark.parametrize("when", ["session.created", "session.updated"])
+@pytest.mark.parametrize(("code", "error"), [(1011, ProviderUnavailable), (1008, ProviderError)])
+async def test_a_close_that_comes_before_its_time_is_told_with_code_and_reason(
+    vendor: OpenAIRealtimeEmulator, when: str, code: int, error: type[EngineError]
+) -> None:
+    vendor.troubles += [Trouble(when, code=code, reason="Not now.")] * 6
+    async with talking(vendor) as talk:
+        raised = await failure(talk)
+    assert type(raised) is error and f"code {code}: Not now." in raised.message
+
+
+async def test_a_close_that_crosses_the_end_of_the_call_is_no_failure(vendor: OpenAIRealtimeEmulator) -> None:
+    vendor.troubles.append(Trouble("response.done", code=1000, reason="Bye."))
+    async with talking(vendor) as talk:
+        talk.say(RealtimeText("Hello?"), RealtimeAnswer())
+        talk.hang_up()
+        async with asyncio.timeout(5):
+            await talk.over
+
+
+async def test_sound_that_trickles_is_waited_for(vendor: OpenAIRealtimeEmulator) -> None:
+    vendor.answers.append(Answers("One two three four.", pace=0.15))
+    async with talking(vendor, silence=0.4) as talk:
+        talk.say(RealtimeText("Count."), RealtimeAnswer())
+        await talk.stage.until("answered")
+    assert bytes(talk.stage.pcm) == spoken("One two three four.", RATE)
+    assert talk.stage.all("seam") == []
+    assert len(vendor.sessions) == 1
+
+
+async def test_a_session_that_reaches_its_limit_in_an_answer_gives_it_again(vendor: OpenAIRealtimeEmulator) -> None:
+    limit = {"code": "session_expired", "message": "Your session hit the maximum duration of 60 minutes."}
+    vendor.troubles.append(Trouble("response.output_audio.delta", error=limit))
+    vendor.answers += [Answers("One two three.", hold=Hold()), Answers("Once more.")]
+    async with talking(vendor) as talk:
+        talk.say(RealtimeText("Count."), RealtimeAnswer())
+        await talk.stage.until("answered", 2)
+    error = talk.stage.all("answered")[0][1]
+    assert isinstance(error, ProviderUnavailable) and "session_expired" in error.message
+    assert talk.stage.words.strip().endswith("Once more.")
+    texts = [event["item"]["content"][0]["text"] for event in vendor.sessions[1].of("conversation.item.create")]
+    assert texts[0] == "Count."
+    await vendor.streaming(0)
 
 
 async def test_a_close_for_good_is_told_with_code_and_reason(vendor: OpenAIRealtimeEmulator) -> None:
