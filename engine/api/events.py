@@ -14,8 +14,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a turn used. `cached_tokens` are part of `input_tokens`, `reasoning_tokens` part of `output_tokens`.
 
     `characters` were spoken and `seconds` of audio heard, in turns that speak or listen. `audio_input_tokens` and
-    `audio_output_tokens` are part of input and output, where a model hears or speaks by itself. `estimated` is true where the
-    vendor gave no figures, as after a cancel or a kill.
+    `audio_output_tokens` are part of input and output, where a model hears or speaks by itself, `audio_cached_tokens` part of
+    those that are cached. `estimated` is true where the vendor gave no figures, as after a cancel or a kill.
     """
 
     input_tokens: int = 0
@@ -27,6 +27,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | msgspec.UnsetType = msgspec.UNSET
     audio_input_tokens: int | msgspec.UnsetType = msgspec.UNSET
     audio_output_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    audio_cached_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -39,6 +40,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             seconds=_sum(self.seconds, other.seconds),
             audio_input_tokens=_sum(self.audio_input_tokens, other.audio_input_tokens),
             audio_output_tokens=_sum(self.audio_output_tokens, other.audio_output_tokens),
+            audio_cached_tokens=_sum(self.audio_cached_tokens, other.audio_cached_tokens),
         )
 
 

@@ -230,8 +230,8 @@ class TokenCounter(Protocol):
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output.
 
-    `characters` is the price of a million of them, spoken; `minute` that of a minute of audio, heard. `audio_input` and
-    `audio_output` are prices of tokens of sound; missing ones cost as words do.
+    `characters` is the price of a million of them, spoken; `minute` that of a minute of audio, heard. `audio_input`,
+    `audio_cached_input` and `audio_output` are prices of tokens of sound; missing ones cost as words do.
     """
 
     input: Decimal = Decimal(0)
@@ -242,6 +242,7 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     minute: Decimal | None = None
     audio_input: Decimal | None = None
     audio_output: Decimal | None = None
+    audio_cached_input: Decimal | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

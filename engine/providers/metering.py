@@ -150,7 +150,8 @@ def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
 def cost_of(usage: Usage, price: Price) -> Decimal:
     """Exact dollars: cached input, reasoning and sound apart where the vendor prices them apart.
 
-    Cached input is taken for words first, which are the cheaper ones: so it is never charged too little.
+    Where a vendor does not say which of the cached input was sound, it is taken for words first, which are the cheaper ones:
+    so it is never charged too little.
     """
     cached = min(usage.cached_tokens, usage.input_tokens)
     reasoning = min(usage.reasoning_tokens, usage.output_tokens)
@@ -162,9 +163,12 @@ def cost_of(usage: Usage, price: Price) -> Decimal:
         + (usage.output_tokens - reasoning) * price.output
         + reasoning * thinking
     )
+    cached_sound = 0 if usage.audio_cached_tokens is UNSET else min(usage.audio_cached_tokens, cached)
+    if price.audio_cached_input is not None:
+        millionths += cached_sound * (price.audio_cached_input - cached_input)
     if price.audio_input is not None and usage.audio_input_tokens is not UNSET:
-        heard = min(usage.audio_input_tokens, usage.input_tokens - cached)
-        millionths += heard * (price.audio_input - price.input)
+        heard = min(usage.audio_input_tokens - cached_sound, usage.input_tokens - cached)
+        millionths += max(0, heard) * (price.audio_input - price.input)
     if price.audio_output is not None and usage.audio_output_tokens is not UNSET:
         spoken = min(usage.audio_output_tokens, usage.output_tokens - reasoning)
         millionths += spoken * (price.audio_output - price.output)

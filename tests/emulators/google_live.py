@@ -325,11 +325,13 @@ class _Line:
 def usage() -> dict[str, Any]:
     return {
         "promptTokenCount": 120,
+        "cachedContentTokenCount": 40,
         "responseTokenCount": 60,
         "thoughtsTokenCount": 5,
         "totalTokenCount": 185,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 20}, {"modality": "AUDIO", "tokenCount": 100}],
         "responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 60}],
+        "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 10}, {"modality": "AUDIO", "tokenCount": 30}],
     }
 
 

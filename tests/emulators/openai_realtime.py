@@ -286,7 +286,12 @@ class Session:
             "input_tokens": 100,
             "output_tokens": 40,
             "total_tokens": 140,
-            "input_token_details": {"text_tokens": 30, "audio_tokens": 70, "cached_tokens": 20},
+            "input_token_details": {
+                "text_tokens": 30,
+                "audio_tokens": 70,
+                "cached_tokens": 20,
+                "cached_tokens_details": {"text_tokens": 5, "audio_tokens": 15},
+            },
             "output_token_details": {"text_tokens": 10, "audio_tokens": 30},
         }
         done = {**response, "status": status, "status_details": details or None, "usage": usage, "output": []}

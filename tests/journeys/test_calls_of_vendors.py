@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import pytest_asyncio
 from engine.main import Engine
 from tests.emulators.google_live import Answer, GoogleLiveEmulator, sound_of
 from tests.emulators.openai_realtime import Answers, OpenAIRealtimeEmulator, Trouble
+from tests.emulators.reply import Fault
 from tests.emulators.sound import tone
 from tests.journeys.caller import Caller
 from tests.journeys.client import Socket, connected
@@ -173,6 +175,112 @@ async def test_a_tool_that_speech_calls_off_takes_no_answer(vendors: Vendors) ->
         "call_id",
     )
     assert not [told for told in vendors.google.sessions[-1].told if "toolResponse" in told]
+
+
+async def test_a_turn_costs_what_its_words_and_its_sound_do(vendors: Vendors) -> None:
+    vendors.openai.answers.append(Answers("In the harbour."))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime-2.1", store=False)
+        await caller.do("text", text="Where is the boat?")
+        await caller.do("answer")
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+    usage = ended["usage"]
+    assert (usage["audio_input_tokens"], usage["audio_cached_tokens"], usage["audio_output_tokens"]) == (70, 15, 30)
+    # 25 words and 55 tokens of sound are fresh, 20 cached; the answer has 10 words and 30 tokens of sound.
+    dollars = Decimal(25 * 4 + 55 * 32 + 10 * 24 + 30 * 64) / 10**6 + Decimal("0.4") * 20 / 10**6
+    assert Decimal(ended["cost"]["amount"]) == dollars == Decimal(end["cost"]["amount"])
+
+
+SAID = [
+    {"role": "user", "text": "My boat is green."},
+    {"role": "assistant", "text": "What a fine boat."},
+]
+
+
+async def test_openai_is_told_what_was_said_in_the_conversation(vendors: Vendors) -> None:
+    async with connected(vendors.url) as socket:
+        conversation = (await socket.ask("chat.record", messages=SAID))["conversation"]
+        caller = await begin(socket, "openai/gpt-realtime-2.1", conversation=conversation)
+        await caller.do("text", text="Which colour?")
+        await caller.do("answer")
+        await caller.until("turn.assistant_ended")
+        saved = await caller.until("message.saved")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    told = [event["item"] for event in vendors.openai.sessions[-1].of("conversation.item.create")]
+    assert [(item["role"], item["content"][0]["text"]) for item in told] == [
+        ("user", "My boat is green."),
+        ("assistant", "What a fine boat."),
+        ("user", "Which colour?"),
+    ]
+    assert saved["conversation"] == conversation
+    kept = await vendors.kept(conversation)
+    assert [text.strip() for _, text, _ in kept] == ["My boat is green.", "What a fine boat.", "All right."]
+
+
+async def test_gemini_is_told_what_was_said_in_the_conversation(vendors: Vendors) -> None:
+    async with connected(vendors.url) as socket:
+        conversation = (await socket.ask("chat.record", messages=SAID))["conversation"]
+        caller = await begin(socket, "google/gemini-3.8-live", conversation=conversation)
+        await caller.speak(WORD + SILENCE)
+        await caller.until("turn.assistant_ended")
+        saved = await caller.until("message.saved")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    session = vendors.google.sessions[-1]
+    assert session.history == ["My boat is green.", "What a fine boat."]
+    first = next(told["clientContent"]["turns"] for told in session.told if "clientContent" in told)
+    assert [turn["role"] for turn in first] == ["user", "model"]
+    assert saved["conversation"] == conversation
+    assert [text.strip() for _, text, _ in await vendors.kept(conversation)][2:] == ["w1", "yes of course"]
+
+
+async def test_a_conversation_that_is_not_there_is_refused_before_the_vendor_is_asked(vendors: Vendors) -> None:
+    asked = len(vendors.openai.sessions)
+    async with connected(vendors.url) as socket:
+        answer = await socket.ask("realtime.start", model="openai/gpt-realtime-2.1", conversation="c_nobodys")
+    assert (answer["error"]["code"], answer["error"]["field"]) == ("conversation_not_found", "conversation")
+    assert len(vendors.openai.sessions) == asked
+
+
+async def test_a_vendor_that_closes_for_good_is_quoted_with_code_and_reason(vendors: Vendors) -> None:
+    vendors.openai.troubles.append(Trouble("conversation.item.create", code=1008, reason="Against our policy."))
+    ends = {}
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime-2.1")
+        await caller.do("text", text="Hello.")
+        ends["openai"] = await socket.end_of(caller.stream)
+        before = len(vendors.google.sessions)
+        caller = await begin(socket, "google/gemini-3.8-live")
+        await vendors.google.until(lambda: len(vendors.google.sessions) > before, "a session")
+        await vendors.google.sessions[-1].drop(1008, "Against our policy.")
+        ends["google"] = await socket.end_of(caller.stream)
+    for end in ends.values():
+        assert (end["status"], end["error"]["code"]) == ("failed", "provider_error")
+        assert "1008" in end["error"]["message"] and "Against our policy" in end["error"]["message"]
+
+
+async def test_a_vendor_that_is_asked_too_often_says_when_to_come_back(vendors: Vendors) -> None:
+    vendors.openai.script.append(Fault.because("rate_limit", retry_after=7))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime-2.1")
+        end = await socket.end_of(caller.stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_rate_limited")
+    assert (end["error"]["retry_after"], end["error"]["retryable"]) == (7, True)
+
+
+async def test_an_interpreter_is_not_interrupted_by_whom_it_interprets(vendors: Vendors) -> None:
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "google/gemini-live-translate", translate_to="it")
+        await caller.speak(SILENCE + WORD + SILENCE[: RATE // 2] + sound_of(2, seconds=0.25) + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (ended["status"], ended["text"].split()) == ("completed", ["it1", "it2"])
+    assert caller.told("playback.clear") == []
+    assert [event["text"] for event in caller.told("transcript.final")] == ["w1 w2"]
 
 
 async def test_a_refused_key_ends_the_call_with_the_vendors_reason(vendors: Vendors) -> None:

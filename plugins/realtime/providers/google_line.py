@@ -9,16 +9,17 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import msgspec
 
-from engine.api import EngineError, ProviderTimeout, ProviderUnavailable, Shared
+from engine.api import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable, Shared
 from engine.wire.trace import trace_headers
 from plugins.realtime.providers.google_messages import ServerMessage, decode_message
 from plugins.realtime.providers.google_setup import Message
 from plugins.vendors.failures import Vendor
-from plugins.vendors.faults import Fault
+from plugins.vendors.faults import Fault, clean
 from plugins.vendors.transport import connecting
 
 HEARTBEAT = 20.0
 LONGEST_MESSAGE = 1 << 24
+BAD_REQUEST = 400
 
 # Codes with which a session ends that is worth another; 1011 is Google's word for any trouble of its own.
 _PASSES = frozenset({1000, 1001, 1006, 1011, 1012, 1013, None})
@@ -80,6 +81,7 @@ class GoogleLine:
         self._socket = socket
         self._vendor = vendor
         self._patience = patience
+        self._begun = False
 
     async def begin(self, setup: Message, *, resumed: bool) -> None:
         """Begin the session; raises `SessionLost` where another try may, and what the vendor has against it."""
@@ -93,6 +95,7 @@ class GoogleLine:
             ) from None
         if message.setup_complete is None:
             raise self._vendor.broke_protocol("a session begins with setupComplete")
+        self._begun = True
 
     async def send(self, message: Message) -> None:
         """Tell something; of a connection that is gone whoever reads from it learns."""
@@ -119,12 +122,16 @@ class GoogleLine:
         raise self._vendor.broke_protocol("a message is not of the known form")
 
     def _closed(self, code: int | None, reason: str, *, resumed: bool) -> Exception:
-        told = f"{reason.strip().rstrip('.') or 'it gave no reason'} (close code {code})."
+        words = clean(reason, self._vendor.secret).strip().rstrip(".")
+        told = f"{words or 'it gave no reason'} (close code {code})."
         status = _status_of(code, reason)
         if status is None or resumed:
             # A handle that is refused is not tried again.
             how = f"closed the session: {told}" if code is not None else "cut off the session."
             return SessionLost(ProviderUnavailable(f"{self._vendor.title} {how}"))
+        if status == BAD_REQUEST and self._begun:
+            # The setup was taken; what goes on in a session is no mistake of whoever asked for it.
+            return ProviderError(f"{self._vendor.title} closed the session: {told}")
         return self._vendor.failure(Fault(told), status=status)
 
 
@@ -137,4 +144,4 @@ def _status_of(code: int | None, reason: str) -> int | None:
         return 429
     if code in _PASSES:
         return None
-    return 404 if "not found" in words else 400
+    return 404 if "not found" in words else BAD_REQUEST

@@ -100,6 +100,7 @@ class UsageMetadata(Fields):
     thoughts_token_count: int | None = None
     prompt_tokens_details: list[ModalityCount] | None = None
     response_tokens_details: list[ModalityCount] | None = None
+    cache_tokens_details: list[ModalityCount] | None = None
 
 
 class ServerMessage(Fields):
@@ -127,6 +128,9 @@ def usage_of(told: UsageMetadata) -> Usage:
         reasoning_tokens=thoughts,
         audio_input_tokens=_sound(told.prompt_tokens_details),
         audio_output_tokens=_sound(told.response_tokens_details),
+        audio_cached_tokens=_sound(told.cache_tokens_details)
+        if told.cache_tokens_details is not None
+        else msgspec.UNSET,
     )
 
 

@@ -124,10 +124,12 @@ def usage(told: Mapping[str, Any] | None) -> Usage | None:
     if not told:
         return None
     heard, said = told.get("input_token_details") or {}, told.get("output_token_details") or {}
+    again: Mapping[str, Any] | None = heard.get("cached_tokens_details")
     return Usage(
         input_tokens=told.get("input_tokens") or 0,
         output_tokens=told.get("output_tokens") or 0,
         cached_tokens=heard.get("cached_tokens") or 0,
         audio_input_tokens=heard.get("audio_tokens") or 0,
         audio_output_tokens=said.get("audio_tokens") or 0,
+        audio_cached_tokens=msgspec.UNSET if again is None else again.get("audio_tokens") or 0,
     )

@@ -46,6 +46,7 @@ class Faults:
         closing = last is not None and last.type is aiohttp.WSMsgType.CLOSE
         code = last.data if closing and last is not None else socket.close_code
         reason = clean(str(last.extra), self._vendor.secret) if closing and last is not None and last.extra else ""
+        reason = reason.rstrip(".")
         told = f"{self._vendor.title} closed the session with code {code}{f': {reason}' if reason else ''}."
         return ProviderUnavailable(told) if code in _PASSES else ProviderError(told)
 

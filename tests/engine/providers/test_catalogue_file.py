@@ -8,6 +8,7 @@ from typing import get_args
 import pytest
 from anthropic.types import Model
 from openai.types import ChatModel
+from openai.types.realtime import RealtimeSessionCreateRequest
 
 from engine.config import ConfigErrors
 from engine.providers import load_catalogue, read_catalogue, shipped_catalogue
@@ -87,6 +88,16 @@ def test_the_shipped_catalogue_names_the_models_of_the_vendors_sdks() -> None:
     # Kept in the SDK for compatibility; its own notes say that the vendor does not serve it.
     named.discard("gpt-5.1-mini")
     assert [name for name in sorted(named) if catalogue.find(name) is None] == []
+
+
+def test_the_shipped_catalogue_names_openais_realtime_models() -> None:
+    catalogue = load_catalogue([shipped_catalogue()])
+    asked = RealtimeSessionCreateRequest.model_fields["model"].annotation
+    named = {name for choice in get_args(asked) for name in get_args(choice) if name.startswith("gpt-realtime")}
+    assert named
+    for name in named:
+        entry = catalogue.find(name)
+        assert entry is not None and entry.role == "realtime", name
 
 
 def test_every_successor_in_the_shipped_catalogue_exists_and_outlives_its_model() -> None:

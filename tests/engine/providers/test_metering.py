@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import pytest
+from msgspec import structs
 
 from engine.api import Cost, FunctionTool, Message, ModelInfo, Price, ProviderRefused, ProviderUnavailable, Usage
 from engine.api.chat import ChatRequest, TextPart
@@ -21,6 +22,25 @@ def test_cost_is_exact_and_prices_cached_input_and_reasoning_apart() -> None:
     apart = Price(input=Decimal("0.3"), output=Decimal("2.5"), cached_input=Decimal("0.03"), reasoning=Decimal(5))
     assert cost_of(USAGE, apart) == Decimal("0.000763")
     assert cost_of(USAGE, Price(input=Decimal(1))) == Decimal("0.001")
+
+
+def test_tokens_of_sound_have_their_own_price_fresh_and_cached() -> None:
+    price = Price(
+        input=Decimal(4),
+        output=Decimal(16),
+        cached_input=Decimal("0.4"),
+        audio_input=Decimal(32),
+        audio_output=Decimal(64),
+    )
+    heard = Usage(input_tokens=100, output_tokens=40, cached_tokens=20, audio_input_tokens=70, audio_output_tokens=30)
+    # Without a word of the vendor's the 20 cached ones are words: 10 words and 70 of sound are fresh.
+    assert cost_of(heard, price) == Decimal("0.004368")
+    told = structs.replace(heard, audio_cached_tokens=15)
+    assert cost_of(told, price) == Decimal("0.003948")
+    dearer = structs.replace(price, audio_cached_input=Decimal("0.8"))
+    assert cost_of(told, dearer) == cost_of(told, price) + Decimal("0.000006")
+    assert cost_of(structs.replace(told, audio_cached_tokens=20, audio_input_tokens=10), price) >= 0
+    assert (told + told).audio_cached_tokens == 30
 
 
 async def test_the_vendors_usage_is_metered_with_its_cost(writer: RecordingWriter) -> None:

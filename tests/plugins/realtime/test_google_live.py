@@ -221,7 +221,13 @@ async def test_speech_is_heard_and_answered(vendor: GoogleLiveEmulator, http: Op
     text, usage, error = stage.of("answered")[0]
     assert (text, error) == ("good day to you", None)
     assert usage == Usage(
-        input_tokens=120, output_tokens=65, reasoning_tokens=5, audio_input_tokens=100, audio_output_tokens=60
+        input_tokens=120,
+        output_tokens=65,
+        cached_tokens=40,
+        reasoning_tokens=5,
+        audio_input_tokens=100,
+        audio_output_tokens=60,
+        audio_cached_tokens=30,
     )
 
 

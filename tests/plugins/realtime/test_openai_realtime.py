@@ -122,7 +122,12 @@ async def test_a_turn_is_heard_and_answered(vendor: OpenAIRealtimeEmulator) -> N
     assert bytes(stage.pcm) == spoken("It is noon.", RATE)
     assert stage.words.strip() == "It is noon."
     expected = Usage(
-        input_tokens=100, output_tokens=40, cached_tokens=20, audio_input_tokens=70, audio_output_tokens=30
+        input_tokens=100,
+        output_tokens=40,
+        cached_tokens=20,
+        audio_input_tokens=70,
+        audio_output_tokens=30,
+        audio_cached_tokens=15,
     )
     assert stage.all("answered") == [(expected, None)]
     settings = vendor.sessions[0].settings
