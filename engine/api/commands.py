@@ -58,9 +58,10 @@ class Serve:
     """Plain data for `Command.recover` and listeners, kept in the turn's row."""
     keep: bool = True
     """False keeps no content: the turn's row has its usage and cost, and no words."""
-    take: Callable[[int, bytes], int | None] | None = None
-    """Takes the client's binary frames, each with the client's own count of it. It must not wait; what it raises is told, and
-    the count that it returns is acknowledged with `audio.ack`: all frames up to it need not be sent again."""
+    take: Callable[[int, bytes, int], int | None] | None = None
+    """Takes the client's binary frames, each with the client's own count of it and its media time in milliseconds (0 where it
+    names none). It must not wait; what it raises is told, and the count that it returns is acknowledged with `audio.ack`: all
+    frames up to it need not be sent again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,14 +172,17 @@ class TranscriptFinal(Event, frozen=True, gc=False, tag="transcript.final", kw_o
 
 
 class UserStarted(Event, frozen=True, gc=False, tag="turn.user_started", kw_only=True):
-    """In a call: the person begins to speak. `turn` counts from 1; `at` is where in the audio that was sent, in ms."""
+    """In a call: the person begins to speak. `turn` counts from 1; `at` is the client's own media time of it, in ms.
+
+    That is the time that its frames name, and else where in the audio that it sent. It is left out where a vendor says nothing.
+    """
 
     turn: int
     at: int | None = None
 
 
 class UserEnded(Event, frozen=True, gc=False, tag="turn.user_ended", kw_only=True):
-    """In a call: the person has finished, or it was no speech."""
+    """In a call: the person has finished, or it was no speech; `at` as in `turn.user_started`."""
 
     turn: int
     at: int | None = None

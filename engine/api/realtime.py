@@ -136,7 +136,7 @@ class RealtimeStage(Protocol):
         ...
 
     def speech_began(self, at: int | None = None) -> None:
-        """The person began to speak; `at` is where in what was sent, in milliseconds, where that is known."""
+        """The person began to speak; `at` is where in all `RealtimeAudio` of the conversation, in ms, where that is known."""
         ...
 
     def speech_ended(self, at: int | None = None) -> None:

@@ -346,7 +346,7 @@ class Session:
             turn = self._supervisor.taking(self._principal, frame.number)
             if turn is None or turn.serve.take is None:
                 raise InvalidFrame(f"no stream with number {frame.number} of this session takes binary frames")
-            done = turn.serve.take(frame.n, frame.payload)
+            done = turn.serve.take(frame.n, frame.payload, frame.at)
             if done is not None:
                 self._outlet.send(AudioAck(stream=turn.stream.id, n=done))
         except EngineError as error:

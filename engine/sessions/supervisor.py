@@ -454,7 +454,7 @@ class InProcessCommands:
         turn = self._supervisor.turn(principal, stream)
         if turn is None or turn.serve.take is None:
             raise StreamNotFound(f"no stream {stream!r} takes binary frames")
-        return turn.serve.take(n, data)
+        return turn.serve.take(n, data, 0)
 
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._supervisor.call(principal, command, body)

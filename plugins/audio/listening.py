@@ -54,7 +54,7 @@ class Ears:
         self._came = asyncio.Event()
         self._over = False
 
-    def take(self, n: int, payload: bytes) -> int | None:
+    def take(self, n: int, payload: bytes, at: int) -> int | None:
         """Take one frame; gives the count to acknowledge, from time to time.
 
         A frame whose count is not above the last one's was taken before, and is acknowledged again.

@@ -47,6 +47,7 @@ from engine.api import (
     UserStarted,
     Writer,
 )
+from plugins.realtime.media_time import MediaTime
 from plugins.realtime.playing import Answer, Player
 from plugins.realtime.recording import Recorder, TurnSound
 from plugins.realtime.settings import RealtimeSettings
@@ -101,6 +102,7 @@ class RealtimeCall:
         self._sounds = "audio" in request.modalities
         hears: int = getattr(model.target.provider, "rate", REALTIME_RATE)
         self._up = Resampler(rate, hears) if rate != hears else None
+        self._media = MediaTime(rate)
         self._inputs: deque[RealtimeInput] = deque()
         self._waiting = 0
         self._came = asyncio.Event()
@@ -134,7 +136,7 @@ class RealtimeCall:
 
     # What the client sends
 
-    def take(self, n: int, payload: bytes) -> int | None:
+    def take(self, n: int, payload: bytes, at: int) -> int | None:
         """One frame of the client's audio; gives the count to acknowledge, from time to time."""
         if self._finished:
             raise InvalidFrame("this call is over; no more of its audio is taken")
@@ -147,6 +149,7 @@ class RealtimeCall:
         if self._waiting + len(pcm) > self._settings.backlog * self._rate * 2:
             raise Overloaded("the model has not come so far yet; send this frame again", retry_after=0.5)
         self._last = n
+        self._media.took(len(pcm) // 2, at)
         self._touched = asyncio.get_running_loop().time()
         self._waiting += len(pcm)
         self._recorder.hear(pcm, manual=self._request.turn_detection.type == "manual")
@@ -441,9 +444,9 @@ class RealtimeCall:
         stream, player = self.stream, self._player
         match act:
             case Act.TELL_USER_STARTED:
-                stream.publish(UserStarted(turn=self._turn, at=at))
+                stream.publish(UserStarted(turn=self._turn, at=self._in_recording(at)))
             case Act.TELL_USER_ENDED:
-                stream.publish(UserEnded(turn=self._turn, at=at))
+                stream.publish(UserEnded(turn=self._turn, at=self._in_recording(at)))
             case Act.TELL_ASSISTANT_STARTED:
                 stream.publish(AssistantStarted(turn=self._turn, at=player.media_ms if player is not None else 0))
             case Act.TELL_ASSISTANT_ENDED:
@@ -459,6 +462,9 @@ class RealtimeCall:
                     player.resume()
             case Act.STOP_ANSWER:
                 self._stop()
+
+    def _in_recording(self, at: int | None) -> int | None:
+        return None if at is None else self._media.of(at)
 
     def _stop(self) -> None:
         """The provider is told how much was heard, and what it still makes of the answer is not."""

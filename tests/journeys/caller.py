@@ -36,13 +36,14 @@ class Caller:
     def heard(self) -> Heard:
         return self._socket.of(self.stream)
 
-    async def speak(self, pcm: bytes, *, pace: float = 0.02) -> None:
-        """Send frames of 20 ms."""
+    async def speak(self, pcm: bytes, *, pace: float = 0.02, since: int | None = None) -> None:
+        """Send frames of 20 ms; `since` is where they lie in the caller's recording, in ms."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         for at in range(0, len(pcm), FRAME):
             self.n += 1
-            head = struct.pack(">IIBBHI", self._number, self.n, 1, 0, 0, 0)
+            time = 0 if since is None else since + at // FRAME * 20
+            head = struct.pack(">IIBBHI", self._number, self.n, 1, 0, 0, time)
             await self._socket.send_raw(head + pcm[at : at + FRAME])
             due += pace
             await asyncio.sleep(max(0.0, due - loop.time()))

@@ -475,6 +475,25 @@ async def test_half_a_sample_and_a_missing_frame_are_named(calling: Calling) -> 
     assert odd["code"] == "invalid_frame"
 
 
+async def test_turns_lie_where_they_are_in_the_callers_recording(calling: Calling) -> None:
+    calling.vendor.script += [Say("Fine."), Say("Fine.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.speak(calling.question + SILENCE)
+        first = await caller.until("turn.user_started", turn=1)
+        await caller.until("turn.assistant_ended")
+        # An hour, of which a caller that sends speech alone sends nothing.
+        await caller.speak(SILENCE + calling.question + SILENCE, since=3_599_000)
+        second = await caller.until("turn.user_started", turn=2)
+        over = await caller.until("turn.user_ended", turn=2)
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    length = len(calling.question) // (RATE * 2 // 1000)
+    assert 0 <= first["at"] <= 400
+    assert abs(second["at"] - 3_600_000 - first["at"]) <= 400
+    assert length <= over["at"] - 3_600_000 <= length + 1_000
+
+
 async def test_silence_and_noise_are_no_turns(calling: Calling) -> None:
     noise = random.Random(1).randbytes(RATE * 2)
     async with connected(calling.url) as socket:

@@ -37,10 +37,10 @@ class Interpreting(GoogleTurns):
 
     pause: ClassVar[float | None] = PAUSE
 
-    def speech_began(self) -> None:
+    def speech_began(self, at: int | None = None) -> None:
         """The person speaks; over their own interpretation it is no turn of theirs."""
         if not self.answering:
-            super().speech_began()
+            super().speech_began(at)
 
     def end(self, error: EngineError | None = None) -> None:
         """Both have paused, or the session broke off."""

@@ -77,6 +77,7 @@ class Telling:
         self._turns = turns
         self._resampler = Resampler(REALTIME_RATE, say.INPUT_RATE)
         self._texts: list[str] = []
+        self._samples = 0
         self._active = False
         """In the manual way: the person speaks, as the client says."""
 
@@ -87,6 +88,10 @@ class Telling:
     @property
     def _interpreted(self) -> bool:
         return interprets(self.request.model)
+
+    @property
+    def _at(self) -> int:
+        return self._samples * 1000 // say.INPUT_RATE
 
     def answered(self) -> None:
         """An answer has begun, or there is none."""
@@ -106,8 +111,9 @@ class Telling:
             return
         if self._manual and not self._active:
             self._active = True
-            self._turns.speech_began()
+            self._turns.speech_began(self._at)
             yield self.unanswered.keep(say.activity("activityStart"))
+        self._samples += len(pcm) // 2
         yield self.unanswered.hear(pcm, speech=self._manual or self._turns.hearing)
 
     def write(self, text: str, role: str) -> None:
@@ -125,7 +131,7 @@ class Telling:
         elif self._active:
             self._active, self.asked = False, True
             yield self.unanswered.keep(say.activity("activityEnd"))
-            self._turns.speech_ended()
+            self._turns.speech_ended(self._at)
 
     def answer(self, instructions: str | None) -> Iterator[say.Message]:
         """Ask for an answer; a turn of speech that is over is answered unasked."""

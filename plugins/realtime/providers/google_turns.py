@@ -52,17 +52,17 @@ class GoogleTurns:
         """An answer is on its way, or due to words that were heard."""
         return self.answering or bool(self._said)
 
-    def speech_began(self) -> None:
+    def speech_began(self, at: int | None = None) -> None:
         """The person speaks."""
         if not self._speaking:
             self._speaking = True
-            self._stage.speech_began()
+            self._stage.speech_began(at)
 
-    def speech_ended(self) -> None:
+    def speech_ended(self, at: int | None = None) -> None:
         """The person is silent."""
         if self._speaking:
             self._speaking = False
-            self._stage.speech_ended()
+            self._stage.speech_ended(at)
 
     def wrote(self, text: str, role: str) -> None:
         """Something was said in writing."""

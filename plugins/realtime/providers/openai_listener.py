@@ -52,12 +52,12 @@ class Listener:
                     stage.text(told.delta)
             case "input_audio_buffer.speech_started":
                 self.tape.talking = True
-                stage.speech_began(told.audio_start_ms)
+                stage.speech_began(self.tape.place(told.audio_start_ms))
             case "input_audio_buffer.speech_stopped":
                 self.tape.talking = False
                 if told.audio_end_ms is not None:
                     self.commits.append(told.audio_end_ms)
-                stage.speech_ended(told.audio_end_ms)
+                stage.speech_ended(self.tape.place(told.audio_end_ms))
             case "input_audio_buffer.committed":
                 self._committed(told.item_id)
             case "conversation.item.input_audio_transcription.delta":

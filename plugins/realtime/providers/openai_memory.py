@@ -28,6 +28,9 @@ class Tape:
         self._pieces: deque[bytes] = deque()
         self._begin = 0
         self._size = 0
+        self._given = 0
+        self._before = 0
+        """Bytes that were given before the present session's own began."""
         self.talking = False
         self.lost = 0
 
@@ -35,6 +38,7 @@ class Tape:
         """More sound; without turn detection all of it may be speech."""
         self._pieces.append(pcm)
         self._size += len(pcm)
+        self._given += len(pcm)
         speech = manual or self.talking
         most = int((MOST_SPEECH if speech else MOST_QUIET) * REALTIME_RATE * 2)
         while self._size > most and len(self._pieces) > 1:
@@ -51,6 +55,10 @@ class Tape:
     def end(self) -> int:
         """Where the sound ends."""
         return (self._begin + self._size) // _BYTES_A_MS
+
+    def place(self, position: int | None) -> int | None:
+        """A position as milliseconds of the whole conversation."""
+        return None if position is None else self._before // _BYTES_A_MS + position
 
     def cut(self, until: int) -> bytes:
         """Take off what comes before a position."""
@@ -73,6 +81,7 @@ class Tape:
     def rewind(self) -> list[bytes]:
         """Begin a session, which hears this first."""
         self._begin = 0
+        self._before = self._given - self._size
         self.talking = False
         return list(self._pieces)
 

@@ -61,6 +61,8 @@ class Stage:
         self.told: list[tuple[Any, ...]] = []
         self.said = ""
         self.sound_bytes = 0
+        self.places: list[int | None] = []
+        """Where speech began and ended."""
         self._changed = asyncio.Event()
 
     def _note(self, *what: Any) -> None:
@@ -72,9 +74,11 @@ class Stage:
         raise AssertionError("nobody asks for the stream")
 
     def speech_began(self, at: int | None = None) -> None:
+        self.places.append(at)
         self._note("began")
 
     def speech_ended(self, at: int | None = None) -> None:
+        self.places.append(at)
         self._note("ended")
 
     def heard(self, text: str, *, final: bool) -> None:
@@ -276,6 +280,7 @@ async def test_the_client_says_when_the_person_speaks(vendor: GoogleLiveEmulator
         talk.speak(1, 2)
         talk.tell(RealtimeCommit(), RealtimeAnswer())
         await talk.stage.until(lambda: bool(talk.stage.answers))
+        assert talk.stage.places == [0, 1_200]
     told = [next(iter(each["realtimeInput"])) for each in vendor.sessions[0].told if "realtimeInput" in each]
     assert told[0] == "activityStart"
     assert told[-1] == "activityEnd"

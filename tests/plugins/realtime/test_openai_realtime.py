@@ -264,6 +264,8 @@ async def test_a_turn_that_ended_unseen_by_the_lost_session_is_told_once(vendor:
     # In the buffer there is the second sentence alone, with the silence that followed the first.
     assert bytes(followed.audio).strip(b"\0") == SENTENCE.strip(b"\0")
     assert len(followed.of("response.create")) == 1
+    # What the second session calls its beginning lies behind the first turn of the recording.
+    assert talk.stage.all("speech_began") == [(0,), (700,)]
     assert [name for name in talk.stage.names() if name.startswith("speech")] == ["speech_began", "speech_ended"] * 2
 
 
