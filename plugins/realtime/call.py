@@ -61,6 +61,9 @@ LANE = "speech"
 LOOK = 1.0
 """Seconds from one look at whether anybody is there to the next."""
 
+STOPPED = 2.0
+"""Seconds without a frame in mid-speech after which silence stands for those that do not come: else no turn would end."""
+
 
 class Outcome(msgspec.Struct):
     """How an answer came out, as its provider told, until it has been played."""
@@ -109,7 +112,7 @@ class RealtimeCall:
         self._finished = False
         self._last = 0
         self._unacknowledged = 0
-        self._touched = asyncio.get_running_loop().time()
+        self._touched = self._frame_at = asyncio.get_running_loop().time()
         self._turns = Turns(interrupt=self._interruptible(request))
         self._turn = 0
         self._muted = True
@@ -149,6 +152,7 @@ class RealtimeCall:
         if self._waiting + len(pcm) > self._settings.backlog * self._rate * 2:
             raise Overloaded("the model has not come so far yet; send this frame again", retry_after=0.5)
         self._last = n
+        self._frame_at = asyncio.get_running_loop().time()
         self._media.took(len(pcm) // 2, at)
         self._touched = asyncio.get_running_loop().time()
         self._waiting += len(pcm)
@@ -273,6 +277,7 @@ class RealtimeCall:
         while not self._finished:
             await asyncio.sleep(min(LOOK, self._settings.grace))
             now = loop.time()
+            self._fill(now)
             if self.stream.watched:
                 seen = now
             if now - seen >= self._settings.grace:
@@ -282,6 +287,15 @@ class RealtimeCall:
             else:
                 continue
             self.finish()
+
+    def _fill(self, now: float) -> None:
+        """Let a person be silent whose frames have stopped."""
+        manual = self._request.turn_detection.type == "manual"
+        if self._turns.talking and not manual and now - self._frame_at >= STOPPED:
+            samples = int(self._rate * LOOK)
+            self._media.silent(samples)
+            self._waiting += samples * 2
+            self._put(RealtimeAudio(bytes(samples * 2)))
 
     def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=f"{name}, call {self.stream.id}")

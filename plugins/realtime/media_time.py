@@ -27,9 +27,19 @@ class MediaTime:
         if at and abs(offset - self._offsets[-1]) > TOLERANCE:
             self._places.append(place)
             self._offsets.append(offset)
-            if len(self._places) > MOST_GAPS:
-                del self._places[0], self._offsets[0]
+            self._forget()
         self._samples += samples
+
+    def silent(self, samples: int) -> None:
+        """The model was given silence that no client sent."""
+        self._samples += samples
+        self._places.append(self._samples * 1000 // self._rate)
+        self._offsets.append(self._offsets[-1] - samples * 1000 // self._rate)
+        self._forget()
+
+    def _forget(self) -> None:
+        if len(self._places) > MOST_GAPS:
+            del self._places[0], self._offsets[0]
 
     def of(self, place: int) -> int:
         """The client's time of a place, both in milliseconds."""

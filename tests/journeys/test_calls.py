@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import sqlite3
 import wave
+from array import array
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -494,11 +496,27 @@ async def test_turns_lie_where_they_are_in_the_callers_recording(calling: Callin
     assert length <= over["at"] - 3_600_000 <= length + 1_000
 
 
-async def test_silence_and_noise_are_no_turns(calling: Calling) -> None:
-    noise = random.Random(1).randbytes(RATE * 2)
+def _hum() -> bytes:
+    """A second and a half of a loud mains hum, with its overtones."""
+    times = [2 * math.pi * 50 * n / RATE for n in range(RATE * 3 // 2)]
+    waves = (8_000 * math.sin(t) + 3_000 * math.sin(3 * t) + 1_000 * math.sin(5 * t) for t in times)
+    return array("h", map(int, waves)).tobytes()
+
+
+def _clicks() -> bytes:
+    """A click of a millisecond ten times a second."""
+    click = array("h", [20_000, -20_000] * (RATE // 2_000)).tobytes()
+    return (click + bytes(RATE // 10 * 2 - len(click))) * 15
+
+
+NOISES = {"white": random.Random(1).randbytes(RATE * 2), "hum": _hum(), "clicks": _clicks(), "silence": bytes(RATE * 4)}
+
+
+@pytest.mark.parametrize("noise", NOISES)
+async def test_silence_and_noise_are_no_turns(calling: Calling, noise: str) -> None:
     async with connected(calling.url) as socket:
         caller = await call(socket, **VENDORS)
-        await caller.speak(SILENCE + noise + SILENCE, pace=0)
+        await caller.speak(SILENCE + NOISES[noise] + SILENCE, pace=0)
         # What is said after them is the first turn.
         calling.vendor.script.append(Say("Fine."))
         await caller.speak(calling.question + SILENCE, pace=0)
@@ -509,6 +527,24 @@ async def test_silence_and_noise_are_no_turns(calling: Calling) -> None:
     # The first word may be misheard, as where another stretch of silence is before it.
     assert final["text"].endswith("how are you today")
     assert [event["turn"] for event in caller.told("turn.user_started")] == [1]
+
+
+async def test_a_person_whose_frames_stop_is_silent(calling: Calling) -> None:
+    calling.vendor.script += [Say("Fine."), Say("Fine.")]
+    async with connected(calling.url) as socket:
+        caller = await call(socket, **VENDORS)
+        await caller.speak(calling.question, pace=0)
+        first = await caller.until("turn.user_ended")
+        await caller.until("turn.assistant_ended")
+        await caller.speak(SILENCE + calling.question + SILENCE, pace=0)
+        second = await caller.until("turn.user_started", turn=2)
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    length = len(calling.question) // (RATE * 2 // 1000)
+    assert caller.told("transcript.final")[0]["text"] == HEARD
+    assert first["at"] >= length
+    # The silence that nobody sent takes no time of the recording.
+    assert abs(second["at"] - length - 1_000) <= 400
 
 
 async def test_sound_for_a_call_that_is_over_is_refused(calling: Calling) -> None:

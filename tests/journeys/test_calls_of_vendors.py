@@ -283,6 +283,69 @@ async def test_an_interpreter_is_not_interrupted_by_whom_it_interprets(vendors: 
     assert [event["text"] for event in caller.told("transcript.final")] == ["w1 w2"]
 
 
+async def test_sound_that_the_vendor_does_not_take_is_refused_to_be_sent_again(vendors: Vendors) -> None:
+    vendors.openai.troubles.append(Trouble("session.update", silent=True))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime-2.1")
+        await caller.speak(bytes(RATE * 2 * 12), pace=0)
+        refused = await socket.rejected()
+        await socket.ask("stream.cancel", stream=caller.stream)
+        end = await socket.end_of(caller.stream)
+    assert (refused["code"], refused["retryable"], refused["retry_after"]) == ("overloaded", True, 0.5)
+    assert end["status"] == "cancelled"
+    await vendors.openai.streaming(0)
+
+
+async def test_a_voice_that_the_vendor_does_not_have_ends_the_call_with_its_words(vendors: Vendors) -> None:
+    refusal = {
+        "code": "invalid_value",
+        "param": "session.audio.output.voice",
+        "message": "Invalid value: 'nobody'. Supported values are: 'cedar' and 'marin'.",
+    }
+    vendors.openai.troubles.append(Trouble("session.update", error=refusal))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime-2.1", voice="nobody")
+        end = await socket.end_of(caller.stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "invalid_request")
+    assert "'cedar' and 'marin'" in end["error"]["message"]
+
+
+async def test_an_interruption_while_nothing_plays_tells_the_vendor_nothing(vendors: Vendors) -> None:
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime-2.1", store=False)
+        assert (await caller.do("interrupt"))["type"] == "accepted"
+        await caller.do("text", text="Where is the boat?")
+        await caller.do("answer")
+        ended = await caller.until("turn.assistant_ended")
+        assert (await caller.do("interrupt"))["type"] == "accepted"
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+    session = vendors.openai.sessions[-1]
+    assert session.of("response.cancel") == session.of("conversation.item.truncate") == []
+    assert (ended["status"], end["status"]) == ("completed", "completed")
+
+
+async def test_two_calls_of_one_session_are_two_streams(vendors: Vendors) -> None:
+    vendors.openai.answers.extend([Answers("In the harbour.")])
+    vendors.google.answers.append(Answer("at sea"))
+    async with connected(vendors.url) as socket:
+        one = await begin(socket, "openai/gpt-realtime-2.1", store=False)
+        other = await begin(socket, "google/gemini-3.8-live", store=False)
+        await other.speak(WORD + SILENCE)
+        await one.do("text", text="Where is the boat?")
+        await one.do("answer")
+        texts = [(await each.until("turn.assistant_ended"))["text"].strip() for each in (one, other)]
+        await one.do("finish")
+        await socket.end_of(one.stream)
+        # The other one goes on.
+        await other.speak(WORD + SILENCE)
+        again = await other.until("turn.assistant_ended", turn=2)
+        await other.do("finish")
+        await socket.end_of(other.stream)
+    assert texts == ["In the harbour.", "at sea"]
+    assert again["status"] == "completed"
+
+
 async def test_a_refused_key_ends_the_call_with_the_vendors_reason(vendors: Vendors) -> None:
     vendors.openai.key = "another"
     try:

@@ -24,6 +24,16 @@ def test_silence_that_was_left_out_is_counted_from_where_it_was() -> None:
     assert [time.of(place) for place in (0, 999, 1_000, 1_500)] == [0, 999, 11_000, 11_500]
 
 
+def test_silence_that_the_client_did_not_send_takes_none_of_its_time() -> None:
+    time = MediaTime(RATE)
+    for _ in range(50):
+        time.took(FRAME, 0)
+    time.silent(RATE)
+    for _ in range(50):
+        time.took(FRAME, 0)
+    assert [time.of(place) for place in (500, 2_000, 2_500)] == [500, 1_000, 1_500]
+
+
 def test_times_that_are_rounded_are_no_gaps() -> None:
     time = MediaTime(11_025)
     for n in range(1_000):
