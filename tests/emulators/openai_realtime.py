@@ -183,10 +183,7 @@ class Session:
                 told = {name: event[name] for name in ("item_id", "content_index", "audio_end_ms")}
                 await self.tell("conversation.item.truncated", **told)
             case "response.create":
-                if self._answering is not None:
-                    code = "conversation_already_has_active_response"
-                    return await self._fail("Conversation already has an active response in progress.", code)
-                self._answer()
+                await self._create()
             case "response.cancel":
                 if self._answering is None:
                     return await self._fail(
@@ -234,7 +231,7 @@ class Session:
             await self.tell("input_audio_buffer.speech_stopped", audio_end_ms=end // 48, item_id=self._item)
             await self._commit(end)
             if turns["create_response"]:
-                self._answer()
+                await self._create()
 
     async def _commit(self, end: int) -> None:
         if end - self._from < 100 * 48:
@@ -263,6 +260,12 @@ class Session:
         self._cancelled = reason
         assert self._answering is not None
         self._answering.cancel()
+
+    async def _create(self) -> None:
+        if self._answering is not None:
+            code = "conversation_already_has_active_response"
+            return await self._fail("Conversation already has an active response in progress.", code)
+        return self._answer()
 
     def _answer(self) -> None:
         answer = self.vendor.answers.popleft() if self.vendor.answers else Answers("All right.")

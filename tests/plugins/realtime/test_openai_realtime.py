@@ -183,6 +183,25 @@ async def test_speech_that_stops_an_answer_is_no_error(vendor: OpenAIRealtimeEmu
     assert bytes(talk.stage.pcm[PIECE:]) == spoken("Yes?", RATE)
 
 
+async def test_where_speech_may_not_stop_an_answer_it_is_answered_after_it(vendor: OpenAIRealtimeEmulator) -> None:
+    rest = Hold()
+    vendor.answers += [Answers("One two three.", hold=rest), Answers("And four.")]
+    vendor.transcripts.append("And then?")
+    patient = TurnDetection(type="semantic", interrupt=False)
+    async with talking(vendor, turn_detection=patient) as talk:
+        talk.say(RealtimeText("Count."), RealtimeAnswer())
+        await talk.stage.until("sound")
+        talk.say(SENTENCE, QUIET * 15)
+        await talk.stage.until("speech_ended")
+        rest.release()
+        await talk.stage.until("answered", 2)
+    detection = vendor.sessions[0].settings["audio"]["input"]["turn_detection"]
+    assert detection == {"type": "semantic_vad", "create_response": True, "interrupt_response": False}
+    assert bytes(talk.stage.pcm) == spoken("One two three.", RATE) + spoken("And four.", RATE)
+    assert vendor.sessions[0].of("response.cancel") == []
+    assert not shown(talk)
+
+
 async def test_tools_are_called_and_their_results_answered_together(vendor: OpenAIRealtimeEmulator) -> None:
     vendor.answers += [Answers(calls=(("now", "{}"), ("where", '{"of": "Ann"}'))), Answers("At noon, at home.")]
     tools = (FunctionTool(name="now"), FunctionTool(name="where", parameters={"type": "object"}))
@@ -267,6 +286,19 @@ async def test_a_turn_that_ended_unseen_by_the_lost_session_is_told_once(vendor:
     # What the second session calls its beginning lies behind the first turn of the recording.
     assert talk.stage.all("speech_began") == [(0,), (700,)]
     assert [name for name in talk.stage.names() if name.startswith("speech")] == ["speech_began", "speech_ended"] * 2
+
+
+async def test_of_long_speech_a_new_session_hears_the_last_minute(vendor: OpenAIRealtimeEmulator) -> None:
+    vendor.troubles.append(Trouble("input_audio_buffer.append", 70, cut=True))
+    seconds = [tone(1.0, RATE, 100 + 10 * n) for n in range(70)]
+    async with talking(vendor, turn_detection=MANUAL) as talk:
+        for second in seconds:
+            talk.say(RealtimeAudio(second))
+        await talk.stage.until("seam")
+        talk.say(RealtimeCommit())
+        await talk.stage.until("answered")
+    assert vendor.sessions[1].committed == [b"".join(seconds[10:])]
+    assert "10.0 s of speech were too old" in str(talk.stage.all("seam")[0][0])
 
 
 async def test_an_answer_that_breaks_off_says_so_and_is_given_again(vendor: OpenAIRealtimeEmulator) -> None:
