@@ -1,0 +1,106 @@
+"""The person's side of a realtime session: turns, and what was said in them, as OpenAI's events tell it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from engine.api import UserEnded, UserStarted
+from plugins.openai_api.realtime_log import ServerEvent, SessionLog, new_item_id
+
+UNWRITTEN = 64
+"""Turns that may wait for their words; of a model that writes none the oldest are given up."""
+
+_TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+
+@dataclass(slots=True)
+class _Turn:
+    item: str
+    began: int
+    seconds: float = 0.0
+    said: str = ""
+    forgotten: bool = False
+    failure: str | None = None
+
+
+class Heard:
+    """Turns in their order. Each is written before the next one is, though that may be spoken already."""
+
+    def __init__(self, log: SessionLog) -> None:
+        self.detects = True
+        """Whether the server finds the ends of turns; else the client commits them."""
+        self._log = log
+        self._spoken: _Turn | None = None
+        self._unwritten: deque[_Turn] = deque(maxlen=UNWRITTEN)
+
+    def started(self, event: UserStarted) -> Iterator[ServerEvent]:
+        """Somebody begins to speak."""
+        self._spoken = turn = _Turn(new_item_id(), event.at or 0)
+        self._unwritten.append(turn)
+        if self.detects:
+            yield self._log.event("input_audio_buffer.speech_started", audio_start_ms=turn.began, item_id=turn.item)
+
+    def ended(self, event: UserEnded) -> Iterator[ServerEvent]:
+        """The turn is over, and an item."""
+        turn, self._spoken = self._spoken or _Turn(new_item_id(), event.at or 0), None
+        if turn.forgotten:
+            return
+        end = turn.began if event.at is None else event.at
+        turn.seconds = max(0, end - turn.began) / 1000
+        log = self._log
+        if self.detects:
+            yield log.event("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=turn.item)
+        yield log.event("input_audio_buffer.committed", item_id=turn.item, previous_item_id=log.last)
+        content = [{"type": "input_audio", "transcript": None}]
+        yield from log.whole({"id": turn.item, "type": "message", "role": "user", "content": content})
+
+    def partial(self, text: str) -> Iterator[ServerEvent]:
+        """More of the words. A delta cannot take back what it said: what changes is told with the end."""
+        turn = self._unwritten[0] if self._unwritten else None
+        if turn is not None and text.startswith(turn.said) and text != turn.said:
+            delta, turn.said = text[len(turn.said) :], text
+            yield self._told(turn, "delta", delta=delta)
+
+    def final(self, text: str) -> Iterator[ServerEvent]:
+        """All the words of a turn."""
+        yield from self.partial(text)
+        if self._unwritten:
+            turn = self._unwritten.popleft()
+            turn.said = text
+            yield self._completed(turn)
+
+    def fail(self, message: str) -> None:
+        """A turn could not be listened to; `wordless` follows."""
+        if self._unwritten:
+            self._unwritten[0].failure = message
+
+    def forget(self) -> None:
+        """What is being spoken is to be no turn; its end and `wordless` follow."""
+        if self._spoken is not None:
+            self._spoken.forgotten = True
+
+    def wordless(self) -> Iterator[ServerEvent]:
+        """A turn has no words: it was no speech, was forgotten, or not understood."""
+        gone = next((turn for turn in self._unwritten if turn.forgotten), None)
+        if gone is not None:
+            self._unwritten.remove(gone)
+        elif self._unwritten:
+            turn = self._unwritten.popleft()
+            if turn.failure is None:
+                yield self._completed(turn)
+            else:
+                error = {"type": "server_error", "code": "transcription_failed", "message": turn.failure, "param": None}
+                yield self._told(turn, "failed", error=error)
+
+    def _completed(self, turn: _Turn) -> ServerEvent:
+        item = self._log.find(turn.item)
+        if item is not None:
+            item["content"][0]["transcript"] = turn.said
+        usage = {"type": "duration", "seconds": turn.seconds}
+        return self._told(turn, "completed", transcript=turn.said, usage=usage)
+
+    def _told(self, turn: _Turn, what: str, **fields: Any) -> ServerEvent:
+        return self._log.event(f"{_TRANSCRIPTION}.{what}", item_id=turn.item, content_index=0, **fields)
