@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from functools import partial
+from typing import Literal
 
 from pydantic import Field
 
 from engine.api import Body, Commands, HttpRequest, Providers, Route, Upgrade
-from engine.api.ids import random_hex
-from plugins.openai_api.naming import realtime_named
 from plugins.openai_api.realtime_conversation import Conversation
-from plugins.openai_api.realtime_session import RealtimeSession
+from plugins.openai_api.realtime_sessions import Sessions
 from plugins.openai_api.responses_errors import answer_error
 
 PROTOCOL = "realtime"
 
 
 class RealtimeQuery(Body):
-    """Who is called."""
+    """Who is called, and what for."""
 
     model_config = {"strict": False, "extra": "forbid", "frozen": True}
 
-    model: str | None = Field(default=None, max_length=200, description="A realtime model; absent: [models] realtime.")
+    model: str | None = Field(
+        default=None,
+        max_length=200,
+        description="A realtime model, or a transcriber; absent: [models] realtime, or transcription.",
+    )
+    intent: Literal["transcription"] | None = Field(
+        default=None, description="transcription: what is said is written, and nothing answered."
+    )
 
 
 class Realtime:
@@ -29,8 +34,7 @@ class Realtime:
 
     def __init__(self, commands: Commands, providers: Providers, default_vendor: str) -> None:
         self._commands = commands
-        self._providers = providers
-        self._default_vendor = default_vendor
+        self._sessions = Sessions(providers, default_vendor)
 
     def routes(self) -> list[Route]:
         """The route of this file."""
@@ -50,6 +54,8 @@ class Realtime:
 
     async def open(self, request: HttpRequest[None, RealtimeQuery]) -> Upgrade:
         """Agree to a session; a model that is not there is an HTTP error."""
-        model = realtime_named(self._providers, request.query.model, self._default_vendor)
-        session = RealtimeSession(f"sess_{random_hex(12)}", model)
-        return Upgrade(partial(Conversation(self._commands, request.principal, session).serve), (PROTOCOL,))
+        query, sessions = request.query, self._sessions
+        listens = query.intent == "transcription"
+        session = sessions.listening(query.model) if listens else sessions.answering(query.model)
+        conversation = Conversation(self._commands, request.principal, sessions, session)
+        return Upgrade(conversation.serve, (PROTOCOL,))

@@ -7,11 +7,11 @@ import binascii
 from typing import Annotated, Any, Literal, cast
 
 import msgspec
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from engine.api import InvalidRequest
 from engine.wire.validation import explain
-from plugins.openai_api.realtime_session import Part, SessionBody
+from plugins.openai_api.realtime_bodies import AnySessionBody, Part, of_a_type
 
 
 class _Event(Part):
@@ -22,7 +22,7 @@ class SessionUpdate(_Event):
     """Set what is to be different."""
 
     type: Literal["session.update"]
-    session: SessionBody
+    session: Annotated[AnySessionBody, BeforeValidator(of_a_type)]
 
 
 class Append(_Event):
@@ -44,19 +44,27 @@ class Clear(_Event):
     type: Literal["input_audio_buffer.clear"]
 
 
-class Content(Part):
+class Text(Part):
     """A text; `output_text` of the assistant's."""
 
     type: Literal["input_text", "output_text", "text"]
     text: str = Field(min_length=1, max_length=100_000)
 
 
+class Recording(Part):
+    """Something that the user said, in base64 and in the form of the session's audio."""
+
+    type: Literal["input_audio"]
+    audio: str
+    transcript: str | None = None
+
+
 class Message(Part):
-    """Something said in writing."""
+    """Something said, at once and whole."""
 
     type: Literal["message"]
     role: Literal["user", "system", "assistant"]
-    content: list[Content] = Field(min_length=1)
+    content: list[Annotated[Text | Recording, Field(discriminator="type")]] = Field(min_length=1, max_length=100)
     id: str | None = Field(default=None, max_length=64)
     object: Literal["realtime.item"] | None = None
     status: str | None = None
@@ -79,6 +87,13 @@ class ItemCreate(_Event):
     type: Literal["conversation.item.create"]
     item: Annotated[Message | CallOutput, Field(discriminator="type")]
     previous_item_id: str | None = None
+
+
+class ItemRetrieve(_Event):
+    """Show an item."""
+
+    type: Literal["conversation.item.retrieve"]
+    item_id: str
 
 
 class Truncate(_Event):
@@ -114,7 +129,9 @@ class ResponseCancel(_Event):
     response_id: str | None = None
 
 
-ClientEvent = SessionUpdate | Append | Commit | Clear | ItemCreate | Truncate | ResponseCreate | ResponseCancel
+ClientEvent = (
+    SessionUpdate | Append | Commit | Clear | ItemCreate | ItemRetrieve | Truncate | ResponseCreate | ResponseCancel
+)
 
 _KINDS: dict[str, type[_Event]] = {
     "session.update": SessionUpdate,
@@ -122,6 +139,7 @@ _KINDS: dict[str, type[_Event]] = {
     "input_audio_buffer.commit": Commit,
     "input_audio_buffer.clear": Clear,
     "conversation.item.create": ItemCreate,
+    "conversation.item.retrieve": ItemRetrieve,
     "conversation.item.truncate": Truncate,
     "response.create": ResponseCreate,
     "response.cancel": ResponseCancel,

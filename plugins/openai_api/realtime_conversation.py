@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 
@@ -13,7 +12,6 @@ from engine.api import (
     Conflict,
     EngineError,
     InvalidRequest,
-    Overloaded,
     Principal,
     StreamEnded,
     StreamReader,
@@ -21,7 +19,7 @@ from engine.api import (
     UnsupportedParameter,
     WebSocket,
 )
-from engine.api.ids import random_hex
+from plugins.openai_api.realtime_call import RealtimeCall
 from plugins.openai_api.realtime_client_events import (
     Append,
     CallOutput,
@@ -29,19 +27,24 @@ from plugins.openai_api.realtime_client_events import (
     ClientEvent,
     Commit,
     ItemCreate,
+    ItemRetrieve,
     Message,
+    Recording,
     ResponseCancel,
     ResponseCreate,
     ResponseOptions,
     SessionUpdate,
+    Text,
     Truncate,
     decoded,
     event_of,
     parsed,
 )
 from plugins.openai_api.realtime_fold import RealtimeFold
-from plugins.openai_api.realtime_log import ServerEvent
-from plugins.openai_api.realtime_session import RealtimeSession
+from plugins.openai_api.realtime_log import Item, ServerEvent, new_item_id
+from plugins.openai_api.realtime_recordings import Recordings, Written
+from plugins.openai_api.realtime_session import Session
+from plugins.openai_api.realtime_sessions import Sessions
 
 CALLS_WITHIN = 0.05
 """Seconds after the call of a tool in which further ones belong to the same response."""
@@ -53,114 +56,138 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Conversation:
-    """One connection: the client's events become calls of `realtime.*`, the call's events OpenAI's."""
+    """One connection."""
 
-    def __init__(self, commands: Commands, principal: Principal, session: RealtimeSession) -> None:
-        self._commands = commands
-        self._principal = principal
+    def __init__(self, commands: Commands, principal: Principal, sessions: Sessions, session: Session) -> None:
         self._link: WebSocket
+        self._sessions = sessions
         self._session = session
+        self._call = RealtimeCall(commands, principal, self._tell)
+        self._recordings = Recordings(commands, principal)
         self._fold = RealtimeFold()
-        self._reader: StreamReader | None = None
-        self._telling: asyncio.Task[None] | None = None
+        self._log = self._fold.log
         self._later: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._n = 0
         self._uncommitted = 0
         self._resulted = False
         """Whether a tool has answered since the last response: the model goes on by itself."""
+        self._follow()
 
     async def serve(self, link: WebSocket) -> None:
         """Talk until either side leaves."""
         self._link = link
-        await self._send([self._fold.log.event("session.created", session=self._session.shown())])
+        await self._send([self._log.event("session.created", session=self._session.shown())])
         try:
             while (data := await link.receive()) is not None:
                 await self._take(data)
         finally:
             if self._later is not None:
                 self._later.cancel()
-            tasks = [task for task in (self._telling, self._ending) if task is not None]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            if self._reader is not None:
-                self._reader.cancel()
-                self._reader.close()
+            if self._ending is not None:
+                self._ending.cancel()
+                await asyncio.gather(self._ending, return_exceptions=True)
+            await self._call.close()
+
+    def _follow(self) -> None:
+        """The events are those of the session as it is now."""
+        self._fold.answers.modality = self._session.modality
+        self._fold.heard.detects = self._session.ears.detection is not None
 
     async def _send(self, events: Iterable[ServerEvent]) -> None:
         for event in events:
             await self._link.send(_encode(event).decode())
+
+    # What the client sends
 
     async def _take(self, data: str | bytes) -> None:
         id: str | None = None
         try:
             told = parsed(data)
             id = given if isinstance(given := told.get("event_id"), str) else None
-            await self._do(event_of(told))
+            event = event_of(told)
+            if self._session.type == "transcription" and isinstance(event, _ANSWERING):
+                raise OnlyListens(f"a session of type transcription answers nothing; {event.type} has no sense in it")
+            await self._do(event)
         except EngineError as error:
-            await self._send([self._fold.log.error(error.body(), id)])
+            await self._send([self._log.error(error.body(), id)])
 
     async def _do(self, event: ClientEvent) -> None:
-        fold, session = self._fold, self._session
         match event:
             case SessionUpdate():
-                changes = session.update(event.session)
-                fold.answers.modality, fold.heard.detects = session.modality, session.detects
-                if session.started and changes:
-                    await self._call("update", **changes)
-                await self._send([fold.log.event("session.updated", session=session.shown())])
+                await self._update(event)
             case Append():
-                await self._append(decoded(event.audio))
+                audio = decoded(event.audio)
+                await self._call.feed(self._session, audio)
+                self._uncommitted += len(audio)
             case Commit():
-                if self._uncommitted < SHORTEST * session.bytes_a_second:
+                if self._uncommitted < SHORTEST * self._session.ears.bytes_a_second:
                     raise EmptyBuffer("there is too little audio to commit: a turn has at least 100 ms")
                 self._uncommitted = 0
-                await self._call("commit")
+                await self._call.do(self._session, "commit")
             case Clear():
                 self._uncommitted = 0
-                if session.started:
-                    await self._call("clear")
-                await self._send([fold.log.event("input_audio_buffer.cleared")])
-            case ItemCreate(item=Message() as message):
-                await self._say(message)
-            case ItemCreate(item=CallOutput() as output):
-                await self._call("tool_result", call_id=output.call_id, output=output.output)
-                fold.answers.waiting.discard(output.call_id)
-                self._resulted = True
-                await self._send(fold.log.whole(_kept(output)))
+                if self._session.started:
+                    await self._call.do(self._session, "clear")
+                await self._send([self._log.event("input_audio_buffer.cleared")])
+            case ItemCreate():
+                await self._add(event)
+            case ItemRetrieve():
+                await self._send([self._log.event("conversation.item.retrieved", item=self._item(event.item_id))])
             case Truncate():
-                if fold.answers.answering:
-                    await self._call("played", at=fold.answers.media + event.audio_end_ms)
-                told = event.model_dump(include={"item_id", "content_index", "audio_end_ms"})
-                await self._send([fold.log.event("conversation.item.truncated", **told)])
+                await self._truncate(event)
             case ResponseCreate():
                 await self._answer(event.response or ResponseOptions())
             case ResponseCancel():
-                if not fold.answers.answering:
+                if not self._fold.answers.answering:
                     raise NothingToCancel("no response is on its way")
-                fold.answers.stopped = True
-                await self._call("interrupt")
+                self._fold.answers.stopped = True
+                await self._call.do(self._session, "interrupt")
 
-    async def _append(self, audio: bytes) -> None:
-        stream = await self._started()
-        self._uncommitted += len(audio)
-        self._n += 1
-        while True:
-            try:
-                self._commands.feed(self._principal, stream, self._n, audio)
-                return
-            except Overloaded as error:
-                # The socket waits with it, so that the client waits, too, and nothing is lost.
-                await asyncio.sleep(error.retry_after or 0.5)
-            except EngineError:
-                self._n -= 1
-                raise
+    async def _update(self, event: SessionUpdate) -> None:
+        self._session, changes = self._sessions.updated(self._session, event.session)
+        self._follow()
+        if self._session.started and changes:
+            await self._call.do(self._session, "update", **changes)
+        await self._send([self._log.event("session.updated", session=self._session.shown())])
+
+    async def _add(self, event: ItemCreate) -> None:
+        before = event.previous_item_id
+        if before is not None and before != (self._log.last or "root"):
+            if before != "root":
+                self._item(before, "previous_item_id")
+            raise UnsupportedParameter(
+                "an item is added at the end of the conversation; leave previous_item_id out", field="previous_item_id"
+            )
+        if isinstance(event.item, Message):
+            await self._say(event.item)
+            return
+        output = event.item
+        await self._call.do(self._session, "tool_result", call_id=output.call_id, output=output.output)
+        self._fold.answers.waiting.discard(output.call_id)
+        self._resulted = True
+        await self._send(self._log.whole(_kept(output)))
+
+    def _item(self, id: str, field: str = "item_id") -> Item:
+        item = self._log.find(id)
+        if item is None:
+            raise ItemNotFound(f"there is no item {id[:80]!r} in this conversation", field=field)
+        return item
 
     async def _say(self, message: Message) -> None:
-        text = "\n".join(part.text for part in message.content)
-        await self._call("text", text=text, role=message.role)
-        await self._send(self._fold.log.whole(_kept(message)))
+        written = await self._recordings.written(message, self._session)
+        parts = [part.text if isinstance(part, Text) else written[at].text for at, part in enumerate(message.content)]
+        if text := "\n".join(filter(None, parts)):
+            await self._call.do(self._session, "text", text=text, role=message.role)
+        item = _kept(message, written)
+        await self._send(self._log.whole(item))
+        for at, each in written.items():
+            await self._send([self._fold.heard.written(item["id"], at, each.text, each.seconds, each.error)])
+
+    async def _truncate(self, event: Truncate) -> None:
+        if self._fold.answers.answering:
+            await self._call.do(self._session, "played", at=self._fold.answers.media + event.audio_end_ms)
+        told = event.model_dump(include={"item_id", "content_index", "audio_end_ms"})
+        await self._send([self._log.event("conversation.item.truncated", **told)])
 
     async def _answer(self, options: ResponseOptions) -> None:
         if self._fold.answers.answering:
@@ -170,35 +197,19 @@ class Conversation:
                 "one response cannot have other modalities than its session", field="response.output_modalities"
             )
         goes_on, self._resulted = self._resulted, False
-        await self._started()
+        await self._call.begin(self._session)
         await self._send(self._fold.answers.opened(options.metadata))
         if not goes_on:
             more = {} if options.instructions is None else {"instructions": options.instructions}
-            await self._call("answer", **more)
+            await self._call.do(self._session, "answer", **more)
 
-    async def _call(self, name: str, **fields: Any) -> None:
-        stream = await self._started()
-        await self._commands.call(self._principal, f"realtime.{name}", {"stream": stream, **fields})
-
-    async def _started(self) -> str:
-        """The call's stream, which begins with the first event that needs one: until then anything may be set."""
-        if self._reader is None:
-            try:
-                self._reader = await self._commands.start(
-                    self._principal, "realtime.start", self._session.start(), on_disconnect="cancel"
-                )
-            except EngineError as error:
-                error.field = _SPELLINGS.get(error.field or "", error.field)
-                raise
-            self._session.started = True
-            self._telling = asyncio.create_task(self._tell(self._reader), name="realtime events")
-        return self._reader.stream
+    # What the call tells
 
     async def _tell(self, reader: StreamReader) -> None:
         async for _, event in reader:
             if isinstance(event, StreamEnded):
                 if event.error is not None:
-                    await self._send([self._fold.log.error(event.error)])
+                    await self._send([self._log.error(event.error)])
                 break
             await self._send(self._fold.fold(event))
             if isinstance(event, ToolCall) and event.client:
@@ -215,6 +226,10 @@ class Conversation:
         events = list(self._fold.answers.calls_told())
         if events:
             self._ending = asyncio.create_task(self._send(events), name="end of a response")
+
+
+_ANSWERING = (ItemCreate, Truncate, ResponseCreate, ResponseCancel)
+"""Events that are about answers."""
 
 
 class EmptyBuffer(InvalidRequest):
@@ -235,15 +250,25 @@ class AlreadyAnswering(Conflict):
     code = "conversation_already_has_active_response"
 
 
-_SPELLINGS = {
-    "voice": "session.audio.output.voice",
-    "language": "session.audio.input.transcription.language",
-    "instructions": "session.instructions",
-    "encoding": "session.audio.input.format",
-    "model": "session.model",
-}
+class ItemNotFound(InvalidRequest):
+    """Raised for the id of an item that the conversation has not."""
+
+    code = "item_not_found"
 
 
-def _kept(item: Message | CallOutput) -> dict[str, Any]:
+class OnlyListens(InvalidRequest):
+    """Raised for an event about answers where there are none."""
+
+    code = "transcription_session"
+
+
+def _kept(item: Message | CallOutput, written: dict[int, Written] | None = None) -> Item:
     kept = item.model_dump(exclude_none=True, exclude={"object", "status"})
-    return {**kept, "id": item.id or f"item_{random_hex(12)}"}
+    if isinstance(item, Message):
+        kept["content"] = [
+            {"type": part.type, "transcript": (written or {})[at].text}
+            if isinstance(part, Recording)
+            else part.model_dump()
+            for at, part in enumerate(item.content)
+        ]
+    return {**kept, "id": item.id or new_item_id()}

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from engine.api import UserEnded, UserStarted
-from plugins.openai_api.realtime_log import ServerEvent, SessionLog, new_item_id
+from engine.api import ErrorBody, UserEnded, UserStarted
+from plugins.openai_api.realtime_log import ServerEvent, SessionLog, new_item_id, told_error
 
 UNWRITTEN = 64
 """Turns that may wait for their words; of a model that writes none the oldest are given up."""
@@ -62,7 +62,7 @@ class Heard:
         turn = self._unwritten[0] if self._unwritten else None
         if turn is not None and text.startswith(turn.said) and text != turn.said:
             delta, turn.said = text[len(turn.said) :], text
-            yield self._told(turn, "delta", delta=delta)
+            yield self._told(turn.item, "delta", 0, delta=delta)
 
     def final(self, text: str) -> Iterator[ServerEvent]:
         """All the words of a turn."""
@@ -92,15 +92,23 @@ class Heard:
             if turn.failure is None:
                 yield self._completed(turn)
             else:
-                error = {"type": "server_error", "code": "transcription_failed", "message": turn.failure, "param": None}
-                yield self._told(turn, "failed", error=error)
+                error = ErrorBody(code="transcription_failed", message=turn.failure, retryable=False)
+                yield self.written(turn.item, 0, "", turn.seconds, error)
+
+    def written(self, item: str, at: int, text: str, seconds: float, error: ErrorBody | None = None) -> ServerEvent:
+        """What is said in one part of an item is known, or will not be."""
+        if error is not None:
+            told = told_error(error)
+            fields = {"type": told.type, "code": told.code, "message": told.message, "param": told.param}
+            return self._told(item, "failed", at, error=fields)
+        usage = {"type": "duration", "seconds": seconds}
+        return self._told(item, "completed", at, transcript=text, usage=usage)
 
     def _completed(self, turn: _Turn) -> ServerEvent:
         item = self._log.find(turn.item)
         if item is not None:
             item["content"][0]["transcript"] = turn.said
-        usage = {"type": "duration", "seconds": turn.seconds}
-        return self._told(turn, "completed", transcript=turn.said, usage=usage)
+        return self.written(turn.item, 0, turn.said, turn.seconds)
 
-    def _told(self, turn: _Turn, what: str, **fields: Any) -> ServerEvent:
-        return self._log.event(f"{_TRANSCRIPTION}.{what}", item_id=turn.item, content_index=0, **fields)
+    def _told(self, item: str, what: str, at: int, **fields: Any) -> ServerEvent:
+        return self._log.event(f"{_TRANSCRIPTION}.{what}", item_id=item, content_index=at, **fields)

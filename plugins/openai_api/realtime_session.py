@@ -1,248 +1,239 @@
-"""The session of a realtime connection: what a client sets, in OpenAI's words and in those of `realtime.start`.
-
-Source: https://developers.openai.com/api/reference/resources/realtime (types: `openai.types.realtime`).
-"""
+"""A realtime session: what its client set, as the engine's commands take it and as OpenAI shows it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
-from engine.api import InvalidRequest, UnsupportedParameter
+from engine.api import EngineError, InvalidRequest, UnsupportedParameter
+from plugins.openai_api.realtime_bodies import (
+    Detection,
+    Format,
+    Function,
+    Input,
+    Listening,
+    Output,
+    SessionBody,
+    Sound,
+    Transcription,
+    TranscriptionBody,
+)
 
 RATE = 24_000
 G711_RATE = 8_000
 
-_EAGERNESS = {"low": 1_000, "medium": 600, "auto": 600, "high": 300}
-"""Milliseconds of silence after which a turn is over, where the words say nothing else."""
+Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
+
+_ENCODINGS: dict[str, Encoding] = {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
+_UNSHOWN = {"server_vad": {"eagerness"}, "semantic_vad": {"threshold", "prefix_padding_ms", "silence_duration_ms"}}
 
 
-class Part(BaseModel):
-    """Root of what a session is made of: unknown fields are refused by their name."""
+class Ears:
+    """What a session hears: the form of its audio, how turns end, and how what is said is written."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Format(Part):
-    """How audio is written."""
-
-    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
-    rate: Literal[24_000] | None = None
-
-
-class Transcription(Part):
-    """How what is said is written; the realtime model's own way is taken, and the language is its."""
-
-    model: str | None = None
-    language: str | None = None
-    prompt: str | None = None
-    delay: str | None = None
-
-
-class Detection(Part):
-    """How the end of a turn is found."""
-
-    type: Literal["server_vad", "semantic_vad"]
-    threshold: float = Field(default=0.5, ge=0, le=1)
-    prefix_padding_ms: int = Field(default=300, ge=0, le=2_000)
-    silence_duration_ms: int = Field(default=500, ge=100, le=10_000)
-    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
-    create_response: bool = True
-    interrupt_response: bool = True
-    idle_timeout_ms: None = None
-
-    def told(self) -> dict[str, Any]:
-        """As `realtime.start` takes it."""
-        semantic = self.type == "semantic_vad"
-        return {
-            "type": "semantic" if semantic else "server_vad",
-            "threshold": self.threshold,
-            "prefix_padding_ms": self.prefix_padding_ms,
-            "silence_duration_ms": _EAGERNESS[self.eagerness] if semantic else self.silence_duration_ms,
-            "interrupt": self.interrupt_response,
-            "answer": self.create_response,
-        }
-
-
-class Input(Part):
-    """What comes from the client."""
-
-    format: Format | None = None
-    transcription: Transcription | None = None
-    turn_detection: Detection | None = None
-    noise_reduction: dict[str, Any] | None = None
-
-
-class VoiceId(Part):
-    """A voice by its id."""
-
-    id: str = Field(min_length=1, max_length=200)
-
-
-class Output(Part):
-    """What goes to the client."""
-
-    format: Format | None = None
-    voice: str | VoiceId | None = None
-    speed: float | None = None
-
-    @field_validator("speed")
-    @classmethod
-    def _own_speed(cls, value: float | None) -> float | None:
-        if value not in (None, 1.0):
-            raise ValueError("only a voice's own speed, 1, is spoken here")
-        return value
-
-
-class Sound(Part):
-    """Both ways."""
-
-    input: Input | None = None
-    output: Output | None = None
-
-
-class Function(Part):
-    """A function of the client."""
-
-    type: Literal["function"]
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
-
-
-class SessionBody(Part):
-    """What `session.update` may change. What is no more than a wish of how to work is taken and not acted on."""
-
-    type: Literal["realtime"] = "realtime"
-    model: str | None = None
-    instructions: str | None = None
-    output_modalities: list[Literal["audio", "text"]] | None = Field(default=None, min_length=1, max_length=1)
-    audio: Sound | None = None
-    tools: list[Function] | None = None
-    tool_choice: Literal["auto"] | None = None
-    max_output_tokens: Literal["inf"] | None = None
-    truncation: Literal["auto"] | None = None
-    tracing: None = None
-    include: None = None
-    prompt: None = None
-    parallel_tool_calls: bool | None = None
-
-
-class RealtimeSession:
-    """One connection's session, until and after its call has begun."""
-
-    def __init__(self, id: str, model: str, conversation: str | None = None) -> None:
-        self.id = id
-        self.model = model
-        self.started = False
-        self._body = SessionBody()
-        self._detection: Detection | None = Detection(type="server_vad")
-        self._format = Format()
-        self._voice: str | None = None
-        self._instructions = ""
-        self._modality: Literal["audio", "text"] = "audio"
-        self._tools: list[Function] = []
-        self._transcription: Transcription | None = None
+    def __init__(self) -> None:
+        self.format = Format()
+        self.detection: Detection | None = Detection(type="server_vad")
+        self.transcription: Transcription | None = None
 
     @property
-    def detects(self) -> bool:
-        """Whether the server finds the ends of turns; else the client commits them."""
-        return self._detection is not None
+    def encoding(self) -> Encoding:
+        """The engine's word for the form of the audio."""
+        return _ENCODINGS[self.format.type]
 
     @property
-    def modality(self) -> Literal["audio", "text"]:
-        return self._modality
+    def rate(self) -> int:
+        """Samples a second."""
+        return RATE if self.format.type == "audio/pcm" else G711_RATE
 
     @property
     def bytes_a_second(self) -> int:
-        """Of the client's audio."""
-        return G711_RATE if self._format.type != "audio/pcm" else RATE * 2
+        return self.rate * (2 if self.format.type == "audio/pcm" else 1)
+
+    @property
+    def language(self) -> str | None:
+        """The language that is spoken, where it is one."""
+        told = self.transcription
+        if told is None:
+            return None
+        return told.language or (told.languages[0] if told.languages and len(told.languages) == 1 else None)
+
+    def reform(self, *formats: Format | None, started: bool) -> None:
+        """Take the form that the audio is to have, both ways."""
+        named = {each.type for each in formats if each is not None}
+        if len(named) > 1:
+            raise UnsupportedParameter("audio is of one format both ways here", field="session.audio.output.format")
+        if named and started and named != {self.format.type}:
+            raise InvalidRequest("the format cannot change once audio was sent", field="session.audio.input.format")
+        if named:
+            self.format = Format(type=named.pop())
+
+    def update(self, into: Input) -> dict[str, Any]:
+        """Take what is set beside the form; gives the fields of `realtime.update` for it."""
+        changes: dict[str, Any] = {}
+        if "turn_detection" in into.model_fields_set:
+            self.detection = into.turn_detection
+            changes["turn_detection"] = self.detected()
+        if "transcription" in into.model_fields_set:
+            self.transcription = into.transcription
+        return changes
+
+    def detected(self) -> dict[str, Any]:
+        """How turns end, as the engine is told it."""
+        # A commit alone asks for no answer; the client does, with response.create.
+        return self.detection.told() if self.detection is not None else {"type": "manual", "answer": False}
+
+    def start(self) -> dict[str, Any]:
+        """Fields of `realtime.start`."""
+        told = {"turn_detection": self.detected(), "sample_rate": self.rate, "encoding": self.encoding, "store": False}
+        return told if self.language is None else {**told, "language": self.language}
+
+    def plain(self) -> dict[str, Any]:
+        """The form, as it is shown."""
+        return {"type": self.format.type, **({"rate": RATE} if self.format.type == "audio/pcm" else {})}
+
+    def shown(self) -> dict[str, Any]:
+        """As `session.audio.input` shows it."""
+        detection, written = self.detection, self.transcription
+        return {
+            "format": self.plain(),
+            "transcription": written.model_dump(exclude_none=True) if written is not None else None,
+            "noise_reduction": None,
+            "turn_detection": None
+            if detection is None
+            else detection.model_dump(exclude={*_UNSHOWN[detection.type], "idle_timeout_ms"}),
+        }
+
+
+class RealtimeSession:
+    """A session whose model hears and answers, until and after its call has begun."""
+
+    type: ClassVar[Literal["realtime", "transcription"]] = "realtime"
+
+    def __init__(self, id: str, model: str) -> None:
+        self.id = id
+        self.model = model
+        self.started = False
+        self.ears = Ears()
+        self.modality: Literal["audio", "text"] = "audio"
+        self._voice: str | None = None
+        self._instructions = ""
+        self._tools: list[Function] = []
+
+    @property
+    def ear(self) -> str | None:
+        """Who writes what was recorded; None is the operator's choice."""
+        return "local" if self.model.partition("/")[0] == "local" else None
 
     def update(self, body: SessionBody) -> dict[str, Any]:
         """Take what a client sets; gives the fields of `realtime.update` for it. Raises what cannot change any more."""
-        changes: dict[str, Any] = {}
         sound = body.audio or Sound()
         into, out = sound.input or Input(), sound.output or Output()
-        formats = {each.type for each in (into.format, out.format) if each is not None}
-        if len(formats) > 1:
-            raise UnsupportedParameter("audio is of one format both ways here", field="session.audio.output.format")
-        if formats and self.started and formats != {self._format.type}:
-            raise InvalidRequest("the format cannot change once audio was sent", field="session.audio.input.format")
         if body.model not in (None, self.model):
             raise InvalidRequest(f"this session's model is {self.model}; it cannot change", field="session.model")
-        if formats:
-            self._format = Format(type=formats.pop())
-        if "turn_detection" in into.model_fields_set:
-            self._detection = into.turn_detection
-            changes["turn_detection"] = self._detected()
-        if "transcription" in into.model_fields_set:
-            self._transcription = into.transcription
+        self.ears.reform(into.format, out.format, started=self.started)
+        changes = self.ears.update(into)
         if out.voice is not None:
             self._voice = out.voice if isinstance(out.voice, str) else out.voice.id
             changes["voice"] = self._voice
         if body.instructions is not None:
             self._instructions = changes["instructions"] = body.instructions
         if body.output_modalities is not None:
-            self._modality = body.output_modalities[0]
-            changes["modalities"] = [self._modality]
+            self.modality = body.output_modalities[0]
+            changes["modalities"] = [self.modality]
         if body.tools is not None:
             self._tools = body.tools
             changes["tools"] = self._offered()
         return changes
-
-    def _detected(self) -> dict[str, Any]:
-        # A commit alone asks for no answer; the client does, with response.create.
-        return self._detection.told() if self._detection is not None else {"type": "manual", "answer": False}
 
     def _offered(self) -> list[dict[str, Any]]:
         return [tool.model_dump(exclude={"type"}) for tool in self._tools]
 
     def start(self) -> dict[str, Any]:
         """The fields of `realtime.start`."""
-        encoding = {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}[self._format.type]
-        told: dict[str, Any] = {
-            "model": self.model,
-            "modalities": [self._modality],
-            "turn_detection": self._detected(),
-            "sample_rate": RATE if encoding == "pcm_s16le" else G711_RATE,
-            "encoding": encoding,
-            "store": False,
-        }
+        told: dict[str, Any] = {"model": self.model, "modalities": [self.modality], **self.ears.start()}
         if self._voice is not None:
             told["voice"] = self._voice
         if self._instructions:
             told["instructions"] = self._instructions
         if self._tools:
             told["tools"] = self._offered()
-        if self._transcription is not None and self._transcription.language:
-            told["language"] = self._transcription.language
         return told
 
     def shown(self) -> dict[str, Any]:
         """As `session.created` and `session.updated` show it."""
-        plain = {"type": self._format.type, **({"rate": RATE} if self._format.type == "audio/pcm" else {})}
-        detection = self._detection
-        kept = {"server_vad": {"eagerness"}, "semantic_vad": {"threshold", "prefix_padding_ms", "silence_duration_ms"}}
         return {
             "type": "realtime",
             "object": "realtime.session",
             "id": self.id,
             "model": self.model,
-            "output_modalities": [self._modality],
+            "output_modalities": [self.modality],
             "instructions": self._instructions,
             "tools": [tool.model_dump() for tool in self._tools],
             "tool_choice": "auto",
             "max_output_tokens": "inf",
             "audio": {
-                "input": {
-                    "format": plain,
-                    "transcription": self._transcription.model_dump(exclude_none=True) if self._transcription else None,
-                    "noise_reduction": None,
-                    "turn_detection": None
-                    if detection is None
-                    else detection.model_dump(exclude={*kept[detection.type], "idle_timeout_ms"}),
-                },
-                "output": {"format": plain, "voice": self._voice or "default", "speed": 1.0},
+                "input": self.ears.shown(),
+                "output": {"format": self.ears.plain(), "voice": self._voice or "default", "speed": 1.0},
             },
         }
+
+
+class TranscriptionSession:
+    """A session in which what is said is written, and nothing answered.
+
+    `named` gives the engine's name of the transcriber that a client names, and raises where there is none.
+    """
+
+    type: ClassVar[Literal["realtime", "transcription"]] = "transcription"
+    modality: ClassVar[Literal["audio", "text"]] = "text"
+
+    def __init__(self, id: str, model: str | None, named: Callable[[str | None], str | None]) -> None:
+        self.id = id
+        self.started = False
+        self.ears = Ears()
+        self._named = named
+        self._model = named(model)
+
+    @property
+    def ear(self) -> str | None:
+        """Who writes; None is the operator's choice."""
+        return self._model
+
+    def update(self, body: TranscriptionBody) -> dict[str, Any]:
+        """Take what a client sets, as a session that answers does."""
+        into = (body.audio or Listening()).input or Input()
+        self.ears.reform(into.format, started=self.started)
+        if into.transcription is not None and into.transcription.model is not None:
+            self._choose(into.transcription.model)
+        return self.ears.update(into)
+
+    def _choose(self, model: str) -> None:
+        field = "session.audio.input.transcription.model"
+        try:
+            chosen = self._named(model)
+        except EngineError as error:
+            error.field = field
+            raise
+        if self.started and chosen != self._model:
+            raise InvalidRequest("the transcriber cannot change once audio was sent", field=field)
+        self._model = chosen
+
+    def start(self) -> dict[str, Any]:
+        """The fields of `realtime.start`."""
+        told = {"model": "cascade", "listen_only": True, "modalities": ["text"], **self.ears.start()}
+        return told if self._model is None else {**told, "transcription_model": self._model}
+
+    def shown(self) -> dict[str, Any]:
+        """As `session.created` and `session.updated` show it."""
+        heard = self.ears.shown()
+        heard["transcription"] = {**(heard["transcription"] or {}), **({"model": self._model} if self._model else {})}
+        return {
+            "type": "transcription",
+            "object": "realtime.transcription_session",
+            "id": self.id,
+            "audio": {"input": heard},
+        }
+
+
+Session = RealtimeSession | TranscriptionSession

@@ -59,6 +59,10 @@ class RealtimeStart(RealtimeUpdateFields):
     chat_model: str | None = Field(default=None, max_length=200, description="Of a cascade: who thinks.")
     transcription_model: str | None = Field(default=None, max_length=200, description="Of a cascade: who hears.")
     speech_model: str | None = Field(default=None, max_length=200, description="Of a cascade: who speaks.")
+    listen_only: bool = Field(
+        default=False,
+        description="Of a cascade: write what is said and answer nothing; it needs no chat model and no voice.",
+    )
     language: str | None = Field(default=None, max_length=35, description="BCP 47 tag of what is spoken.")
     translate_to: str | None = Field(
         default=None,

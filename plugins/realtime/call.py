@@ -102,6 +102,7 @@ class RealtimeCall:
         self._recorder = recorder
         self._driven = not getattr(model.target.provider, "answers_by_itself", True)
         """Whether the provider waits to be told when to answer, and can go on with an answer that was held."""
+        self.listens_only = bool(request.options.get("listen_only"))
         self._sounds = "audio" in request.modalities
         hears: int = getattr(model.target.provider, "rate", REALTIME_RATE)
         self._up = Resampler(rate, hears) if rate != hears else None
@@ -342,13 +343,14 @@ class RealtimeCall:
             return
         if not text.strip():
             self._recorder.no_speech()
+            self.stream.publish(StatusChanged(stage="no_words", detail="what came was no speech, or not understood"))
             self._happened(Happening.NO_WORDS)
             self._pay()
             return
         self._happened(Happening.WORDS)
         self._said_last = f"{self._said_last} {text}".strip()
         self.stream.publish(TranscriptFinal(text=text))
-        self._owed = self._driven and self._request.turn_detection.answer
+        self._owed = self._driven and self._request.turn_detection.answer and not self.listens_only
         self._pay()
 
     def _pay(self) -> None:

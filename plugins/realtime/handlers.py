@@ -55,7 +55,7 @@ log = structlog.get_logger(__name__)
 PAST = 100
 """Messages of a conversation that a vendor's model is told of."""
 
-_CASCADE_ONLY = ("chat_model", "transcription_model", "speech_model")
+_CASCADE_ONLY = ("chat_model", "transcription_model", "speech_model", "listen_only")
 
 
 class Handlers:
@@ -103,7 +103,7 @@ class Handlers:
         body = request.body
         model = self._context.providers.realtime(body.model)
         driven = not getattr(model.target.provider, "answers_by_itself", True)
-        options = {name: value for name in _CASCADE_ONLY if (value := getattr(body, name)) is not None}
+        options = {name: value for name in _CASCADE_ONLY if (value := getattr(body, name)) not in (None, False)}
         if options and not driven:
             raise InvalidRequest(
                 f"{next(iter(options))} is for calls with a cascade, and {model.target.name} hears and speaks itself",
@@ -122,6 +122,8 @@ class Handlers:
             provider_options=body.provider_options,
         )
         asked = msgspec.structs.replace(asked, **_changes(body, asked))
+        if body.listen_only:
+            asked = msgspec.structs.replace(asked, modalities=frozenset({"text"}))
         model.check(asked)
         call = RealtimeCall(
             model,
@@ -157,6 +159,8 @@ class Handlers:
         self._tell(request, RealtimeText(request.body.text, request.body.role))
 
     async def answer(self, request: Request[RealtimeAnswerCall]) -> None:
+        if self._find(request.principal, request.body.stream).listens_only:
+            raise InvalidRequest("this call only listens, and answers nothing", field="stream")
         self._tell(request, RealtimeAnswer(request.body.instructions))
 
     async def interrupt(self, request: Request[OfCall]) -> None:

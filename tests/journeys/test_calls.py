@@ -187,7 +187,7 @@ async def test_a_cough_over_an_answer_lets_it_go_on_where_it_was(calling: Callin
         ended = await caller.until("turn.assistant_ended")
         await caller.do("finish")
         await socket.end_of(caller.stream)
-    assert caller.told("status") == []
+    assert [event["stage"] for event in caller.told("status")] == ["no_words"]
     assert ended["status"] == "completed"
     assert ended["text"] == "".join(ANSWER[:2])
     assert ended["heard"] == 250 * sum(len(sentence.split()) for sentence in ANSWER[:2])
@@ -221,6 +221,27 @@ async def test_in_manual_mode_the_client_says_when_a_turn_is_over(calling: Calli
     assert [event["text"] for event in caller.told("transcript.final")] == [HEARD]
     assert (ended["status"], ended["text"]) == ("completed", "Fine.")
     assert calling.asked(0)[-1] == ("user", HEARD)
+
+
+async def test_a_call_that_only_listens_needs_no_model_that_answers(
+    local_server: RunningServer, tmp_path: Path
+) -> None:
+    question = await spoken(local_server.url, QUESTION)
+    settings = {**CHAT, "plugins.enabled": ["audio", "realtime"]}
+    async with (
+        engine_inside(tmp_path, settings, {}) as engine,
+        connected(f"http://127.0.0.1:{engine.port}") as socket,
+    ):
+        caller = await call(socket, model="cascade", transcription_model="local", listen_only=True)
+        await caller.speak((question + SILENCE) * 2)
+        await socket.until(lambda: len(caller.told("transcript.final")) == 2, "two turns")
+        refused = await socket.rejected(await socket.send("realtime.answer", stream=caller.stream))
+        await caller.do("finish")
+        end = await socket.end_of(caller.stream)
+    assert [event["text"] for event in caller.told("transcript.final")] == [HEARD, HEARD]
+    assert not {"turn.assistant_started", "lane.started"} & set(caller.kinds)
+    assert (refused["code"], refused["field"]) == ("invalid_request", "stream")
+    assert end["status"] == "completed"
 
 
 async def test_what_is_written_is_answered_in_speech_and_remembered(calling: Calling) -> None:

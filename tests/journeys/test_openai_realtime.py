@@ -8,18 +8,15 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import openai
 import pytest
 import pytest_asyncio
-from openai.resources.realtime.realtime import AsyncRealtimeConnection
-from openai.types.realtime import RealtimeServerEvent
-from pydantic import TypeAdapter
 
 from engine.main import Engine
 from engine.wire.g711 import LAWS
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Hold, Say, ToolUse, Usage
 from tests.journeys.caller import spoken
+from tests.journeys.openai_talk import Talk, client
 from tests.server import CHAT, RunningServer, behind, engine_inside, local_server
 
 __all__ = ("local_server",)
@@ -35,43 +32,6 @@ TOOL: Any = {
     "description": "Weather of a city",
     "parameters": {"type": "object"},
 }
-VALID: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
-
-
-class Talk:
-    """One connection, and every event that came; each is valid by the client's own types."""
-
-    def __init__(self, connection: AsyncRealtimeConnection) -> None:
-        self.connection = connection
-        self.events: list[dict[str, Any]] = []
-
-    async def until(self, *types: str) -> dict[str, Any]:
-        """Read up to the next event of one of these types."""
-        while True:
-            raw: dict[str, Any] = json.loads(await self.connection.recv_bytes())
-            VALID.validate_python(raw)
-            self.events.append(raw)
-            if raw["type"] in types:
-                return raw
-            assert raw["type"] != "error" or "error" in types, raw
-
-    @property
-    def kinds(self) -> list[str]:
-        """The types of the events, one for each run of alike ones."""
-        kinds = [event["type"] for event in self.events]
-        return [kind for i, kind in enumerate(kinds) if i == 0 or kinds[i - 1] != kind]
-
-    async def say(self, pcm: bytes) -> None:
-        for at in range(0, len(pcm), 9_600):
-            await self.connection.input_audio_buffer.append(audio=base64.b64encode(pcm[at : at + 9_600]).decode())
-
-    async def write(self, text: str) -> None:
-        item: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
-        await self.connection.conversation.item.create(item=item)
-
-
-def client(url: str) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{url}/v1", api_key="none")
 
 
 async def test_it_speaks_with_the_models_of_this_machine(local_server: RunningServer) -> None:

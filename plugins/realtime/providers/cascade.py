@@ -65,7 +65,8 @@ class Cascade:
 
     def check(self, request: RealtimeRequest) -> None:
         """Raise what any of its models has against a request."""
-        self._providers.chat(self._model(request, "chat"))
+        if not _listens_only(request):
+            self._providers.chat(self._model(request, "chat"))
         ears = self._ears(request)
         ears.check(TranscriptionRequest(model=ears.target.model, rate=RATE, language=request.language))
         if (voice := self._voice(request)) is not None:
@@ -77,7 +78,8 @@ class Cascade:
     ) -> None:
         """Hold one conversation."""
         answering = Answering(self._commands, request, stage, self._voice(request), self._body(request))
-        hearing = Hearing(self._ears(request), request, stage, partial(answering.say, "user"))
+        said = _unanswered if _listens_only(request) else partial(answering.say, "user")
+        hearing = Hearing(self._ears(request), request, stage, said)
         await hearing.open(await self._finder.get())
         reading = asyncio.create_task(_read(intake, hearing, answering), name=f"intake of {stage.stream.id}")
         halves = [
@@ -128,6 +130,14 @@ class Cascade:
         if request.provider_options:
             body["provider_options"] = dict(request.provider_options)
         return body
+
+
+def _listens_only(request: RealtimeRequest) -> bool:
+    return bool(request.options.get("listen_only"))
+
+
+def _unanswered(text: str) -> None:
+    """What nobody answers is not kept for an answer."""
 
 
 async def _read(intake: AsyncIterator[RealtimeInput], hearing: Hearing, answering: Answering) -> None:

@@ -90,6 +90,8 @@ class Hearing:
         self._endpointer = Endpointer(request.turn_detection.threshold, request.turn_detection.silence_duration_ms)
         self._before: deque[bytes] = deque(maxlen=_frames(request))
         self._judging: deque[bytes] = deque()
+        self._void = 0
+        """Frames that are still looked at and were taken back."""
         self._probabilities: FrameProbabilities | None = None
         self._frames = 0
         """Frames whose probability of speech is known."""
@@ -156,10 +158,12 @@ class Hearing:
         spoken, self._speaking = self._speaking, None
         self._endpointer.speaking = False
         self._before.clear()
+        self._void, self._rest = len(self._judging), b""
         if spoken is None:
             return
         spoken.forget()
         if not self._manual:
+            self._stage.show(StatusChanged(stage="speech_forgotten", detail="the client takes back what is being said"))
             self._stage.speech_ended(self._at)
             self._stage.heard("", final=True)
 
@@ -176,6 +180,9 @@ class Hearing:
     def _judged(self, probability: float) -> None:
         frame = self._judging.popleft()
         self._samples += len(frame) // 2
+        if self._void:
+            self._void -= 1
+            return
         happened = self._endpointer.feed(probability)
         if happened == "began":
             spoken = self._begin()

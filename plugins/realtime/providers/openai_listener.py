@@ -69,7 +69,8 @@ class Listener:
                 stage.heard(told.transcript, final=True)
             case "conversation.item.input_audio_transcription.failed":
                 self._words.pop(told.item_id, None)
-                self._show(told.error)
+                stage.show(StatusChanged(stage="hearing_failed", detail=self._faults.words(told.error)))
+                stage.heard("", final=True)
             case "response.created":
                 answers.begin()
                 stage.answering()

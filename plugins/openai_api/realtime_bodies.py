@@ -1,0 +1,148 @@
+"""What a client says of a realtime session: to open one, to change one, to bind a key to one.
+
+Fields are those of OpenAI's sessions (types: `openai.types.realtime`); what there is no equivalent for is refused by its name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+_EAGERNESS = {"low": 1_000, "medium": 600, "auto": 600, "high": 300}
+"""Milliseconds of silence after which a turn is over, where the words say nothing else."""
+
+
+class Part(BaseModel):
+    """Root of what a session is made of: unknown fields are refused by their name."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Format(Part):
+    """How audio is written."""
+
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
+    rate: Literal[24_000] | None = None
+
+
+class Transcription(Part):
+    """How what is said is written; a model that answers has its own way, and is told the language."""
+
+    model: str | None = Field(default=None, max_length=200)
+    language: str | None = Field(default=None, max_length=35)
+    languages: list[str] | None = None
+    prompt: str | None = None
+    keywords: list[str] | None = None
+    delay: str | None = None
+
+
+class Detection(Part):
+    """How the end of a turn is found."""
+
+    type: Literal["server_vad", "semantic_vad"]
+    threshold: float = Field(default=0.5, ge=0, le=1)
+    prefix_padding_ms: int = Field(default=300, ge=0, le=2_000)
+    silence_duration_ms: int = Field(default=500, ge=100, le=10_000)
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+    create_response: bool = True
+    interrupt_response: bool = True
+    idle_timeout_ms: None = None
+
+    def told(self) -> dict[str, Any]:
+        """As `realtime.start` takes it."""
+        semantic = self.type == "semantic_vad"
+        return {
+            "type": "semantic" if semantic else "server_vad",
+            "threshold": self.threshold,
+            "prefix_padding_ms": self.prefix_padding_ms,
+            "silence_duration_ms": _EAGERNESS[self.eagerness] if semantic else self.silence_duration_ms,
+            "interrupt": self.interrupt_response,
+            "answer": self.create_response,
+        }
+
+
+class Input(Part):
+    """What comes from the client."""
+
+    format: Format | None = None
+    transcription: Transcription | None = None
+    turn_detection: Detection | None = None
+    noise_reduction: dict[str, Any] | None = None
+
+
+class VoiceId(Part):
+    """A voice by its id."""
+
+    id: str = Field(min_length=1, max_length=200)
+
+
+class Output(Part):
+    """What goes to the client."""
+
+    format: Format | None = None
+    voice: str | VoiceId | None = None
+    speed: float | None = None
+
+    @field_validator("speed")
+    @classmethod
+    def _own_speed(cls, value: float | None) -> float | None:
+        if value not in (None, 1.0):
+            raise ValueError("only a voice's own speed, 1, is spoken here")
+        return value
+
+
+class Sound(Part):
+    """Both ways."""
+
+    input: Input | None = None
+    output: Output | None = None
+
+
+class Function(Part):
+    """A function of the client."""
+
+    type: Literal["function"]
+    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    description: str = ""
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class SessionBody(Part):
+    """What `session.update` may change. What is no more than a wish of how to work is taken and not acted on."""
+
+    type: Literal["realtime"] = "realtime"
+    model: str | None = None
+    instructions: str | None = None
+    output_modalities: list[Literal["audio", "text"]] | None = Field(default=None, min_length=1, max_length=1)
+    audio: Sound | None = None
+    tools: list[Function] | None = None
+    tool_choice: Literal["auto"] | None = None
+    max_output_tokens: Literal["inf"] | None = None
+    truncation: Literal["auto"] | None = None
+    tracing: None = None
+    include: None = None
+    prompt: None = None
+    parallel_tool_calls: bool | None = None
+
+
+class Listening(Part):
+    """One way."""
+
+    input: Input | None = None
+
+
+class TranscriptionBody(Part):
+    """What `session.update` may change where nothing is answered."""
+
+    type: Literal["transcription"]
+    audio: Listening | None = None
+    include: None = None
+
+
+AnySessionBody = Annotated[SessionBody | TranscriptionBody, Field(discriminator="type")]
+
+
+def of_a_type(session: Any) -> Any:
+    """A session that does not say what it is answers."""
+    return {"type": "realtime", **session} if isinstance(session, dict) else session

@@ -1,0 +1,79 @@
+"""The call behind one realtime connection: it begins with the first event that needs one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from engine.api import Commands, EngineError, Overloaded, Principal, StreamReader
+from plugins.openai_api.realtime_session import Session
+
+_SPELLINGS = {
+    "voice": "session.audio.output.voice",
+    "language": "session.audio.input.transcription.language",
+    "instructions": "session.instructions",
+    "encoding": "session.audio.input.format",
+    "model": "session.model",
+    "transcription_model": "session.audio.input.transcription.model",
+}
+
+
+class RealtimeCall:
+    """Runs `realtime.*` for one caller. `tell` is run with the call's stream once there is one."""
+
+    def __init__(
+        self, commands: Commands, principal: Principal, tell: Callable[[StreamReader], Awaitable[None]]
+    ) -> None:
+        self._commands = commands
+        self._principal = principal
+        self._tell = tell
+        self._reader: StreamReader | None = None
+        self._telling: asyncio.Task[None] | None = None
+        self._n = 0
+
+    async def begin(self, session: Session) -> str:
+        """The call's stream. Until it begins anything of the session may be set."""
+        if self._reader is None:
+            try:
+                self._reader = await self._commands.start(
+                    self._principal, "realtime.start", session.start(), on_disconnect="cancel"
+                )
+            except EngineError as error:
+                error.field = _SPELLINGS.get(error.field or "", error.field)
+                raise
+            session.started = True
+            self._telling = asyncio.create_task(self._told(self._reader), name="realtime events")
+        return self._reader.stream
+
+    async def _told(self, reader: StreamReader) -> None:
+        await self._tell(reader)
+
+    async def do(self, session: Session, name: str, **fields: Any) -> None:
+        """Run a command on the call."""
+        stream = await self.begin(session)
+        await self._commands.call(self._principal, f"realtime.{name}", {"stream": stream, **fields})
+
+    async def feed(self, session: Session, audio: bytes) -> None:
+        """Give it a piece of the client's audio."""
+        stream = await self.begin(session)
+        self._n += 1
+        while True:
+            try:
+                self._commands.feed(self._principal, stream, self._n, audio)
+                return
+            except Overloaded as error:
+                # The socket waits with it, so that the client waits, too, and nothing is lost.
+                await asyncio.sleep(error.retry_after or 0.5)
+            except EngineError:
+                self._n -= 1
+                raise
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
+        if self._reader is not None:
+            self._reader.cancel()
+            self._reader.close()

@@ -1,0 +1,64 @@
+"""Makes realtime sessions over the models of this server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.api import InvalidRequest, Providers
+from engine.api.ids import random_hex
+from plugins.openai_api.naming import realtime_named, transcription_named
+from plugins.openai_api.realtime_bodies import SessionBody, TranscriptionBody
+from plugins.openai_api.realtime_session import RealtimeSession, Session, TranscriptionSession
+
+
+class Sessions:
+    """Finds the models that clients name; a bare name that nobody knows is the default vendor's."""
+
+    def __init__(self, providers: Providers, default_vendor: str) -> None:
+        self._providers = providers
+        self._default_vendor = default_vendor
+
+    def answering(self, model: str | None) -> RealtimeSession:
+        """A session with a model that holds calls; None is the configured default. Raises where there is none."""
+        return RealtimeSession(_new_id(), realtime_named(self._providers, model, self._default_vendor))
+
+    def listening(self, model: str | None) -> TranscriptionSession:
+        """A session with a transcriber, likewise."""
+        return TranscriptionSession(_new_id(), model, self._transcriber)
+
+    def of(self, body: SessionBody | TranscriptionBody, model: str | None = None) -> Session:
+        """The session that a body asks for."""
+        if isinstance(body, TranscriptionBody):
+            session: Session = self.listening(model)
+        else:
+            session = self.answering(body.model or model)
+        return self.updated(session, body)[0]
+
+    def updated(self, session: Session, body: SessionBody | TranscriptionBody) -> tuple[Session, dict[str, Any]]:
+        """The session as a body changes it, and the fields of `realtime.update` for it.
+
+        Until its call has begun, a session that answers may become one that only listens, and the other way round.
+        """
+        if session.type != body.type:
+            session = self._turned(session, body)
+        if isinstance(session, RealtimeSession):
+            assert isinstance(body, SessionBody)
+            return session, session.update(body)
+        assert isinstance(body, TranscriptionBody)
+        return session, session.update(body)
+
+    def _turned(self, session: Session, body: SessionBody | TranscriptionBody) -> Session:
+        if session.started:
+            raise InvalidRequest(f"this is a session of type {session.type!r}; it cannot change", field="session.type")
+        other: Session = (
+            self.listening(session.ear) if isinstance(body, TranscriptionBody) else self.answering(body.model)
+        )
+        other.id, other.ears = session.id, session.ears
+        return other
+
+    def _transcriber(self, model: str | None) -> str | None:
+        return transcription_named(self._providers, model, self._default_vendor)
+
+
+def _new_id() -> str:
+    return f"sess_{random_hex(12)}"
