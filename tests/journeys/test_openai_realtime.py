@@ -201,6 +201,11 @@ async def test_it_speaks_over_a_telephone_line(
     assert len(sound) == 2_000
 
 
+def said(role: str, type: str) -> dict[str, Any]:
+    """A message with one byte of audio, which is no sample."""
+    return {"type": "message", "role": role, "content": [{"type": type, "audio": "AA=="}]}
+
+
 @pytest.mark.parametrize(
     ("event", "code", "param"),
     [
@@ -221,6 +226,22 @@ async def test_it_speaks_over_a_telephone_line(
             "session.model",
         ),
         ({"type": "conversation.item.create", "item": {"type": "mcp_call"}}, "invalid_request", "item.type"),
+        (
+            {"type": "conversation.item.create", "previous_item_id": "root", "item": said("user", "input_audio")},
+            "invalid_request",
+            "item.content.0.audio",
+        ),
+        (
+            {"type": "conversation.item.create", "item": said("system", "input_audio")},
+            "invalid_request",
+            "item.content.0.type",
+        ),
+        (
+            {"type": "conversation.item.create", "previous_item_id": "item_0", "item": said("user", "input_audio")},
+            "item_not_found",
+            "previous_item_id",
+        ),
+        ({"type": "conversation.item.retrieve", "item_id": "item_0"}, "item_not_found", "item_id"),
     ],
 )
 async def test_a_mistake_is_an_error_event_and_the_session_goes_on(

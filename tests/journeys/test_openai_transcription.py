@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 
 from engine.wire.g711 import LAWS
+from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.reply import Fault
 from tests.journeys.caller import spoken
 from tests.journeys.openai_talk import Talk, client
-from tests.server import RunningServer, local_server
+from tests.server import CHAT, RunningServer, behind, engine_inside, local_server
 
 __all__ = ("local_server",)
 
@@ -28,7 +33,7 @@ TURN = [
     "conversation.item.done",
     "conversation.item.input_audio_transcription.completed",
 ]
-COMPLETED = TURN[-1]
+COMPLETED, FAILED = TURN[-1], "conversation.item.input_audio_transcription.failed"
 LISTENING: Any = {"intent": "transcription"}
 
 
@@ -174,3 +179,35 @@ async def test_a_recording_in_a_message_is_heard_as_if_it_were_spoken(local_serv
         "conversation.item.done",
         COMPLETED,
     ]
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def vendor(tmp_path: Path) -> AsyncIterator[tuple[OpenAIEmulator, str]]:
+    """A vendor who writes, and a server that has nobody who answers."""
+    settings = {**CHAT, "plugins.enabled": ["audio", "realtime", "openai_api"]}
+    async with OpenAIEmulator() as emulator, engine_inside(tmp_path, settings, behind(emulator)) as engine:
+        yield emulator, f"http://127.0.0.1:{engine.port}"
+
+
+async def test_a_turn_that_a_vendor_cannot_write_fails_alone(vendor: tuple[OpenAIEmulator, str]) -> None:
+    emulator, url = vendor
+    emulator.script.append(Fault("status", code=400, message="This is no speech."))
+    emulator.transcripts.append("It is late.")
+    manual: Any = {"transcription": {"model": "whisper-1", "language": "en"}, "turn_detection": None}
+    async with (
+        client(url) as official,
+        official.realtime.connect(model="whisper-1", extra_query=LISTENING) as connection,
+    ):
+        talk = Talk(connection)
+        await talk.until("session.created")
+        await connection.session.update(session={"type": "transcription", "audio": {"input": manual}})
+        for _ in range(2):
+            await talk.say(SILENCE)
+            await connection.input_audio_buffer.commit()
+        failed = await talk.until(FAILED)
+        written = await talk.until(COMPLETED)
+    committed = [event["item_id"] for event in talk.events if event["type"] == "input_audio_buffer.committed"]
+    assert committed == [failed["item_id"], written["item_id"]]
+    assert (failed["error"]["code"], written["transcript"]) == ("transcription_failed", "It is late.")
+    assert "This is no speech." in failed["error"]["message"]
+
