@@ -22,6 +22,7 @@ from engine.auth.binding import check_binding
 from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
 from engine.auth.keys import ApiKeys
 from engine.auth.limits import SocketCount
+from engine.auth.passes import SignedPasses
 from engine.auth.rates import Rates
 from engine.auth.secret import auth_secret, derived
 from engine.blocking import Blocked, BlockingWatch
@@ -102,6 +103,7 @@ class Engine:
         self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats, tracing=self.tracing)
         self.registry.accounts = Accounts(self.supervisor)
         self.commands = InProcessCommands(self.supervisor)
+        self.passes = SignedPasses(self._secret)
         self._loop_lag = LoopLag(self.supervisor.stats.late)
         self._blocking = BlockingWatch(self._code_places, self._blocked, interrupt=interrupt)
         self._striking: set[asyncio.Task[None]] = set()
@@ -184,6 +186,7 @@ class Engine:
                     providers=self.registry,
                     commands=self.commands,
                     tools=self.tools,
+                    passes=self.passes,
                     database=self.databases.database,
                     secret=self._derived_secret,
                     shared=self.shared,
@@ -346,8 +349,8 @@ class Engine:
 
     def _identity(self) -> Identity:
         if self.core.auth.mode == "local":
-            return LocalIdentity()
-        return KeyIdentity(ApiKeys(self.databases.database(), self._secret()))
+            return LocalIdentity(self.passes)
+        return KeyIdentity(ApiKeys(self.databases.database(), self._secret()), self.passes)
 
     def _secret(self) -> bytes:
         return auth_secret(self.core.auth.secret, SECRET_FILE)

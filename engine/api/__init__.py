@@ -132,6 +132,8 @@ from engine.api.identity import (
     ALL_SCOPES,
     LOCAL,
     KeyLimits,
+    Pass,
+    Passes,
     Principal,
 )
 from engine.api.ids import (
@@ -311,6 +313,8 @@ __all__ = (
     "Overloaded",
     "OwnerLost",
     "Part",
+    "Pass",
+    "Passes",
     "PlaybackClear",
     "Plugin",
     "PluginContext",

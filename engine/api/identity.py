@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 ALL_SCOPES = frozenset({"*"})
 
@@ -46,6 +48,28 @@ class Principal:
     def key_subject(self) -> str | None:
         """The key's name there: `key:abcd2345efgh`."""
         return f"key:{self.key}" if self.key else None
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """A key for a short time and one purpose, to hand on: to a page, say. `expires_at` counts seconds since 1970."""
+
+    text: str = field(repr=False)
+    expires_at: int
+
+
+class Passes(Protocol):
+    """Issues passes. Routes that name the purpose (`Route.passes`) take them beside keys."""
+
+    def issue(
+        self, principal: Principal, purpose: str, *, seconds: int, detail: Mapping[str, Any] | None = None
+    ) -> Pass:
+        """A pass that acts for `principal`, and never for more than it may: void with its key, and with every scope less.
+
+        Its holder can read `detail`, plain data that comes back as `HttpRequest.granted`. Raises InvalidRequest where that
+        is too long for a header.
+        """
+        ...
 
 
 LOCAL = Principal("local")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.api.commands import Commands
 from engine.api.data import Database
 from engine.api.events import Cost, Status, Usage
-from engine.api.identity import Principal
+from engine.api.identity import Passes, Principal
 from engine.api.providers import Providers
 from engine.api.tools import Tools
 
@@ -43,6 +43,9 @@ class PluginContext(Protocol):
 
     @property
     def tools(self) -> Tools: ...
+
+    @property
+    def passes(self) -> Passes: ...
 
     def settings(self, table: type[SettingsT]) -> SettingsT:
         """A validated settings table: the plugin's own, or one that it returned from `register_settings`."""

@@ -44,6 +44,8 @@ class HttpRequest(Generic[BodyT, QueryT]):
     raw: bytes = b""
     upload: Upload | None = None
     """The file of a route with `upload`. Its handler closes it, or hands it on to who does."""
+    granted: Mapping[str, Any] | None = None
+    """The detail of the pass that the caller came with; None of a caller with a key."""
 
     @property
     def wants_events(self) -> bool:
@@ -156,7 +158,8 @@ class Route:
     `upload` is the field of a form that holds a file: the body's fields come beside it in the form, and are read from text.
     `media` are types that the answer may have besides JSON. `errors` renders an error in a dialect of its own; the default
     is problem+json (RFC 9457). A `socket` is a GET that asks for a WebSocket; its handler answers `Upgrade`, and what it
-    raises is answered over HTTP, before the upgrade. `statuses` lists what else may be answered, for OpenAPI.
+    raises is answered over HTTP, before the upgrade. `passes` is the purpose of passes that open it beside keys (`Passes`).
+    `statuses` lists what else may be answered, for OpenAPI.
     """
 
     method: str
@@ -174,5 +177,6 @@ class Route:
     upload: str | None = None
     body_optional: bool = False
     socket: bool = False
+    passes: str | None = None
     errors: Callable[[EngineError, str], Answer] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)

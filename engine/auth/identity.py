@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from engine.api.errors import Unauthenticated
 from engine.api.identity import LOCAL, Principal
 from engine.auth.keys import ApiKeys
+from engine.auth.passes import SignedPasses, is_pass, narrowed
 
 CHALLENGE = "Bearer"
 """The `WWW-Authenticate` header of an answer 401 (RFC 9110, 11.6.1)."""
@@ -19,11 +21,23 @@ _KEY_PROTOCOL = "openai-insecure-api-key."
 """A page can set no header on a WebSocket, so OpenAI's clients send the key as a subprotocol of this beginning."""
 
 
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who makes a request, and the detail of the pass that they came with."""
+
+    principal: Principal
+    granted: Mapping[str, Any] | None = None
+
+
 class Identity(Protocol):
     """Turns a credential into a principal. Header names are lower case."""
 
-    async def principal(self, headers: Mapping[str, str]) -> Principal:
-        """Who makes this request; raises Unauthenticated."""
+    async def caller(self, headers: Mapping[str, str], passes: str | None = None) -> Caller:
+        """Who makes this request; `passes` is the purpose of passes that are taken, too. Raises Unauthenticated."""
+        ...
+
+    async def standing(self, principal: Principal) -> Principal:
+        """Who was let in, as their key stands now; raises Unauthenticated once it is void."""
         ...
 
     async def from_headers(self, headers: Mapping[str, str]) -> Principal | None:
@@ -43,9 +57,21 @@ class Identity(Protocol):
 
 
 class LocalIdentity:
-    """Every caller is the one local user; a credential is taken and not looked at."""
+    """Every caller is the one local user; a credential is taken and not looked at, but for what a pass holds."""
 
-    async def principal(self, headers: Mapping[str, str]) -> Principal:
+    def __init__(self, passes: SignedPasses | None = None) -> None:
+        self._passes = passes
+
+    async def caller(self, headers: Mapping[str, str], passes: str | None = None) -> Caller:
+        if self._passes is not None and passes is not None:
+            try:
+                key = _presented(headers)
+                return Caller(LOCAL, self._passes.read(key, passes)[1] if key is not None and is_pass(key) else None)
+            except Unauthenticated:
+                pass  # nobody needs a key here, so that a wrong one is as good as none
+        return Caller(LOCAL)
+
+    async def standing(self, principal: Principal) -> Principal:
         return LOCAL
 
     async def from_headers(self, headers: Mapping[str, str]) -> Principal | None:
@@ -62,20 +88,31 @@ class KeyIdentity:
     """Every caller presents an API key: `Authorization: Bearer`, else `x-api-key`, else `api-key`,
     else a WebSocket subprotocol `openai-insecure-api-key.<key>`."""
 
-    def __init__(self, keys: ApiKeys) -> None:
+    def __init__(self, keys: ApiKeys, passes: SignedPasses | None = None) -> None:
         self._keys = keys
+        self._passes = passes
 
-    async def principal(self, headers: Mapping[str, str]) -> Principal:
+    async def caller(self, headers: Mapping[str, str], passes: str | None = None) -> Caller:
         key = _presented(headers)
         if key is None:
             raise Unauthenticated("this server needs an API key; send it in the header `Authorization: Bearer <key>`")
-        return await self._keys.verify(key)
+        if self._passes is None or passes is None or not is_pass(key):
+            return Caller(await self.from_key(key))
+        issued, detail = self._passes.read(key, passes)
+        return Caller(narrowed(await self.standing(issued), issued), detail)
+
+    async def standing(self, principal: Principal) -> Principal:
+        if principal.key is None:
+            raise Unauthenticated("the key is not accepted: it was made where nobody needs one")
+        return await self._keys.standing(principal.key)
 
     async def from_headers(self, headers: Mapping[str, str]) -> Principal | None:
         key = _presented(headers)
-        return None if key is None else await self._keys.verify(key)
+        return None if key is None else await self.from_key(key)
 
     async def from_key(self, key: str) -> Principal:
+        if is_pass(key):
+            raise Unauthenticated("a key that begins with ek_ opens only what it was made for, and not this")
         return await self._keys.verify(key)
 
     def presented(self, headers: Mapping[str, str]) -> str | None:

@@ -67,6 +67,8 @@ class ApiKeys:
         # Apart from each other, so that a flood of wrong keys does not push out the right ones.
         self._accepted: Recent[str, Principal] = Recent(REMEMBERED, ACCEPTED_SECONDS, clock)
         self._refused: Recent[str, bool] = Recent(REMEMBERED, REFUSED_SECONDS, clock)
+        self._digests: Recent[str, str] = Recent(REMEMBERED, ACCEPTED_SECONDS, clock)
+        """Digests of keys that are asked for by their public id; a key never changes its digest."""
         self._lanes = tuple(asyncio.Lock() for _ in range(_LANES))
 
     async def create(
@@ -136,8 +138,20 @@ class ApiKeys:
         Raises Unauthenticated, with one message for keys that are unknown, revoked or wrong, and DatabaseUnavailable
         when it can be said neither from memory nor from the database.
         """
-        id = public_id(key)
-        digest = self._digest(key)
+        return await self._verified(public_id(key), self._digest(key))
+
+    async def standing(self, id: str) -> Principal:
+        """Whom the key of this public id acts for now, as `verify` would say; for what was issued to its holder."""
+        digest = self._digests.get(id)
+        if digest is None:
+            row = await self._row(id) if is_public_id(id) else None
+            if row is None:
+                raise _not_accepted()
+            digest = row.digest
+            self._digests.put(id, digest)
+        return await self._verified(id, digest)
+
+    async def _verified(self, id: str, digest: str) -> Principal:
         principal = self._remembered(digest)
         if principal is None:
             async with self._lane(digest):
@@ -160,6 +174,7 @@ class ApiKeys:
             raise _not_accepted()
         principal = Principal(row.principal, frozenset(row.scopes), row.id, _limits(row))
         self._accepted.put(digest, principal, since=asked_at)
+        self._digests.put(id, digest)
         return principal
 
     def _lane(self, digest: str) -> asyncio.Lock:

@@ -12,7 +12,7 @@ from aiohttp import web
 from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown, UpgradeRequired
 from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
-from engine.auth.identity import Identity
+from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
 from engine.http import answers
 from engine.http.cors import Cors
@@ -123,7 +123,7 @@ class Http:
                 request[ROUTE] = route.path
                 self.uses.begin(use, match.owner)
                 if route.socket:
-                    return await self._route_socket(request, route, match.path, headers, id, use)
+                    return await self._route_socket(request, route, match.path, headers, id, extra, use)
                 return await self._answer(request, route, match.path, headers, id, extra)
             except asyncio.CancelledError:
                 raise
@@ -152,20 +152,21 @@ class Http:
         id: str,
         extra: dict[str, str],
     ) -> web.StreamResponse:
-        principal = await self._admitted(route, headers, extra)
+        caller = await self._admitted(route, headers, extra)
         form = await read_form(request, route.upload, self._bounds.max_upload) if route.upload is not None else None
         try:
-            return await self._typed(request, route, path, headers, id, extra, principal, form)
+            return await self._typed(request, route, path, headers, id, extra, caller, form)
         except BaseException:
             if form is not None:
                 form[1].close()
             raise
 
-    async def _admitted(self, route: Route, headers: Mapping[str, str], extra: dict[str, str]) -> Principal:
+    async def _admitted(self, route: Route, headers: Mapping[str, str], extra: dict[str, str]) -> Caller:
         """Who asks, if they may; `extra` is told what is left of their rates."""
         if route.scope is None:
-            return ANYBODY
-        principal = await self._identity.principal(headers)
+            return Caller(ANYBODY)
+        caller = await self._identity.caller(headers, route.passes)
+        principal = caller.principal
         if not principal.may(route.scope):
             raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
         if self._rates is not None:
@@ -173,7 +174,7 @@ class Http:
             extra |= verdict.headers()
             if verdict.refusal is not None:
                 raise verdict.refusal
-        return principal
+        return caller
 
     async def _typed(
         self,
@@ -183,19 +184,20 @@ class Http:
         headers: dict[str, str],
         id: str,
         extra: dict[str, str],
-        principal: Principal,
+        caller: Caller,
         form: tuple[list[tuple[str, str]], Upload] | None,
     ) -> web.StreamResponse:
         body = await request.read() if request.body_exists and form is None else b""
         typed = typed_request(
             route,
-            principal=principal,
+            principal=caller.principal,
             request_id=id,
             path=path,
             query=list(request.query.items()),
             headers=headers,
             body=body,
             form=form,
+            granted=caller.granted,
         )
         result = await route.handler(typed)
         return await answers.write(request, result, extra)
@@ -207,33 +209,41 @@ class Http:
         path: Mapping[str, str],
         headers: dict[str, str],
         id: str,
+        extra: dict[str, str],
         use: object,
     ) -> web.StreamResponse:
         if not _is_upgrade(headers):
             raise UpgradeRequired(f"{route.path} is a WebSocket; ask for it with `Upgrade: websocket`")
         if self._supervisor.draining:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
-        key = None if route.scope is None else self._identity.presented(headers)
-        principal = await self._admitted(route, headers, {})
-        query = list(request.query.items())
+        caller = await self._admitted(route, headers, extra)
+        principal = caller.principal
         typed = typed_request(
-            route, principal=principal, request_id=id, path=path, query=query, headers=headers, body=b""
+            route,
+            principal=principal,
+            request_id=id,
+            path=path,
+            query=list(request.query.items()),
+            headers=headers,
+            body=b"",
+            granted=caller.granted,
         )
 
         async def admitted() -> None:
-            if key is not None:
-                await self._identity.from_key(key)
+            if principal is not ANYBODY:
+                await self._identity.standing(principal)
 
         leave = self._admit_socket(principal) if self._admit_socket else None
         try:
             result = await route.handler(typed)
             if not isinstance(result, Upgrade):
-                return await answers.write(request, result, {REQUEST_ID: id})
+                return await answers.write(request, result, extra)
             self._stats.sessions += 1
             return await self.route_sockets.serve(
                 request,
                 result,
                 use=use,
+                headers=extra,
                 admitted=admitted,
                 max_message=self._bounds.max_frame * HARD_FRAME_FACTOR,
                 heartbeat=self._bounds.ping_interval * 4 / 3,

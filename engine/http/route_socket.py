@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
@@ -76,14 +76,16 @@ class RouteSockets:
         upgrade: Upgrade,
         *,
         use: object,
+        headers: Mapping[str, str],
         admitted: Callable[[], Awaitable[object]],
         max_message: int,
         heartbeat: float,
     ) -> web.WebSocketResponse:
-        """Upgrade, and give the socket to who serves it; it is closed when that returns or fails."""
+        """Upgrade, with these headers, and give the socket to who serves it; it is closed when that returns or fails."""
         socket = web.WebSocketResponse(
             compress=False, max_msg_size=max_message, heartbeat=heartbeat, protocols=upgrade.protocols
         )
+        socket.headers.update(headers)
         await socket.prepare(request)
         door = self._open[use] = RouteSocket(socket, admitted)
         try:

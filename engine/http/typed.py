@@ -28,6 +28,7 @@ def typed_request(
     headers: Mapping[str, str],
     body: bytes,
     form: tuple[Pairs, Upload] | None = None,
+    granted: Mapping[str, Any] | None = None,
 ) -> HttpRequest[Any, Any]:
     """The request as the route's models describe it.
 
@@ -46,6 +47,7 @@ def typed_request(
         id=request_id,
         raw=body,
         upload=upload,
+        granted=granted,
     )
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from engine.api.commands import Commands
 from engine.api.data import Database
-from engine.api.identity import Principal
+from engine.api.identity import Passes, Principal
 from engine.api.plugin import Plugin, Shared
 from engine.api.providers import Providers
 from engine.api.tools import Tool, Tools
@@ -101,6 +101,7 @@ class Context:
         providers: Providers,
         commands: Commands,
         tools: Tools,
+        passes: Passes,
         database: Callable[[str], Database],
         secret: Callable[[str], bytes],
         shared: SharedResources,
@@ -110,6 +111,7 @@ class Context:
         self._providers = providers
         self._commands = commands
         self._tools = tools
+        self._passes = passes
         self._database = database
         self._secret = secret
         self._shared = shared
@@ -125,6 +127,10 @@ class Context:
     @property
     def tools(self) -> Tools:
         return self._tools
+
+    @property
+    def passes(self) -> Passes:
+        return self._passes
 
     def settings(self, table: type[SettingsT]) -> SettingsT:
         try:

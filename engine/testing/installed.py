@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import pytest_asyncio
 from engine.api.chat import ChatRequest, Message, TextPart
 from engine.api.providers import ChatProvider, Provider, ProviderRole, SpeechProvider
 from engine.api.speech import SpeechRequest
+from engine.auth.passes import SignedPasses
 from engine.auth.secret import derived
 from engine.bus.bus import Bus
 from engine.config import RawConfig, load
@@ -99,6 +101,7 @@ async def _opened(named: str, raw: RawConfig, folder: Path) -> AsyncIterator[Gat
                 providers=Registry(),
                 commands=InProcessCommands(supervisor),
                 tools=ToolTable(),
+                passes=SignedPasses(lambda: secrets.token_bytes(32)),
                 database=databases.database,
                 secret=partial(derived, SECRET),
                 shared=shared,

@@ -39,7 +39,7 @@ FORMS = [
 @pytest.mark.parametrize(("name", "form"), FORMS)
 async def test_a_key_is_found_in_each_dialects_header(identity: Identity, key: str, name: str, form: str) -> None:
     headers = {name: form.format(key), "host": "localhost"}
-    assert (await identity.principal(headers)).id == "alice"
+    assert (await identity.caller(headers)).principal.id == "alice"
     opener = await identity.from_headers(headers)
     assert opener is not None
     assert opener.id == "alice"
@@ -48,14 +48,14 @@ async def test_a_key_is_found_in_each_dialects_header(identity: Identity, key: s
 @pytest.mark.parametrize(("name", "form"), FORMS)
 async def test_a_key_that_is_not_accepted_is_refused_for_sockets_too(identity: Identity, name: str, form: str) -> None:
     headers = {name: form.format(new_key()[1])}
-    for asked in (identity.principal, identity.from_headers):
+    for asked in (identity.caller, identity.from_headers):
         with pytest.raises(Unauthenticated, match="not accepted"):
             await asked(headers)
 
 
 async def test_a_request_without_a_key_is_told_where_to_put_it(identity: Identity) -> None:
     with pytest.raises(Unauthenticated, match="Authorization: Bearer <key>"):
-        await identity.principal({"host": "localhost"})
+        await identity.caller({"host": "localhost"})
 
 
 async def test_a_socket_without_a_key_may_send_it_in_its_first_frame(identity: Identity, key: str) -> None:
@@ -67,14 +67,14 @@ async def test_a_socket_without_a_key_may_send_it_in_its_first_frame(identity: I
 
 @pytest.mark.parametrize("value", ["Basic dXNlcjpwYXNz", "Token abc", "abc", ""])
 async def test_another_scheme_is_refused_without_repeating_it(identity: Identity, value: str) -> None:
-    for asked in (identity.principal, identity.from_headers):
+    for asked in (identity.caller, identity.from_headers):
         with pytest.raises(Unauthenticated, match="`Bearer <key>`") as refused:
             await asked({"authorization": value})
         assert not value or value not in refused.value.message
 
 
 async def test_a_proxys_own_authorization_does_not_hide_a_key(identity: Identity, key: str) -> None:
-    assert (await identity.principal({"authorization": "Basic dXNlcjpwYXNz", "x-api-key": key})).id == "alice"
+    assert (await identity.caller({"authorization": "Basic dXNlcjpwYXNz", "x-api-key": key})).principal.id == "alice"
 
 
 async def test_a_bearer_without_a_key_is_no_missing_credential(identity: Identity) -> None:
@@ -85,6 +85,6 @@ async def test_a_bearer_without_a_key_is_no_missing_credential(identity: Identit
 @pytest.mark.parametrize("headers", [{}, {"authorization": "Bearer whatever"}, {"x-api-key": "sk-none"}])
 async def test_without_keys_every_caller_is_the_local_user(headers: dict[str, str]) -> None:
     identity: Identity = LocalIdentity()
-    assert await identity.principal(headers) is LOCAL
+    assert (await identity.caller(headers)).principal is LOCAL
     assert await identity.from_headers(headers) is LOCAL
     assert await identity.from_key("whatever") is LOCAL

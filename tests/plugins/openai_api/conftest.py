@@ -13,6 +13,7 @@ import pytest
 
 from engine.api import Command, Database
 from engine.auth.identity import LocalIdentity
+from engine.auth.passes import SignedPasses
 from engine.auth.secret import derived
 from engine.bus.bus import Bus
 from engine.http.app import Bounds, Http, listen
@@ -46,6 +47,7 @@ def _context(plugin: type[OpenAIApi], supervisor: Supervisor, registry: Registry
         providers=registry,
         commands=InProcessCommands(supervisor),
         tools=ToolTable(),
+        passes=SignedPasses(lambda: b"a secret for the tests"),
         database=_no_database,
         secret=partial(derived, b"a secret of these tests alone"),
         shared=SharedResources(),
