@@ -39,7 +39,7 @@ class OpenAIApi(Plugin):
             *EmbeddingRoutes(context.providers, vendor).routes(),
             *AudioTranscriptions(context.commands, context.providers, vendor).routes(),
             *AudioSpeech(context.commands, context.providers, vendor).routes(),
-            *Realtime(context.commands, context.providers, vendor).routes(),
+            *Realtime(context, vendor).routes(),
             *Messages(context.commands, ModelNames(context.providers, "anthropic")).routes(),
             *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),
         ]

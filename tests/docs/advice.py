@@ -18,6 +18,8 @@ ADVICE: Mapping[str, str] = {
     "feature_disabled": "The operator adds the plugin to `[plugins] enabled`.",
     "conversation_already_has_active_response": "Wait for `response.done`, or send `response.cancel`.",
     "input_audio_buffer_commit_empty": "Append audio, at least 100 ms, before you commit.",
+    "item_not_found": "Use the id of an item that `conversation.item.added` told.",
+    "transcription_session": "Open a session of type `realtime` to have what is said answered.",
     "response_cancel_not_active": "Nothing: no response is on its way.",
     "conflict": "Wait for `message.saved` or `stream.ended` of the running turn (`running_stream`), or cancel it.",
     "idempotency_conflict": "Use a new key for a new request.",

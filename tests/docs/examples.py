@@ -461,6 +461,45 @@ HTTP: Mapping[str, Exchange] = {
         query="?model=local",
     ),
     "GET /v1/realtime": Exchange(query="?model=local"),
+    "POST /v1/realtime/client_secrets": Exchange(
+        {
+            "value": "ek_…",
+            "expires_at": 1784203800,
+            "session": {
+                "type": "realtime",
+                "object": "realtime.session",
+                "id": "sess_…",
+                "model": "local",
+                "output_modalities": ["audio"],
+                "instructions": "Be brief.",
+                "tools": [],
+                "tool_choice": "auto",
+                "max_output_tokens": "inf",
+                "audio": {
+                    "input": {
+                        "format": {"type": "audio/pcm", "rate": 24000},
+                        "transcription": None,
+                        "noise_reduction": None,
+                        "turn_detection": None,
+                    },
+                    "output": {
+                        "format": {"type": "audio/pcm", "rate": 24000},
+                        "voice": "default",
+                        "speed": 1.0,
+                    },
+                },
+            },
+        },
+        {
+            "expires_after": {"anchor": "created_at", "seconds": 600},
+            "session": {
+                "type": "realtime",
+                "model": "local",
+                "instructions": "Be brief.",
+                "audio": {"input": {"turn_detection": None}},
+            },
+        },
+    ),
     "POST /v1/audio/speech": Exchange(body={"model": "local", "voice": "default", "input": "Hello you."}),
     "GET /api/v1/streams": Exchange({"streams": [_STATE]}),
     "GET /api/v1/streams/{id}": Exchange({**_STATE, "text": "Hello! How"}),

@@ -210,4 +210,3 @@ async def test_a_turn_that_a_vendor_cannot_write_fails_alone(vendor: tuple[OpenA
     assert committed == [failed["item_id"], written["item_id"]]
     assert (failed["error"]["code"], written["transcript"]) == ("transcription_failed", "It is late.")
     assert "This is no speech." in failed["error"]["message"]
-
