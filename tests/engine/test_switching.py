@@ -11,9 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from engine.api import (
-    PluginContext,
-)
+from engine.api import HttpRequest, PluginContext, Route, Upgrade, WebSocket
 from engine.api.errors import Conflict, EngineError, NotFound
 from engine.config import load
 from engine.loader.find import Installed, given_plugins, installed_plugins
@@ -91,6 +89,34 @@ async def test_routes_and_commands_appear_and_vanish(tmp_path: Path) -> None:
     assert answered["type"] == "accepted"
     assert "/api/v1/thing" in document["paths"]
     assert (after[0], after[1]["code"], refused["error"]["code"]) == (404, "feature_disabled", "feature_disabled")
+
+
+async def test_a_socket_of_a_plugin_that_goes_is_closed_with_the_reason(tmp_path: Path) -> None:
+    async def hold(socket: WebSocket) -> None:
+        while await socket.receive() is not None:
+            await socket.send("here")
+
+    async def upgrade(request: HttpRequest[Any, Any]) -> Upgrade:
+        return Upgrade(hold)
+
+    held = Route(method="GET", path="/api/v1/held", handler=upgrade, socket=True)
+    found = {**all_of_them(), **given_plugins(plugin("held", register_routes=lambda _: [held]))}
+    settings = {"plugins.enabled": ["chat", "held"], "server.drain": 0.05}
+    async with (
+        engine_inside(tmp_path, settings, installed=found) as engine,
+        aiohttp.ClientSession(f"http://127.0.0.1:{engine.port}") as http,
+        http.ws_connect("/api/v1/held") as socket,
+    ):
+        await socket.send_str("Who is there?")
+        assert await socket.receive_str() == "here"
+        await engine.plugins.switch("held", False)
+        end = await socket.receive()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect("/api/v1/held")
+        await closed(engine)
+        assert (end.type, end.data, refused.value.status) == (aiohttp.WSMsgType.CLOSE, 1001, 404)
+        assert "held" in end.extra
+        assert standing(engine)["held"] == "off"
 
 
 async def test_what_runs_finishes_while_new_work_is_refused_by_name(tmp_path: Path) -> None:
