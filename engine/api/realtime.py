@@ -70,10 +70,20 @@ class RealtimeAudio(msgspec.Struct, frozen=True, gc=False):
 
 
 class RealtimeText(msgspec.Struct, frozen=True, gc=False):
-    """Something said in writing; it is answered when `RealtimeAnswer` follows."""
+    """Something said in writing; it is answered when `RealtimeAnswer` follows. `item` is what its client calls it."""
 
     text: str
     role: Literal["user", "system", "assistant"] = "user"
+    item: str | None = None
+
+
+class RealtimeForget(msgspec.Struct, frozen=True, gc=False):
+    """One thing that was said is to be forgotten: a text by its `item`, what the person said by its `turn`, or an answer by
+    the stream that made it. Only a provider with `forgets` is told."""
+
+    item: str | None = None
+    turn: int | None = None
+    answer: str | None = None
 
 
 class RealtimeCommit(msgspec.Struct, frozen=True, gc=False):
@@ -114,6 +124,7 @@ class RealtimeUpdate(msgspec.Struct, frozen=True):
 RealtimeInput: TypeAlias = (
     RealtimeAudio
     | RealtimeText
+    | RealtimeForget
     | RealtimeCommit
     | RealtimeClear
     | RealtimeAnswer

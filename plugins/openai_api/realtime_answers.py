@@ -41,6 +41,8 @@ class Answers:
         """Media time at which the current answer began, in ms."""
         self._log = log
         self._response: _Response | None = None
+        self._parts: list[str] = []
+        """Items of the answer that is being given, over all of its responses."""
 
     @property
     def answering(self) -> bool:
@@ -170,6 +172,7 @@ class Answers:
         assert response is not None
         place = {"response_id": response.id, "output_index": len(response.output)}
         yield self._log.event("response.output_item.done", **place, item=item)
+        self._parts.append(item["id"])
         yield self._log.done(item)
         response.output.append(item)
 
@@ -180,6 +183,9 @@ class Answers:
         self.waiting.clear()
         yield from self.opened()
         yield from self._close_message("completed" if event.status == "completed" else "incomplete")
+        if len(self._parts) == 1 and event.answered_by is not None:
+            self._log.names[self._parts[0]] = {"answer": event.answered_by}
+        self._parts.clear()
         yield from self._close_response(event.status, event.error, event.usage)
 
     def _close_response(self, status: str, error: ErrorBody | None, usage: Usage | None) -> Iterator[ServerEvent]:

@@ -96,6 +96,13 @@ class ItemRetrieve(_Event):
     item_id: str
 
 
+class ItemDelete(_Event):
+    """Forget an item."""
+
+    type: Literal["conversation.item.delete"]
+    item_id: str
+
+
 class Truncate(_Event):
     """How much of an answer was played."""
 
@@ -130,7 +137,16 @@ class ResponseCancel(_Event):
 
 
 ClientEvent = (
-    SessionUpdate | Append | Commit | Clear | ItemCreate | ItemRetrieve | Truncate | ResponseCreate | ResponseCancel
+    SessionUpdate
+    | Append
+    | Commit
+    | Clear
+    | ItemCreate
+    | ItemRetrieve
+    | ItemDelete
+    | Truncate
+    | ResponseCreate
+    | ResponseCancel
 )
 
 _KINDS: dict[str, type[_Event]] = {
@@ -140,6 +156,7 @@ _KINDS: dict[str, type[_Event]] = {
     "input_audio_buffer.clear": Clear,
     "conversation.item.create": ItemCreate,
     "conversation.item.retrieve": ItemRetrieve,
+    "conversation.item.delete": ItemDelete,
     "conversation.item.truncate": Truncate,
     "response.create": ResponseCreate,
     "response.cancel": ResponseCancel,

@@ -27,6 +27,7 @@ from plugins.openai_api.realtime_client_events import (
     ClientEvent,
     Commit,
     ItemCreate,
+    ItemDelete,
     ItemRetrieve,
     Message,
     Recording,
@@ -133,6 +134,8 @@ class Conversation:
                 await self._add(event)
             case ItemRetrieve():
                 await self._send([self._log.event("conversation.item.retrieved", item=self._item(event.item_id))])
+            case ItemDelete():
+                await self._delete(event)
             case Truncate():
                 await self._truncate(event)
             case ResponseCreate():
@@ -167,6 +170,23 @@ class Conversation:
         self._resulted = True
         await self._send(self._log.whole(_kept(output)))
 
+    async def _delete(self, event: ItemDelete) -> None:
+        id = self._item(event.item_id)["id"]
+        name = self._log.names.get(id)
+        if name is None:
+            raise UnsupportedParameter(
+                "only a message can be deleted, whose answer called no function", field="item_id"
+            )
+        if name:
+            try:
+                await self._call.do(self._session, "forget", **name)
+            except UnsupportedParameter:
+                raise UnsupportedParameter(
+                    "this model cannot forget what it was told; begin another session", field="item_id"
+                ) from None
+        self._log.drop(id)
+        await self._send([self._log.event("conversation.item.deleted", item_id=id)])
+
     def _item(self, id: str, field: str = "item_id") -> Item:
         item = self._log.find(id)
         if item is None:
@@ -176,9 +196,10 @@ class Conversation:
     async def _say(self, message: Message) -> None:
         written = await self._recordings.written(message, self._session)
         parts = [part.text if isinstance(part, Text) else written[at].text for at, part in enumerate(message.content)]
-        if text := "\n".join(filter(None, parts)):
-            await self._call.do(self._session, "text", text=text, role=message.role)
         item = _kept(message, written)
+        if text := "\n".join(filter(None, parts)):
+            await self._call.do(self._session, "text", text=text, role=message.role, item=item["id"])
+        self._log.names[item["id"]] = {"item": item["id"]} if text else {}
         await self._send(self._log.whole(item))
         for at, each in written.items():
             await self._send([self._fold.heard.written(item["id"], at, each.text, each.seconds, each.error)])
@@ -228,7 +249,7 @@ class Conversation:
             self._ending = asyncio.create_task(self._send(events), name="end of a response")
 
 
-_ANSWERING = (ItemCreate, Truncate, ResponseCreate, ResponseCancel)
+_ANSWERING = (ItemCreate, ItemDelete, Truncate, ResponseCreate, ResponseCancel)
 """Events that are about answers."""
 
 

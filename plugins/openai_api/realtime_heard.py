@@ -19,6 +19,7 @@ _TRANSCRIPTION = "conversation.item.input_audio_transcription"
 @dataclass(slots=True)
 class _Turn:
     item: str
+    number: int
     began: int
     seconds: float = 0.0
     said: str = ""
@@ -38,14 +39,14 @@ class Heard:
 
     def started(self, event: UserStarted) -> Iterator[ServerEvent]:
         """Somebody begins to speak."""
-        self._spoken = turn = _Turn(new_item_id(), event.at or 0)
+        self._spoken = turn = _Turn(new_item_id(), event.turn, event.at or 0)
         self._unwritten.append(turn)
         if self.detects:
             yield self._log.event("input_audio_buffer.speech_started", audio_start_ms=turn.began, item_id=turn.item)
 
     def ended(self, event: UserEnded) -> Iterator[ServerEvent]:
         """The turn is over, and an item."""
-        turn, self._spoken = self._spoken or _Turn(new_item_id(), event.at or 0), None
+        turn, self._spoken = self._spoken or _Turn(new_item_id(), event.turn, event.at or 0), None
         if turn.forgotten:
             return
         end = turn.began if event.at is None else event.at
@@ -53,6 +54,7 @@ class Heard:
         log = self._log
         if self.detects:
             yield log.event("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=turn.item)
+        log.names[turn.item] = {"turn": turn.number}
         yield log.event("input_audio_buffer.committed", item_id=turn.item, previous_item_id=log.last)
         content = [{"type": "input_audio", "transcript": None}]
         yield from log.whole({"id": turn.item, "type": "message", "role": "user", "content": content})

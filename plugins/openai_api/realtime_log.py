@@ -34,6 +34,8 @@ class SessionLog:
     def __init__(self) -> None:
         self.last: str | None = None
         """The item that the next one follows."""
+        self.names: dict[str, dict[str, Any]] = {}
+        """By what `realtime.forget` knows an item; what it does not know at all cannot be deleted."""
         self._numbers = count(1)
         self._items: OrderedDict[str, Item] = OrderedDict()
 
@@ -51,6 +53,13 @@ class SessionLog:
         """An item of the conversation, as it is now."""
         return self._items.get(id)
 
+    def drop(self, id: str) -> None:
+        """An item is no part of the conversation any more."""
+        del self._items[id]
+        self.names.pop(id, None)
+        if self.last == id:
+            self.last = next(reversed(self._items), None)
+
     def whole(self, item: Item) -> Iterator[ServerEvent]:
         """An item that is whole from the beginning."""
         kept = {**item, "object": "realtime.item", "status": "completed"}
@@ -67,5 +76,5 @@ class SessionLog:
         self.last = item["id"]
         self._items[item["id"]] = item
         if len(self._items) > REMEMBERED:
-            self._items.popitem(last=False)
+            self.names.pop(self._items.popitem(last=False)[0], None)
         return told

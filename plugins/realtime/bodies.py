@@ -97,6 +97,15 @@ class RealtimeTextCall(OfCall):
 
     text: str = Field(min_length=1, max_length=100_000)
     role: Literal["user", "system", "assistant"] = "user"
+    item: str | None = Field(default=None, max_length=64, description="A name for it, for realtime.forget.")
+
+
+class RealtimeForgetCall(OfCall):
+    """Forget one thing that was said."""
+
+    item: str | None = Field(default=None, max_length=64, description="The name of a text of realtime.text.")
+    turn: int | None = Field(default=None, ge=1, description="The turn in which the person said it.")
+    answer: str | None = Field(default=None, max_length=64, description="The stream of an answer, its answered_by.")
 
 
 class RealtimeAnswerCall(OfCall):

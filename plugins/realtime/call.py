@@ -103,6 +103,7 @@ class RealtimeCall:
         self._driven = not getattr(model.target.provider, "answers_by_itself", True)
         """Whether the provider waits to be told when to answer, and can go on with an answer that was held."""
         self.listens_only = bool(request.options.get("listen_only"))
+        self.forgets = getattr(model.target.provider, "forgets", False) and not request.store
         self._sounds = "audio" in request.modalities
         hears: int = getattr(model.target.provider, "rate", REALTIME_RATE)
         self._up = Resampler(rate, hears) if rate != hears else None

@@ -22,6 +22,7 @@ from engine.api import (
     RealtimeAnswer,
     RealtimeClear,
     RealtimeCommit,
+    RealtimeForget,
     RealtimeInput,
     RealtimePast,
     RealtimeRequest,
@@ -32,11 +33,13 @@ from engine.api import (
     StreamNotFound,
     Tool,
     TurnDetection,
+    UnsupportedParameter,
 )
 from plugins.realtime.bodies import (
     CallTool,
     OfCall,
     RealtimeAnswerCall,
+    RealtimeForgetCall,
     RealtimePlayedCall,
     RealtimeStart,
     RealtimeTextCall,
@@ -80,6 +83,7 @@ class Handlers:
             self._call("commit", OfCall, self.commit, "Say that the person has finished."),
             self._call("clear", OfCall, self.clear, "Forget what was spoken and is no finished turn yet."),
             self._call("text", RealtimeTextCall, self.text, "Say something in writing.", text="Hello."),
+            self._call("forget", RealtimeForgetCall, self.forget, "Have something that was said forgotten.", turn=1),
             self._call("answer", RealtimeAnswerCall, self.answer, "Have what was said answered now."),
             self._call("interrupt", OfCall, self.interrupt, "Stop the answer."),
             self._call("played", RealtimePlayedCall, self.played, "Tell how far the sound was played.", at=1200),
@@ -156,7 +160,17 @@ class Handlers:
         self._tell(request, RealtimeClear())
 
     async def text(self, request: Request[RealtimeTextCall]) -> None:
-        self._tell(request, RealtimeText(request.body.text, request.body.role))
+        self._tell(request, RealtimeText(request.body.text, request.body.role, request.body.item))
+
+    async def forget(self, request: Request[RealtimeForgetCall]) -> None:
+        body = request.body
+        if not self._find(request.principal, body.stream).forgets:
+            raise UnsupportedParameter(
+                "only a cascade that keeps nothing (store: false) can forget what was said", field="stream"
+            )
+        if [body.item, body.turn, body.answer].count(None) != 2:
+            raise InvalidRequest("say what is to be forgotten: item, turn or answer, one of them", field="turn")
+        self._tell(request, RealtimeForget(body.item, body.turn, body.answer))
 
     async def answer(self, request: Request[RealtimeAnswerCall]) -> None:
         if self._find(request.principal, request.body.stream).listens_only:

@@ -54,7 +54,7 @@ async def stream_for(socket: aiohttp.ClientWebSocketResponse, frame: Frame) -> s
         await told(socket, {"type": "realtime.answer", "stream": stream})
         await until(socket, "tool.call")
     elif frame["type"].startswith("realtime."):
-        stream = (await told(socket, {"type": "realtime.start", "model": "local"}))["stream"]
+        stream = (await told(socket, {"type": "realtime.start", "model": "local", "store": False}))["stream"]
     elif frame["type"] == "audio.finish":
         stream = (await told(socket, {"type": "audio.start", "model": "local"}))["stream"]
     else:

@@ -460,6 +460,25 @@ async def test_what_cannot_be_is_refused_before_the_call(
     assert (error["code"], error["field"]) == (code, field)
 
 
+async def test_only_what_is_kept_nowhere_can_be_forgotten(calling: Calling) -> None:
+    async with connected(calling.url) as socket:
+        kept, unkept = await call(socket, **VENDORS), await call(socket, **VENDORS, store=False)
+        refused = [
+            (await socket.rejected(await socket.send("realtime.forget", stream=stream, **fields)))["field"]
+            for stream, fields in (
+                (kept.stream, {"turn": 1}),
+                (unkept.stream, {}),
+                (unkept.stream, {"turn": 1, "item": "a"}),
+            )
+        ]
+        await unkept.do("forget", turn=1)
+        await unkept.until("status", stage="nothing_forgotten")
+        for each in (kept, unkept):
+            await each.do("finish")
+            await socket.end_of(each.stream)
+    assert refused == ["stream", "turn", "turn"]
+
+
 async def test_two_calls_of_one_session_do_not_hear_each_other(calling: Calling) -> None:
     calling.vendor.script.append(Say("Fine."))
     async with connected(calling.url) as socket:

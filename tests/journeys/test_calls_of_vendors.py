@@ -136,7 +136,11 @@ async def test_openais_client_reaches_openai_through_this_server(vendors: Vendor
         await connection.response.create()
         while (event := json.loads(await connection.recv_bytes()))["type"] != "response.done":
             assert event["type"] != "error", event
-    assert event["response"]["output"][0]["content"][0]["transcript"].strip() == "In the harbour."
+        message = event["response"]["output"][0]
+        await connection.conversation.item.delete(item_id=message["id"])
+        refused = json.loads(await connection.recv_bytes())
+    assert message["content"][0]["transcript"].strip() == "In the harbour."
+    assert (refused["type"], refused["error"]["code"]) == ("error", "unsupported_parameter")
 
 
 async def test_gemini_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -> None:

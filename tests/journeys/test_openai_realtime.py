@@ -146,6 +146,45 @@ async def test_a_tool_is_called_as_openai_calls_it(shared: tuple[Engine, OpenAIE
     assert done["response"]["id"] != asked["response"]["id"]
 
 
+def asked_last(vendor: OpenAIEmulator) -> list[str]:
+    """What the chat model was told last, behind its instructions."""
+    bodies = [request.body for request in vendor.requests if request.path.endswith("/chat/completions")]
+    return [message["content"] for message in bodies[-1]["messages"] if message["role"] != "system"]
+
+
+async def test_what_is_deleted_is_known_to_the_model_no_more(
+    shared: tuple[Engine, OpenAIEmulator], talk: Talk, local_server: RunningServer
+) -> None:
+    shared[1].script += [Say("First."), Say("Second."), Say("Third.")]
+    await talk.say(await spoken(local_server.url, QUESTION, RATE) + SILENCE)
+    aloud = await talk.until("input_audio_buffer.committed")
+    await talk.until("response.done")
+    await talk.write("In writing.")
+    written = await talk.until("conversation.item.done")
+    await talk.connection.response.create()
+    done = await talk.until("response.done")
+    assert asked_last(shared[1]) == [
+        HEARD,
+        "First.",
+        "In writing.",
+    ]
+    for id in (aloud["item_id"], written["item"]["id"], done["response"]["output"][0]["id"]):
+        await talk.connection.conversation.item.delete(item_id=id)
+        assert (await talk.until("conversation.item.deleted"))["item_id"] == id
+    await talk.write("What is left?")
+    last = await talk.until("conversation.item.done")
+    await talk.connection.response.create()
+    await talk.until("response.done")
+    assert asked_last(shared[1]) == [
+        "First.",
+        "What is left?",
+    ]
+    await talk.connection.conversation.item.delete(item_id=last["item"]["id"])
+    await talk.until("conversation.item.deleted")
+    await talk.connection.conversation.item.delete(item_id=last["item"]["id"])
+    assert (await talk.until("error"))["error"]["code"] == "item_not_found"
+
+
 async def test_a_response_is_cancelled(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
     hold = Hold()
     shared[1].script += [Say(pieces=["The boat is green. ", hold, "It has a name."]), Say("Yes.")]

@@ -17,6 +17,7 @@ from engine.api import (
     EngineError,
     Event,
     MessageSaved,
+    RealtimeForget,
     RealtimeRequest,
     RealtimeStage,
     RealtimeToolResult,
@@ -29,14 +30,12 @@ from engine.api import (
     ToolCall,
     ToolResult,
 )
+from plugins.realtime.providers.remembered import Line, Remembered
 from plugins.realtime.providers.written import Written
 from plugins.vendors.speaking import TextFeed
 
 LONGEST_ANSWER = 100_000
 """Characters of one answer that are read aloud."""
-
-BEGIN = "Begin the conversation."
-"""What the model is told where it is to speak first."""
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -68,10 +67,7 @@ class Answering:
         self._voice = voice
         self._body = body
         self._conversation = request.conversation
-        self._said: list[dict[str, str]] = []
-        """What was said and not answered yet."""
-        self._past: list[dict[str, str]] = []
-        """Of a call that nothing is kept of: what was said in it."""
+        self._lines = Remembered()
         self._todo: deque[Ask | Cut] = deque()
         self._came = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
@@ -81,9 +77,20 @@ class Answering:
         self._answered: str | None = None
         """The message that keeps the last answer, while it can still be cut."""
 
-    def say(self, role: str, text: str) -> None:
+    def say(self, role: str, text: str, name: RealtimeForget) -> None:
         """Something that was said, to be answered with the next."""
-        self._said.append({"role": role, "content": text})
+        self._lines.say(role, text, name)
+
+    def hear(self, text: str, turn: int) -> None:
+        """Something that the person said aloud, likewise."""
+        self.say("user", text, RealtimeForget(turn=turn))
+
+    def forget(self, name: RealtimeForget) -> None:
+        """Go on as if it had never been said."""
+        if name.answer is not None and name.answer == self._answered:
+            self._answered = None
+        if not self._lines.forget(name):
+            self._stage.show(StatusChanged(stage="nothing_forgotten", detail="nothing of that name is remembered"))
 
     def ask(self, instructions: str | None) -> None:
         """Answer what was said."""
@@ -137,8 +144,8 @@ class Answering:
     # One answer
 
     async def _answer(self, ask: Ask) -> None:
-        stage, said = self._stage, self._said
-        self._said, self._answered = [], None
+        stage, said = self._stage, self._lines.take()
+        self._answered = None
         stage.answering()
         model = self._voice if "audio" in self.request.modalities else None
         voice = AnswerVoice(model, self.request, stage) if model is not None else None
@@ -148,7 +155,7 @@ class Answering:
             try:
                 reader = self._reader = await self._start(said, ask.instructions)
             except asyncio.CancelledError:
-                self._said[:0] = said
+                self._lines.give_back(said)
                 raise
             if voice is not None:
                 voice.follow(reader)
@@ -198,12 +205,12 @@ class Answering:
             error=ended.error,
         )
 
-    async def _start(self, said: list[dict[str, str]], instructions: str | None) -> StreamReader:
+    async def _start(self, said: list[Line], instructions: str | None) -> StreamReader:
         request = self.request
         told = [text for text in (self._body.get("instructions"), request.instructions, instructions) if text]
         body: dict[str, Any] = {
             **self._body,
-            "input": [*self._past, *(said or [{"role": "user", "content": BEGIN}])],
+            "input": self._lines.asked(said),
             "instructions": "\n\n".join(told) or None,
             "client_tools": "wait",
             "store": request.store,
@@ -217,14 +224,13 @@ class Answering:
             body["conversation"] = self._conversation
         return await self._commands.start(self._stage.stream.principal, "chat.send", body, on_disconnect="cancel")
 
-    def _remember(self, said: list[dict[str, str]], text: str, reader: StreamReader) -> None:
+    def _remember(self, said: list[Line], text: str, reader: StreamReader) -> None:
         if self.request.store:
             if (saved := reader.said.saved) is not None:
                 self._conversation, self._answered = saved.conversation, saved.message
             return
-        self._past += said
+        self._lines.answered(said, text, reader.stream)
         if text:
-            self._past.append({"role": "assistant", "content": text})
             self._answered = reader.stream
 
     async def _cut(self, heard: str) -> None:
@@ -232,9 +238,7 @@ class Answering:
         if answered is None:
             return
         if not self.request.store:
-            self._past.pop()
-            if heard.strip():
-                self._past.append({"role": "assistant", "content": heard})
+            self._lines.cut(heard)
             return
         body = {"conversation": self._conversation, "message": answered, "heard": heard}
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any, ClassVar
 
 from engine.api import (
@@ -14,6 +13,7 @@ from engine.api import (
     RealtimeAudio,
     RealtimeClear,
     RealtimeCommit,
+    RealtimeForget,
     RealtimeInput,
     RealtimeInterrupt,
     RealtimeRequest,
@@ -47,6 +47,7 @@ class Cascade:
 
     role: ClassVar[ProviderRole] = "realtime"
     answers_by_itself = False
+    forgets = True
     default_model = ANY
     rate = RATE
 
@@ -78,7 +79,7 @@ class Cascade:
     ) -> None:
         """Hold one conversation."""
         answering = Answering(self._commands, request, stage, self._voice(request), self._body(request))
-        said = _unanswered if _listens_only(request) else partial(answering.say, "user")
+        said = _unanswered if _listens_only(request) else answering.hear
         hearing = Hearing(self._ears(request), request, stage, said)
         await hearing.open(await self._finder.get())
         reading = asyncio.create_task(_read(intake, hearing, answering), name=f"intake of {stage.stream.id}")
@@ -136,7 +137,7 @@ def _listens_only(request: RealtimeRequest) -> bool:
     return bool(request.options.get("listen_only"))
 
 
-def _unanswered(text: str) -> None:
+def _unanswered(text: str, turn: int) -> None:
     """What nobody answers is not kept for an answer."""
 
 
@@ -150,7 +151,9 @@ async def _read(intake: AsyncIterator[RealtimeInput], hearing: Hearing, answerin
             case RealtimeClear():
                 hearing.clear()
             case RealtimeText():
-                answering.say(item.role, item.text)
+                answering.say(item.role, item.text, RealtimeForget(item=item.item))
+            case RealtimeForget():
+                answering.forget(item)
             case RealtimeAnswer():
                 answering.ask(item.instructions)
             case RealtimeInterrupt():

@@ -37,6 +37,7 @@ class Utterance:
 
     def __init__(self) -> None:
         self.size = 0
+        self.turn = 0
         self.forgotten = False
         self._pieces: list[bytes] = []
         self._over = False
@@ -73,14 +74,17 @@ class Utterance:
 
 
 class Hearing:
-    """Finds turns in the audio of one call, and has each written while it is spoken; `said` is given the words of each."""
+    """Finds turns in the audio of one call, and has each written while it is spoken.
+
+    `said` is given the words of each, and which turn of the call it is.
+    """
 
     def __init__(
         self,
         model: TranscriptionModel,
         request: RealtimeRequest,
         stage: RealtimeStage,
-        said: Callable[[str], None],
+        said: Callable[[str, int], None],
     ) -> None:
         self._model = model
         self._request = request
@@ -98,6 +102,7 @@ class Hearing:
         self._samples = 0
         self._speaking: Utterance | None = None
         self._began = 0
+        self._turns = 0
         self._unheard: deque[Utterance] = deque()
         self._came = asyncio.Event()
         self._lost: ProviderUnavailable | None = None
@@ -150,7 +155,7 @@ class Hearing:
             return
         if self._manual:
             # Who says himself when a turn is over is no turn's interruption before.
-            self._stage.speech_began(self._began)
+            self._tell_begin(spoken)
         self._end(spoken)
 
     def clear(self) -> None:
@@ -191,7 +196,7 @@ class Hearing:
             spoken.add(frame)
             self._began = max(0, self._at - (len(self._before) + 1) * FRAME_MS)
             self._before.clear()
-            self._stage.speech_began(self._began)
+            self._tell_begin(spoken)
             return
         spoken_now = self._speaking
         if spoken_now is None:
@@ -200,6 +205,11 @@ class Hearing:
         spoken_now.add(frame)
         if happened == "ended" or spoken_now.size > LONGEST * RATE * 2:
             self._end(spoken_now)
+
+    def _tell_begin(self, spoken: Utterance) -> None:
+        self._turns += 1
+        spoken.turn = self._turns
+        self._stage.speech_began(self._began)
 
     def _begin(self) -> Utterance:
         spoken = self._speaking = Utterance()
@@ -240,7 +250,7 @@ class Hearing:
             if spoken.forgotten:
                 continue
             if text:
-                self._said(text)
+                self._said(text, spoken.turn)
             self._stage.heard(text, final=True)
 
     async def _heard(self, spoken: Utterance) -> str:
