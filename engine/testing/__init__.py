@@ -1,7 +1,7 @@
 """What tests of plugins are built from: scripted providers, a recording writer, virtual time.
 
-The contract that a chat provider must meet is in `engine.testing.conformance`, that of a voice in `engine.testing.speech`;
-both need pytest.
+The contract that a chat provider must meet is in `engine.testing.conformance`, that of a voice in `engine.testing.speech`, that
+of an object store in `engine.testing.objects`; they need pytest.
 """
 
 from engine.testing.answers import batches_of, deltas_of

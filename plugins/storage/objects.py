@@ -68,10 +68,6 @@ class Objects:
         origin: str | None = None,
         most: int | None = None,
     ) -> StoredObject:
-        if not _CONTENT_TYPE.fullmatch(content_type):
-            raise InvalidRequest(
-                f"{content_type[:80]!r} is no type of a file; write as audio/mpeg", field="content_type"
-            )
         now = self.now()
         id = new_id(now)
         bound = self._settings.largest if most is None else min(most, self._settings.largest)
@@ -80,6 +76,10 @@ class Objects:
             self._quota.share(principal.id) as share,
             aclosing(_counted(source, share, bound)) as counted,
         ):
+            if not _CONTENT_TYPE.fullmatch(content_type):
+                raise InvalidRequest(
+                    f"{content_type[:80]!r} is no type of a file; write as audio/mpeg", field="content_type"
+                )
             size = await self.shelf.write(id, counted)
             stored = StoredObject(
                 id=id,

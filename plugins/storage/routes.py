@@ -30,11 +30,12 @@ ANY_TYPE = "application/octet-stream"
 _HEARD_AND_SEEN = re.compile(r"(audio|video)/")
 _PLAIN = re.compile(r"[A-Za-z0-9 ._-]+")
 
-# A page that somebody stored must not run under this server's address, whatever a browser takes it for.
+# A page that somebody stored must not run under this server's address, whatever a browser takes it for; and what was deleted is
+# not to be shown out of a cache.
 _HARMLESS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; sandbox",
-    "Cache-Control": "private, max-age=3600",
+    "Cache-Control": "private, no-cache",
     "Referrer-Policy": "no-referrer",
 }
 

@@ -441,7 +441,7 @@ HTTP: Mapping[str, Exchange] = {
             "stream": STREAM,
             "object": _OBJECT,
             "link": _LINK,
-            "model": "local/kal16",
+            "model": "local/voice",
             "usage": {"input_tokens": 0, "output_tokens": 0, "characters": 10},
         },
         body={"text": "Hello you.", "model": "local", "format": "mp3", "store": True},
