@@ -6,9 +6,8 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from engine.api import REALTIME_RATE, RealtimeRequest, ToolCall, TurnDetection, Usage
+from engine.api import RealtimeRequest, ToolCall, TurnDetection, Usage
+from plugins.vendors.openai_realtime import PCM, merged
 
 DEFAULT_VOICE = "marin"
 TRANSCRIBER = "gpt-4o-mini-transcribe"
@@ -18,34 +17,6 @@ _INTERPRETER = (
     "You are an interpreter. Repeat everything that is said in the language with the BCP 47 tag {language}, in the first"
     " person, with its tone and nothing added. Never answer it."
 )
-_PCM = {"type": "audio/pcm", "rate": REALTIME_RATE}
-
-
-class Told(msgspec.Struct, frozen=True, gc=False):
-    """A server event, with the fields that any of those heard here has."""
-
-    type: str
-    delta: str = ""
-    transcript: str = ""
-    item_id: str = ""
-    audio_start_ms: int | None = None
-    audio_end_ms: int | None = None
-    item: Mapping[str, Any] = {}
-    response: Mapping[str, Any] = {}
-    error: Mapping[str, Any] = {}
-
-
-decode = msgspec.json.Decoder(Told).decode
-
-
-def audio(pcm: bytes) -> str:
-    """`input_audio_buffer.append`."""
-    return f'{{"type":"input_audio_buffer.append","audio":"{b64encode(pcm).decode()}"}}'
-
-
-def event(type: str, **fields: Any) -> str:
-    """A client event."""
-    return msgspec.json.encode({"type": type, **fields}).decode()
 
 
 def message(role: str, text: str) -> dict[str, Any]:
@@ -66,7 +37,7 @@ def spoken(pcm: bytes) -> dict[str, Any]:
 def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
     """The session that a request asks for; `voice` says whether one is named."""
     heard: dict[str, Any] = {
-        "format": _PCM,
+        "format": PCM,
         "transcription": {"model": TRANSCRIBER},
         "turn_detection": _turn_detection(request.turn_detection),
     }
@@ -75,7 +46,7 @@ def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
     made: dict[str, Any] = {
         "type": "realtime",
         "output_modalities": ["audio" if "audio" in request.modalities else "text"],
-        "audio": {"input": heard, "output": {"format": _PCM}},
+        "audio": {"input": heard, "output": {"format": PCM}},
         "tools": [
             {"type": "function", "name": tool.name, "description": tool.description, "parameters": tool.parameters}
             for tool in request.tools
@@ -87,7 +58,7 @@ def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
     interpreter = _INTERPRETER.format(language=request.translate_to) if request.translate_to else None
     if told := "\n\n".join(filter(None, (interpreter, request.instructions))):
         made["instructions"] = told
-    return _merged(made, request.provider_options)
+    return merged(made, request.provider_options)
 
 
 def _turn_detection(turns: TurnDetection) -> dict[str, Any] | None:
@@ -103,15 +74,6 @@ def _turn_detection(turns: TurnDetection) -> dict[str, Any] | None:
         "silence_duration_ms": turns.silence_duration_ms,
         **acts,
     }
-
-
-def _merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of the caller stand beside ours, at any depth, and before them."""
-    merged = {**ours, **theirs}
-    for name in ours.keys() & theirs.keys():
-        if isinstance(ours[name], Mapping) and isinstance(theirs[name], Mapping):
-            merged[name] = _merged(ours[name], theirs[name])
-    return merged
 
 
 def tool_call(item: Mapping[str, Any]) -> ToolCall:

@@ -7,19 +7,16 @@ from typing import Any
 
 import aiohttp
 
+import plugins.vendors.openai_realtime as line
 from engine.api import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
 from plugins.vendors.failures import Vendor
-from plugins.vendors.faults import Fault, clean
+from plugins.vendors.faults import clean
 
-EXPIRED = "session_expired"
 ACTIVE = "conversation_already_has_active_response"
 CROSSED = frozenset({"response_cancel_not_active", ACTIVE})
 """Two ends of a line see an answer end at different moments."""
 
 FATAL = frozenset({"invalid_api_key", "insufficient_quota", "invalid_model", "model_not_found"})
-
-# With these codes a session ends that is worth another.
-_PASSES = frozenset({1000, 1001, 1006, 1011, 1012, 1013, None})
 
 
 class Lost(Exception):
@@ -43,12 +40,8 @@ class Faults:
 
     def closed(self, socket: aiohttp.ClientWebSocketResponse, last: aiohttp.WSMessage | None) -> EngineError:
         """The session ended, by its `last` message; one that another may follow is unavailable."""
-        closing = last is not None and last.type is aiohttp.WSMsgType.CLOSE
-        code = last.data if closing and last is not None else socket.close_code
-        reason = clean(str(last.extra), self._vendor.secret) if closing and last is not None and last.extra else ""
-        reason = reason.rstrip(".")
-        told = f"{self._vendor.title} closed the session with code {code}{f': {reason}' if reason else ''}."
-        return ProviderUnavailable(told) if code in _PASSES else ProviderError(told)
+        code, told = line.ending(self._vendor, socket, last)
+        return ProviderUnavailable(told) if code in line.PASSES else ProviderError(told)
 
     def malformed(self, what: str) -> EngineError:
         """An event is not as it is documented."""
@@ -65,6 +58,4 @@ class Faults:
 
     def failure(self, error: Mapping[str, Any]) -> EngineError:
         """The vendor's own error as one of ours."""
-        names = {name: str(error.get(name) or "") for name in ("message", "code", "param")}
-        fault = Fault(names["message"], names["code"], str(error.get("type") or ""), names["param"] or None)
-        return self._vendor.failure(fault)
+        return line.failure(self._vendor, error)

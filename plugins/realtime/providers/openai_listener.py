@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import plugins.realtime.providers.openai_events as wire
+import plugins.vendors.openai_realtime as line
 from engine.api import REALTIME_RATE, EngineError, RealtimeRequest, RealtimeStage, StatusChanged
 from plugins.realtime.providers.openai_answer import Answers
-from plugins.realtime.providers.openai_faults import ACTIVE, CROSSED, EXPIRED, FATAL, Faults, Lost
+from plugins.realtime.providers.openai_faults import ACTIVE, CROSSED, FATAL, Faults, Lost
 from plugins.realtime.providers.openai_memory import Memory, Tape
 from plugins.vendors.faults import clean
 
@@ -31,14 +32,14 @@ class Listener:
         self._faults = faults
         self._words: dict[str, str] = {}
 
-    def take(self, told: wire.Told) -> None:
+    def take(self, told: line.Told) -> None:
         """One event; raises `Lost`, and what ends the call."""
         try:
             self._told(told)
         except (KeyError, TypeError, ValueError, AttributeError):
             raise self._faults.malformed(f"its event {clean(told.type)}") from None
 
-    def _told(self, told: wire.Told) -> None:
+    def _told(self, told: line.Told) -> None:
         stage, answers = self._stage, self.answers
         match told.type:
             case "response.output_audio.delta":
@@ -104,12 +105,12 @@ class Listener:
 
     def _error(self, error: Mapping[str, Any]) -> None:
         code = error.get("code")
-        if code == EXPIRED:
+        if code == line.EXPIRED:
             raise Lost(self._faults.expired(error), lived=True)
         if code in FATAL:
             raise self._faults.failure(error)
         if code == ACTIVE:
-            self.answers.owe(wire.event("response.create"))
+            self.answers.owe(line.event("response.create"))
         if code not in CROSSED:
             self.answers.awaited = False
             self._show(error)

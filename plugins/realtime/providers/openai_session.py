@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 
 import plugins.realtime.providers.openai_events as wire
+import plugins.vendors.openai_realtime as line
 from engine.api import (
     REALTIME_RATE,
     EngineError,
@@ -81,7 +82,7 @@ class Conversation:
         if self._tape.lost:
             detail += f" {self._tape.lost / 2 / REALTIME_RATE:.1f} s of speech were too old to be told again."
             self._tape.lost = 0
-        if self._answers.lose(wire.event("response.create")):
+        if self._answers.lose(line.event("response.create")):
             self._stage.answered(error=error)
         self._stage.seam(detail)
 
@@ -99,19 +100,19 @@ class Conversation:
 
     async def _begin(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         await self._until(socket, "session.created")
-        await socket.send_str(wire.event("session.update", session=wire.session(self._request)))
+        await socket.send_str(line.event("session.update", session=wire.session(self._request)))
         await self._until(socket, "session.updated")
         self.begun = self._open = True
         for until in self._listener.commits:
             # The turn was over, but the vendor had not said that it took it.
             self._memory.keep(wire.spoken(self._tape.cut(until)))
             if self._request.turn_detection.answer:
-                self._answers.owe(wire.event("response.create"))
+                self._answers.owe(line.event("response.create"))
         self._listener.commits.clear()
         for item in self._memory.items():
-            await socket.send_str(wire.event("conversation.item.create", item=item))
+            await socket.send_str(line.event("conversation.item.create", item=item))
         for pcm in self._tape.rewind():
-            await socket.send_str(wire.audio(pcm))
+            await socket.send_str(line.audio(pcm))
         await self._create(socket)
 
     async def _until(self, socket: aiohttp.ClientWebSocketResponse, type: str) -> None:
@@ -119,7 +120,7 @@ class Conversation:
             if told.type == "error":
                 raise self._faults.failure(told.error)
 
-    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> wire.Told:
+    async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> line.Told:
         while True:
             try:
                 received = await socket.receive(self._silence)
@@ -130,7 +131,7 @@ class Conversation:
         if received.type is not aiohttp.WSMsgType.TEXT:
             raise self._lost(self._faults.closed(socket, received))
         try:
-            return wire.decode(received.data)
+            return line.decode(received.data)
         except (msgspec.DecodeError, UnicodeDecodeError):
             raise self._faults.malformed("an event") from None
 
@@ -179,22 +180,22 @@ class Conversation:
         match item:
             case RealtimeAudio(pcm):
                 self._tape.add(pcm, manual=self._request.turn_detection.type == "manual")
-                await socket.send_str(wire.audio(pcm))
+                await socket.send_str(line.audio(pcm))
             case RealtimeText(text, role):
                 self._memory.keep(said := wire.message(role, text))
-                await socket.send_str(wire.event("conversation.item.create", item=said))
+                await socket.send_str(line.event("conversation.item.create", item=said))
             case RealtimeCommit():
                 self._listener.commits.append(self._tape.end)
                 if self._request.turn_detection.answer:
-                    self._answers.owe(wire.event("response.create"), anew=True)
-                await socket.send_str(wire.event("input_audio_buffer.commit"))
+                    self._answers.owe(line.event("response.create"), anew=True)
+                await socket.send_str(line.event("input_audio_buffer.commit"))
                 await self._create(socket)
             case RealtimeClear():
                 self._tape.clear()
-                await socket.send_str(wire.event("input_audio_buffer.clear"))
+                await socket.send_str(line.event("input_audio_buffer.clear"))
             case RealtimeAnswer(instructions):
                 response = {"response": {"instructions": instructions}} if instructions else {}
-                self._answers.owe(wire.event("response.create", **response), anew=True)
+                self._answers.owe(line.event("response.create", **response), anew=True)
                 await self._create(socket)
             case RealtimeInterrupt(heard, text):
                 await self._interrupt(socket, heard, text)
@@ -204,7 +205,7 @@ class Conversation:
                 # A voice that has spoken cannot be changed, so it is named only where it is to.
                 other = request.voice != self._request.voice
                 self._request = self._listener.request = request
-                await socket.send_str(wire.event("session.update", session=wire.session(request, voice=other)))
+                await socket.send_str(line.event("session.update", session=wire.session(request, voice=other)))
 
     async def _create(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         if (owed := self._answers.ask()) is not None:
@@ -217,8 +218,8 @@ class Conversation:
         calls.discard(call_id)
         # Whoever speaks is answered when they have finished, and with the result.
         if not calls and not (self._tape.talking and self._request.turn_detection.answer):
-            self._answers.owe(wire.event("response.create"))
-        await socket.send_str(wire.event("conversation.item.create", item=said))
+            self._answers.owe(line.event("response.create"))
+        await socket.send_str(line.event("conversation.item.create", item=said))
         await self._create(socket)
 
     async def _interrupt(self, socket: aiohttp.ClientWebSocketResponse, heard: int, text: str) -> None:
@@ -229,8 +230,8 @@ class Conversation:
         for item_id, said in answer.interrupt(text):
             self._memory.keep(wire.message("assistant", said), item_id)
         if answer.running:
-            await socket.send_str(wire.event("response.cancel"))
+            await socket.send_str(line.event("response.cancel"))
         for item_id, end in answer.ends(heard):
             await socket.send_str(
-                wire.event("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=end)
+                line.event("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=end)
             )
