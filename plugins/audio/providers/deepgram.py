@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from typing import Any, ClassVar
@@ -12,7 +11,6 @@ import aiohttp
 import msgspec
 
 from engine.api import (
-    EngineError,
     ProviderError,
     ProviderRole,
     ProviderUnavailable,
@@ -23,19 +21,14 @@ from engine.api import (
     Word,
 )
 from engine.wire.trace import trace_headers
+from plugins.audio.tape import Lost, Tape, reconnecting
 from plugins.vendors.deepgram import address, deepgram, headers_of
 from plugins.vendors.faults import clean
 from plugins.vendors.settings import DeepgramSettings
 from plugins.vendors.transport import connecting, post_bytes
 
-RECONNECTS = 3
-"""Times in a row that a live connection is made anew without a word heard in between."""
-
 KEEP_ALIVE = 4.0
 """Seconds without audio after which Deepgram is told that more may come; it hangs up after ten."""
-
-MOST_REPLAYED = 60.0
-"""Seconds of audio that are kept for a new connection; what is older was told, or never will be."""
 
 # Codes with which a connection ends that is worth another: before the end of the audio also the normal one.
 _PASSES = frozenset({1000, 1001, 1006, 1011, 1012, 1013, None})
@@ -87,25 +80,15 @@ class DeepgramTranscriber:
         """Listen while it is spoken; a lost connection is made anew, and given again what was not told yet."""
         fields = {"interim_results": True, "endpointing": 300, **_fields(request), **request.provider_options}
         url = address(self._settings, "listen", fields).replace("http", "ws", 1)
-        tape = _Tape(audio, request.rate)
-        lost = 0
+        tape = Tape(audio, request.rate)
         try:
-            while True:
-                try:
-                    async with aclosing(self._connection(url, tape)) as segments:  # type: ignore[type-var]
-                        async for segment in segments:
-                            lost = 0
-                            yield segment
-                    return
-                except _Lost as error:
-                    lost += 1
-                    if lost > RECONNECTS:
-                        raise error.error from None
-                    await asyncio.sleep(0.2 * lost)
+            async with aclosing(reconnecting(lambda: self._connection(url, tape))) as segments:  # type: ignore[type-var]
+                async for segment in segments:
+                    yield segment
         finally:
             await tape.close()
 
-    async def _connection(self, url: str, tape: _Tape) -> AsyncIterator[Segment]:
+    async def _connection(self, url: str, tape: Tape) -> AsyncIterator[Segment]:
         http = await self._http.get()
         begin = tape.rewind()
         headers = {**headers_of(self._settings), **trace_headers()}
@@ -113,7 +96,7 @@ class DeepgramTranscriber:
             with connecting(self._vendor):
                 socket = await http.ws_connect(url, headers=headers, max_msg_size=1 << 22, heartbeat=None)
         except ProviderUnavailable as error:
-            raise _Lost(error) from None
+            raise Lost(error) from None
         feeding = asyncio.create_task(_feed(socket, tape), name="audio for Deepgram")
         try:
             while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
@@ -130,7 +113,7 @@ class DeepgramTranscriber:
             await asyncio.gather(feeding, return_exceptions=True)
             await socket.close()
 
-    def _heard(self, data: str, begin: float, tape: _Tape) -> list[Segment]:
+    def _heard(self, data: str, begin: float, tape: Tape) -> list[Segment]:
         try:
             told = msgspec.json.decode(data)
             if told.get("type") == "Error":
@@ -150,74 +133,11 @@ class DeepgramTranscriber:
         """The end of a connection that was not over: the vendor's code and reason are told."""
         told = f"closed the connection with code {code}{f': {clean(reason)}' if reason else ''}"
         if code in _PASSES:
-            return _Lost(ProviderUnavailable(f"{self._vendor.title} {told}."))
+            return Lost(ProviderUnavailable(f"{self._vendor.title} {told}."))
         return ProviderError(f"{self._vendor.title} {told}.")
 
 
-class _Lost(Exception):
-    """A connection that is worth another."""
-
-    def __init__(self, error: EngineError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-class _Tape:
-    """Live audio, of which is kept what no final transcript has covered yet."""
-
-    def __init__(self, audio: AsyncIterator[bytes], rate: int) -> None:
-        self._audio = audio
-        self._rate = rate
-        self._kept: deque[tuple[float, bytes]] = deque()
-        self._end = 0.0
-        self._next = 0
-        self._over = False
-        self._reading: asyncio.Task[bytes | None] | None = None
-        self.sent_all = False
-
-    def rewind(self) -> float:
-        """Begin again with what is kept; gives the time at which that begins."""
-        self._next, self.sent_all = 0, False
-        return self._kept[0][0] if self._kept else self._end
-
-    def told_until(self, seconds: float) -> None:
-        """A final transcript has covered the audio up to here."""
-        while self._kept and (at := self._kept[0])[0] + len(at[1]) / 2 / self._rate <= seconds + 0.01:
-            self._kept.popleft()
-            self._next = max(0, self._next - 1)
-
-    async def piece(self, timeout: float) -> bytes | None:
-        """The next piece to send; None at the end. Raises TimeoutError where none comes in time, and loses nothing."""
-        if self._next < len(self._kept):
-            self._next += 1
-            return self._kept[self._next - 1][1]
-        if self._over:
-            return None
-        if self._reading is None:
-            self._reading = asyncio.ensure_future(anext(self._audio, None))
-        done, _ = await asyncio.wait((self._reading,), timeout=timeout)
-        if not done:
-            raise TimeoutError
-        piece, self._reading = self._reading.result(), None
-        if piece is None:
-            self._over = True
-            return None
-        self._kept.append((self._end, piece))
-        self._end += len(piece) / 2 / self._rate
-        self._next = len(self._kept)
-        while self._kept and self._end - self._kept[0][0] > MOST_REPLAYED:
-            self._kept.popleft()
-            self._next -= 1
-        return piece
-
-    async def close(self) -> None:
-        """Wait for no more."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-
-
-async def _feed(socket: aiohttp.ClientWebSocketResponse, tape: _Tape) -> None:
+async def _feed(socket: aiohttp.ClientWebSocketResponse, tape: Tape) -> None:
     while not socket.closed:
         try:
             piece = await tape.piece(KEEP_ALIVE)
