@@ -48,6 +48,11 @@ class Tape:
         return self._kept[0][0] if self._kept else self._end
 
     @property
+    def untouched(self) -> bool:
+        """Whether nothing was read yet."""
+        return self._end == 0 and self._reading is None and not self._over
+
+    @property
     def at(self) -> float:
         """Up to where it was given out, since the last rewind."""
         return self._kept[self._next][0] if self._next < len(self._kept) else self._end

@@ -29,8 +29,8 @@ RATE = 24_000
 PIECE = 4_800
 SILENCE_MS = 200
 
-_client_event = RequestCheck(RealtimeClientEventParam)
-_server_event: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
+client_event = RequestCheck(RealtimeClientEventParam)
+server_event: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,8 @@ class Trouble:
     error: Mapping[str, Any] | None = None
     code: int | None = None
     reason: str = ""
+    stall: Hold | None = None
+    """Nothing is read until it is released."""
 
 
 class OpenAIRealtimeEmulator(OpenAIEmulator):
@@ -143,7 +145,7 @@ class Session:
     async def tell(self, type: str, **fields: Any) -> None:
         self._numbers += 1
         event = {"type": type, "event_id": f"event_{self._numbers}", **fields}
-        _server_event.validate_python(event, strict=False)
+        server_event.validate_python(event, strict=False)
         if not self._mute and not self._socket.closed:
             self.said.append(type)
             await self._socket.send_json(event)
@@ -157,7 +159,7 @@ class Session:
         self.got.append(event)
         self.vendor._notify()
         try:
-            _client_event(event)
+            client_event(event)
         except Invalid as invalid:
             return await self._fail(f"Unknown parameter: '{invalid.param}'.", "unknown_parameter", param=invalid.param)
         if await self._troubled(event["type"], len(self.of(event["type"]))):

@@ -32,3 +32,47 @@ class Sing:
     cut: int | None = None
     odd: bool = False
     pieces: Sequence[bytes] = ()
+
+
+LOUDNESS = 1_000
+LEVEL = 20
+"""Milliseconds that are heard in one."""
+
+_STEADY = 3
+
+
+class Levels:
+    """Hears words by the height of their samples: near `k * LOUDNESS` is the word k, which is told once it was steady."""
+
+    def __init__(self, rate: int) -> None:
+        self._size = rate * LEVEL // 1000 * 2
+        self._rest = b""
+        self._word = 0
+        self._last = 0
+        self._same = 0
+
+    def feed(self, pcm: bytes) -> list[int | None]:
+        """For each 20 ms: 0 for silence, the number of a word where it begins, None where it goes on."""
+        self._rest += pcm
+        levels: list[int | None] = []
+        while len(self._rest) >= self._size:
+            frame, self._rest = self._rest[: self._size], self._rest[self._size :]
+            middle = int.from_bytes(frame[self._size // 2 : self._size // 2 + 2], "little", signed=True)
+            levels.append(self._level(round(middle / LOUDNESS)))
+        return levels
+
+    def _level(self, level: int) -> int | None:
+        self._same = self._same + 1 if level == self._last else 1
+        self._last = level
+        if level == 0:
+            self._word = 0
+            return 0
+        if level == self._word or self._same < _STEADY:
+            return None
+        self._word = level
+        return level
+
+
+def levels_of(*words: int, rate: int, seconds: float = SECONDS_A_WORD) -> bytes:
+    """Words by their numbers, and 0 for silence, each for some time."""
+    return b"".join((word * LOUDNESS).to_bytes(2, "little") * int(seconds * rate) for word in words)

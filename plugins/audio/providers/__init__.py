@@ -18,8 +18,9 @@ PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSett
 
 def transcription_providers(context: PluginContext) -> list[Provider]:
     """A provider for each vendor, whether or not it has a key: one without says what is missing."""
+    http = context.shared(vendor_http)
     return [
         LocalTranscriber(context.settings(AudioSettings).local_parallel),
-        OpenAITranscriber(context.settings(OpenAISettings), context),
-        DeepgramTranscriber(context.settings(DeepgramSettings), context.shared(vendor_http)),
+        OpenAITranscriber(context.settings(OpenAISettings), context, http),
+        DeepgramTranscriber(context.settings(DeepgramSettings), http),
     ]

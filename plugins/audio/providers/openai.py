@@ -1,4 +1,4 @@
-"""OpenAI's transcribers, through the official SDK."""
+"""OpenAI's transcribers: recordings through the official SDK, live speech over its Realtime API."""
 
 from __future__ import annotations
 
@@ -6,17 +6,23 @@ import asyncio
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from typing import IO, Any, ClassVar
 
+import aiohttp
+
 from engine.api import (
+    InvalidRequest,
     PluginContext,
     ProviderRole,
     Segment,
+    Shared,
     TranscriptionRequest,
     UnsupportedParameter,
     Word,
 )
 from engine.wire.wav import HEADER, wav_header
+from plugins.audio.providers.openai_live import UNDIVIDED, NoSessions, Sessions, hears_live
 from plugins.vendors.openai_sdk import OpenAISdk
 from plugins.vendors.settings import OpenAISettings
 
@@ -25,15 +31,16 @@ _TIMED = ("whisper-1",)
 
 
 class OpenAITranscriber:
-    """Recordings with gpt-4o-transcribe, gpt-4o-mini-transcribe and whisper-1."""
+    """Recordings with gpt-transcribe, gpt-4o-transcribe and whisper-1, and live speech with those and gpt-live-transcribe."""
 
     role: ClassVar[ProviderRole] = "transcription"
     name = "openai"
     default_model = "gpt-4o-mini-transcribe"
 
-    def __init__(self, settings: OpenAISettings, context: PluginContext) -> None:
+    def __init__(self, settings: OpenAISettings, context: PluginContext, http: Shared[aiohttp.ClientSession]) -> None:
         self._settings = settings
         self._sdk = OpenAISdk(settings, context)
+        self._sessions = Sessions(settings, http)
 
     @property
     def own_address(self) -> bool:
@@ -57,12 +64,26 @@ class OpenAITranscriber:
             )
 
     async def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
-        """Listen to the end, and tell then: OpenAI hears recordings here, so that nothing is told in between."""
+        """Listen while it is spoken. What sessions do not tell (times of words, translations) is told of the whole, at its end;
+        so is what a server without sessions hears.
+        """
+        if hears_live(request.model) and not (request.words or request.translate):
+            try:
+                async with aclosing(self._sessions.listen(request, audio)) as segments:  # type: ignore[type-var]
+                    async for segment in segments:
+                        yield segment
+                return
+            except NoSessions:
+                pass
         async for segment in self.file(request, audio):
             yield segment
 
     async def file(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
         """Listen to a recording."""
+        if request.model in UNDIVIDED:
+            raise InvalidRequest(
+                f"{request.model} hears live speech alone; gpt-transcribe hears recordings", field="model"
+            )
         # Closed below, when the SDK has read it.
         with tempfile.SpooledTemporaryFile(1 << 20) as file:
             if not await _record(file, request.rate, audio):

@@ -1,0 +1,298 @@
+"""Live speech at OpenAI: transcription sessions of its Realtime API, over as many of them as it takes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, suppress
+from typing import Any
+
+import aiohttp
+import msgspec
+
+import plugins.vendors.openai_realtime as line
+from engine.api import ProviderError, ProviderTimeout, ProviderUnavailable, Segment, Shared, TranscriptionRequest
+from engine.wire.trace import trace_headers
+from plugins.audio.pauses import Pauses
+from plugins.audio.providers.openai_items import Items
+from plugins.audio.tape import PAUSE, Lost, Tape, reconnecting
+from plugins.vendors.codecs import Resampler
+from plugins.vendors.failures import Vendor
+from plugins.vendors.faults import clean
+from plugins.vendors.openai_compatible import bearer
+from plugins.vendors.settings import OpenAISettings, account_headers
+from plugins.vendors.transport import connecting
+
+SILENCE = 30.0
+"""Seconds without an event, while one is due, after which a session counts as lost."""
+
+PATIENCE = 10.0
+"""Seconds after which a session that takes no more sound counts as lost."""
+
+UNDIVIDED = ("gpt-live-transcribe", "gpt-realtime-whisper")
+"""Models that write while they hear, and leave it to us where a stretch ends."""
+
+DIVIDED = ("gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe", "whisper-1")
+"""Models whose stretches end where OpenAI hears silence; they write one after it has ended."""
+
+_NO_SESSIONS = frozenset({404, 405, 501})
+_NOTHING = "input_audio_buffer_commit_empty"
+_NO_SPEECH = "audio_unintelligible"
+_BROKEN = (aiohttp.ClientError, ConnectionError, RuntimeError)
+
+
+class NoSessions(Exception):
+    """The server knows no Realtime API; nothing was sent."""
+
+
+def hears_live(model: str) -> bool:
+    """Whether a model, or a snapshot of it, hears in sessions."""
+    return _is(model, UNDIVIDED) or (_is(model, DIVIDED) and "diarize" not in model)
+
+
+def session(request: TranscriptionRequest) -> dict[str, Any]:
+    """The session that a request asks for."""
+    transcription: dict[str, Any] = {"model": request.model}
+    if request.language is not None:
+        transcription["language"] = request.language.split("-")[0]
+    if request.prompt is not None and not _is(request.model, ("gpt-realtime-whisper",)):
+        transcription["prompt"] = request.prompt
+    turns = None if _is(request.model, UNDIVIDED) else {"type": "server_vad"}
+    heard = {"format": line.PCM, "transcription": transcription, "turn_detection": turns}
+    return line.merged({"type": "transcription", "audio": {"input": heard}}, request.provider_options)
+
+
+def _is(model: str, names: tuple[str, ...]) -> bool:
+    return any(model == name or model.startswith(f"{name}-") for name in names)
+
+
+class Sessions:
+    """OpenAI's transcription sessions, of which each goes on where the last was lost."""
+
+    def __init__(
+        self,
+        settings: OpenAISettings,
+        http: Shared[aiohttp.ClientSession],
+        *,
+        silence: float = SILENCE,
+        patience: float = PATIENCE,
+        pause: float = PAUSE,
+    ) -> None:
+        self._url = f"{settings.base_url}/realtime".replace("http", "ws", 1)
+        self._headers = {**account_headers(settings), **bearer(settings.key)}
+        self._http = http
+        self._pause = pause
+        self.vendor = Vendor(settings.title, credential=settings.credential, secret=settings.key)
+        self.silence = silence
+        self.patience = patience
+
+    async def listen(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        """What is heard while it is spoken. Raises `NoSessions` before anything of the audio is taken."""
+        tape = Tape(audio, request.rate)
+        hearing = reconnecting(lambda: self._session(request, tape), self._pause)
+        try:
+            async with aclosing(hearing) as segments:  # type: ignore[type-var]
+                async for segment in segments:
+                    yield segment
+        finally:
+            await tape.close()
+
+    async def _session(self, request: TranscriptionRequest, tape: Tape) -> AsyncIterator[Segment]:
+        begin = tape.rewind()
+        socket = await self._connect(fresh=tape.untouched)
+        heard = _Session(socket, self, request, tape, begin)
+        try:
+            await heard.begin()
+            while not heard.over:
+                await heard.take()
+                for segment in heard.items.tell():
+                    yield segment
+        finally:
+            await heard.close()
+            await socket.close()
+
+    async def _connect(self, *, fresh: bool) -> aiohttp.ClientWebSocketResponse:
+        http = await self._http.get()
+        headers = {**self._headers, **trace_headers()}
+        try:
+            with connecting(self.vendor):
+                try:
+                    return await http.ws_connect(
+                        self._url,
+                        params={"intent": "transcription"},
+                        headers=headers,
+                        max_msg_size=1 << 22,
+                        heartbeat=20.0,
+                    )
+                except aiohttp.WSServerHandshakeError as error:
+                    if fresh and error.status in _NO_SESSIONS:
+                        raise NoSessions from None
+                    raise
+        except ProviderUnavailable as error:
+            raise Lost(error) from None
+
+
+class _Session:
+    def __init__(
+        self,
+        socket: aiohttp.ClientWebSocketResponse,
+        sessions: Sessions,
+        request: TranscriptionRequest,
+        tape: Tape,
+        begin: float,
+    ) -> None:
+        self._socket = socket
+        self._silence, self._patience = sessions.silence, sessions.patience
+        self._vendor = sessions.vendor
+        self._session = session(request)
+        self._language = request.language
+        self._rate = request.rate
+        self._tape = tape
+        self._feeding: asyncio.Task[None] | None = None
+        self._open = self._cleared = False
+        self.items = Items(tape, begin)
+
+    @property
+    def over(self) -> bool:
+        """Whether all was heard."""
+        return self._cleared and self.items.empty
+
+    async def begin(self) -> None:
+        """Have the session as it is asked for, and start to speak."""
+        await self._until("session.created")
+        # Where this is not taken, whoever reads learns how the session ended.
+        with suppress(*_BROKEN):
+            await self._send(line.event("session.update", session=self._session))
+        await self._until("session.updated")
+        self._open = True
+        self._feeding = asyncio.create_task(self._feed(), name="audio for OpenAI")
+
+    async def close(self) -> None:
+        """Speak no more."""
+        if self._feeding is not None:
+            self._feeding.cancel()
+            await asyncio.gather(self._feeding, return_exceptions=True)
+
+    async def take(self) -> None:
+        """Hear one event."""
+        told = await self._receive()
+        items = self.items
+        match told.type:
+            case "input_audio_buffer.speech_started":
+                items.began(told.item_id, told.audio_start_ms)
+            case "input_audio_buffer.speech_stopped":
+                items.ended(told.item_id, told.audio_end_ms)
+            case "input_audio_buffer.committed":
+                items.committed(told.item_id, told.previous_item_id)
+            case "input_audio_buffer.cleared":
+                # What came before it was committed, or was too short to hold a word.
+                self._cleared = True
+                items.finish()
+            case "conversation.item.input_audio_transcription.delta":
+                items.heard(told.item_id, told.delta)
+            case "conversation.item.input_audio_transcription.completed":
+                items.done(told.item_id, told.transcript, self._language or _language(told))
+            case "conversation.item.input_audio_transcription.failed":
+                self._unheard(told)
+            case "error":
+                self._fail(told.error)
+
+    # What is sent
+
+    async def _feed(self) -> None:
+        resampler = Resampler(self._rate, line.RATE)
+        pauses = Pauses(self._rate) if self._undivided else None
+        with suppress(*_BROKEN):
+            while (piece := await self._tape.piece()) is not None:
+                await self._sound(resampler.feed(piece))
+                if pauses is not None and pauses.feed(piece):
+                    await self._commit()
+            await self._sound(resampler.feed(b"", last=True))
+            self._tape.sent_all = True
+            await self._commit()
+            await self._send(line.event("input_audio_buffer.clear"))
+
+    @property
+    def _undivided(self) -> bool:
+        heard: Any = self._session
+        for name in ("audio", "input", "turn_detection"):
+            # What the caller's options made of it is the vendor's to refuse.
+            heard = heard.get(name, {}) if isinstance(heard, Mapping) else {}
+        return heard is None
+
+    async def _sound(self, pcm: bytes) -> None:
+        if pcm:
+            await self._send(line.audio(pcm))
+
+    async def _commit(self) -> None:
+        self.items.commit()
+        await self._send(line.event("input_audio_buffer.commit"))
+
+    async def _send(self, event: str) -> None:
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._socket.send_str(event)
+        except TimeoutError:
+            raise Lost(ProviderTimeout(f"{self._vendor.title} takes no more of what is said.")) from None
+
+    # What is told
+
+    async def _until(self, type: str) -> None:
+        while (told := await self._receive()).type != type:
+            if told.type == "error":
+                self._fail(told.error)
+
+    async def _receive(self) -> line.Told:
+        receiving = asyncio.ensure_future(self._socket.receive())
+        try:
+            while not receiving.done():
+                await self._wait(receiving)
+            received = receiving.result()
+        finally:
+            receiving.cancel()
+            await asyncio.gather(receiving, return_exceptions=True)
+        if received.type is not aiohttp.WSMsgType.TEXT:
+            raise self._closed(received)
+        try:
+            return line.decode(received.data)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise self._vendor.broke_protocol("an event is not of the known form") from None
+
+    async def _wait(self, receiving: asyncio.Future[aiohttp.WSMessage]) -> None:
+        """Until something came, while what is sent goes well; what is wrong with it is told first."""
+        feeding = self._feeding
+        waiting: set[asyncio.Future[Any]] = {receiving} if feeding is None else {receiving, feeding}
+        done, _ = await asyncio.wait(waiting, timeout=self._silence, return_when=asyncio.FIRST_COMPLETED)
+        if feeding in done and feeding is not None:
+            self._feeding = None
+            feeding.result()
+        if not done and self._due:
+            raise Lost(ProviderTimeout(f"{self._vendor.title} said nothing for {self._silence:g} s."))
+
+    @property
+    def _due(self) -> bool:
+        return not self._open or self.items.due or self._tape.sent_all
+
+    def _closed(self, last: aiohttp.WSMessage) -> Exception:
+        code, told = line.ending(self._vendor, self._socket, last)
+        return Lost(ProviderUnavailable(told)) if code in line.PASSES else ProviderError(told)
+
+    def _unheard(self, told: line.Told) -> None:
+        """A stretch without a transcript: it is heard again in another session, if it was speech."""
+        if told.error.get("code") != _NO_SPEECH:
+            self._fail(told.error)
+        self.items.done(told.item_id, "", None)
+
+    def _fail(self, error: Mapping[str, Any]) -> None:
+        code = error.get("code")
+        if code == _NOTHING:
+            return self.items.uncommit()
+        if code == line.EXPIRED:
+            raise Lost(ProviderUnavailable(f"{self._vendor.title}: {clean(str(error.get('message') or code))}"))
+        failure = line.failure(self._vendor, error)
+        raise Lost(failure) if failure.retryable else failure
+
+
+def _language(told: line.Told) -> str | None:
+    """The one that was heard most of, where the model tells any."""
+    return next((str(each["code"]) for each in told.languages or () if "code" in each), None)
