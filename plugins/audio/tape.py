@@ -6,11 +6,15 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from time import monotonic
 
 from engine.api import EngineError, Segment
 
 RECONNECTS = 3
 """Times in a row that a live connection is made anew without a final transcript in between."""
+
+STEADY = 60.0
+"""Seconds after which a connection was a good one, though nobody spoke."""
 
 PAUSE = 0.2
 """Seconds before the first of them; each waits as much longer."""
@@ -106,6 +110,7 @@ async def reconnecting(connect: Callable[[], AsyncIterator[Segment]], pause: flo
     """What a connection hears, and what the next does where one raises `Lost`."""
     lost = 0
     while True:
+        begun = monotonic()
         try:
             async with aclosing(connect()) as segments:  # type: ignore[type-var]
                 async for segment in segments:
@@ -113,7 +118,7 @@ async def reconnecting(connect: Callable[[], AsyncIterator[Segment]], pause: flo
                     yield segment
             return
         except Lost as error:
-            lost += 1
+            lost = 1 if monotonic() - begun > STEADY else lost + 1
             if lost > RECONNECTS:
                 raise error.error from None
             await asyncio.sleep(pause * lost)

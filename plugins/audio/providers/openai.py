@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 import warnings
 from collections.abc import AsyncIterator, Sequence
@@ -21,8 +20,8 @@ from engine.api import (
     UnsupportedParameter,
     Word,
 )
-from engine.wire.wav import HEADER, wav_header
 from plugins.audio.providers.openai_live import UNDIVIDED, NoSessions, Sessions, hears_live
+from plugins.audio.recording import record
 from plugins.vendors.openai_sdk import OpenAISdk
 from plugins.vendors.settings import OpenAISettings
 
@@ -86,7 +85,7 @@ class OpenAITranscriber:
             )
         # Closed below, when the SDK has read it.
         with tempfile.SpooledTemporaryFile(1 << 20) as file:
-            if not await _record(file, request.rate, audio):
+            if not await record(file, request.rate, audio):
                 return
             with self._sdk.failures():
                 for segment in await self._ask(request, file):
@@ -113,19 +112,6 @@ class OpenAITranscriber:
             fields["response_format"] = "json"
         made = await client.audio.transcriptions.create(**fields)
         return _segments(made, request.language, getattr(made, "words", None) or ())
-
-
-async def _record(file: IO[bytes], rate: int, audio: AsyncIterator[bytes]) -> bool:
-    """Write the audio as a WAV file; False where there is none."""
-    file.write(wav_header(rate, 0))
-    size = 0
-    async for piece in audio:
-        size += len(piece)
-        await asyncio.to_thread(file.write, piece)
-    file.seek(0)
-    file.write(wav_header(rate, size // 2))
-    file.seek(0)
-    return size > 0 and size + HEADER > HEADER
 
 
 def _segments(made: Any, language: str | None, timed: Sequence[Any]) -> list[Segment]:

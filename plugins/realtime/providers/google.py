@@ -20,6 +20,7 @@ from plugins.realtime.providers.google_conversation import GoogleConversation
 from plugins.realtime.providers.google_interpreting import check_interpreter, interprets
 from plugins.realtime.providers.google_line import GoogleLines
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
+from plugins.vendors.google_live import address
 from plugins.vendors.google_voices import VOICES
 from plugins.vendors.settings import GoogleSettings
 
@@ -28,8 +29,6 @@ PATIENCE = 10.0
 
 SILENCE = 30.0
 """Seconds without a message, while an answer is due, after which a session counts as lost."""
-
-_METHOD = "ws/google.ai.generativelanguage.v1beta.GenerativeService.BidiGenerateContent"
 
 
 class GoogleRealtime:
@@ -91,8 +90,12 @@ class GoogleRealtime:
         self, request: RealtimeRequest, intake: AsyncIterator[RealtimeInput], stage: RealtimeStage
     ) -> None:
         """Hold one conversation until `intake` ends; see `engine.api.RealtimeProvider`."""
-        url = f"{self._settings.base_url}/{_METHOD}".replace("http", "ws", 1)
         lines = GoogleLines(
-            url, self._headers, self._http, self._vendor, patience=self._patience, silence=self._silence
+            address(self._settings),
+            self._headers,
+            self._http,
+            self._vendor,
+            patience=self._patience,
+            silence=self._silence,
         )
         await GoogleConversation(request, intake, stage, lines).run()

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 
 import plugins.realtime.providers.google_setup as say
+import plugins.vendors.google_live as live
 from engine.api import (
     ProviderTimeout,
     RealtimeAnswer,
@@ -258,11 +259,4 @@ class GoogleConversation:
         if (update := message.session_resumption_update) is not None and update.resumable and update.new_handle:
             self._handle = update.new_handle
         if message.go_away is not None:
-            self._leave("the vendor's connection reached its limit", _seconds(message.go_away.time_left))
-
-
-def _seconds(told: str | None) -> float:
-    try:
-        return float((told or "").removesuffix("s"))
-    except ValueError:
-        return 0.0
+            self._leave("the vendor's connection reached its limit", live.seconds(message.go_away.time_left))

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import msgspec
 
+import plugins.vendors.google_live as live
 from engine.api import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable, Shared
 from engine.wire.trace import trace_headers
 from plugins.realtime.providers.google_messages import ServerMessage, decode_message
@@ -17,12 +18,7 @@ from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, clean
 from plugins.vendors.transport import connecting
 
-HEARTBEAT = 20.0
-LONGEST_MESSAGE = 1 << 24
 BAD_REQUEST = 400
-
-# Codes with which a session ends that is worth another; 1011 is Google's word for any trouble of its own.
-_PASSES = frozenset({1000, 1001, 1006, 1011, 1012, 1013, None})
 
 
 class SessionLost(Exception):
@@ -64,7 +60,7 @@ class GoogleLines:
         try:
             with connecting(self.vendor):
                 socket = await http.ws_connect(
-                    self._url, headers=headers, max_msg_size=LONGEST_MESSAGE, heartbeat=HEARTBEAT
+                    self._url, headers=headers, max_msg_size=live.LONGEST_MESSAGE, heartbeat=live.HEARTBEAT
                 )
         except ProviderUnavailable as error:
             raise SessionLost(error) from None
@@ -122,9 +118,8 @@ class GoogleLine:
         raise self._vendor.broke_protocol("a message is not of the known form")
 
     def _closed(self, code: int | None, reason: str, *, resumed: bool) -> Exception:
-        words = clean(reason, self._vendor.secret).strip().rstrip(".")
-        told = f"{words or 'it gave no reason'} (close code {code})."
-        status = _status_of(code, reason)
+        told = live.reason_of(code, clean(reason, self._vendor.secret))
+        status = live.status_of(code, reason)
         if status is None or resumed:
             # A handle that is refused is not tried again.
             how = f"closed the session: {told}" if code is not None else "cut off the session."
@@ -133,15 +128,3 @@ class GoogleLine:
             # The setup was taken; what goes on in a session is no mistake of whoever asked for it.
             return ProviderError(f"{self._vendor.title} closed the session: {told}")
         return self._vendor.failure(Fault(told), status=status)
-
-
-def _status_of(code: int | None, reason: str) -> int | None:
-    """The HTTP status that says the same as a close; None for one that is worth another session."""
-    words = reason.lower()
-    if "api key" in words or "denied access" in words:
-        return 401
-    if "quota" in words or "resource has been exhausted" in words:
-        return 429
-    if code in _PASSES:
-        return None
-    return 404 if "not found" in words else BAD_REQUEST

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.api import FunctionTool, RealtimePast, RealtimeRequest, TurnDetection
 from plugins.realtime.providers.google_interpreting import interprets
+from plugins.vendors.google_live import resource
 
 INPUT_RATE = 16_000
 """Samples a second that Gemini hears."""
@@ -19,14 +20,13 @@ _ROLES = {"user": "user", "assistant": "model"}
 
 def setup(request: RealtimeRequest, past: Sequence[RealtimePast], handle: str | None) -> Message:
     """The first message. With a `handle` Google knows what was said; without, `history` is to follow."""
-    model = request.model if "/" in request.model else f"models/{request.model}"
     if interprets(request.model):
-        return {"setup": _with_options(_interpreter(model, request), request.provider_options)}
+        return {"setup": _with_options(_interpreter(resource(request.model), request), request.provider_options)}
     config: Message = {"responseModalities": ["AUDIO"]}
     if request.voice is not None:
         config["speechConfig"] = {"voiceConfig": {"prebuiltVoiceConfig": {"voiceName": request.voice}}}
     fields: Message = {
-        "model": model,
+        "model": resource(request.model),
         "generationConfig": config,
         "realtimeInputConfig": _detection(request.turn_detection),
         "inputAudioTranscription": {},

@@ -6,6 +6,8 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
+
 from engine.api import RealtimeRequest, ToolCall, TurnDetection, Usage
 from plugins.vendors.openai_realtime import PCM, merged
 
