@@ -30,9 +30,12 @@ class Pauses:
         self._size = int(rate * FRAME) * 2
         self._rest = b""
         self._room: deque[float] = deque(maxlen=_ROOM_FRAMES)
-        self._spoke = False
         self._quiet = 0.0
         self._length = 0.0
+        self.spoke = False
+        """Whether somebody has spoken in the present stretch."""
+        self.heard = False
+        """Whether somebody had in the last one."""
 
     def feed(self, pcm: bytes) -> bool:
         """Whether a stretch ends with this piece, which is then the last of it."""
@@ -42,7 +45,8 @@ class Pauses:
             self._take(loudness(frame))
         if not self._ends:
             return False
-        self._spoke, self._quiet, self._length = False, 0.0, 0.0
+        self.heard, self.spoke = self.spoke, False
+        self._quiet = self._length = 0.0
         return True
 
     def _take(self, height: float) -> None:
@@ -51,7 +55,7 @@ class Pauses:
         # Whoever speaks from the first moment is not the room.
         room = min(self._room) if len(self._room) == _ROOM_FRAMES else 0.0
         if height > max(_FAINTEST, _OVER_ROOM * room):
-            self._spoke, self._quiet = True, 0.0
+            self.spoke, self._quiet = True, 0.0
         else:
             self._quiet += FRAME
 
@@ -59,7 +63,7 @@ class Pauses:
     def _ends(self) -> bool:
         if self._length >= LONGEST:
             return self._quiet >= BREATH or self._length >= 1.5 * LONGEST
-        return self._spoke and self._quiet >= SILENCE
+        return self.spoke and self._quiet >= SILENCE
 
 
 def loudness(frame: bytes) -> float:

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from engine.api import PluginContext, Provider, SettingsTable
 from plugins.audio.providers.deepgram import DeepgramTranscriber
+from plugins.audio.providers.google import GoogleTranscriber
 from plugins.audio.providers.local import LocalTranscriber
 from plugins.audio.providers.openai import OpenAITranscriber
 from plugins.audio.settings import AudioSettings
-from plugins.vendors.settings import DeepgramSettings, OpenAISettings
+from plugins.vendors.settings import DeepgramSettings, GoogleSettings, OpenAISettings
 from plugins.vendors.transport import vendor_http
 
-PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, DeepgramSettings)
+PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, GoogleSettings, DeepgramSettings)
 """The `[vendors.*]` tables."""
 
 
@@ -22,5 +23,6 @@ def transcription_providers(context: PluginContext) -> list[Provider]:
     return [
         LocalTranscriber(context.settings(AudioSettings).local_parallel),
         OpenAITranscriber(context.settings(OpenAISettings), context, http),
+        GoogleTranscriber(context.settings(GoogleSettings), http),
         DeepgramTranscriber(context.settings(DeepgramSettings), http),
     ]
