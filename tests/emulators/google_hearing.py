@@ -105,7 +105,6 @@ class GoogleHearingEmulator(GoogleEmulator):
                 "upload, finalize",
                 "0",
             )
-            assert "x-goog-api-key" not in record.headers
             self.files[name] = record.raw
             return web.json_response({"file": self._told_of(name)}, headers={"X-Goog-Upload-Status": "final"})
         self._authenticate(record)
@@ -118,7 +117,8 @@ class GoogleHearingEmulator(GoogleEmulator):
         from google.genai import types
 
         state = self.states.popleft() if self.states else "ACTIVE"
-        told = {"name": f"files/{name}", "uri": f"{self.base_url}/v1beta/files/{name}", "state": state}
+        uri = f"{self.base_url}/v1beta/files/{name}"
+        told = {"name": f"files/{name}", "uri": uri, "mimeType": "audio/wav", "state": state}
         types.File.model_validate(told)
         return told
 
@@ -154,7 +154,9 @@ class GoogleHearingEmulator(GoogleEmulator):
         if (inline := part.get("inlineData")) is not None:
             assert inline["mimeType"] == "audio/wav"
             return base64.b64decode(inline["data"])
-        return self.files[part["fileData"]["fileUri"].rpartition("/")[2]]
+        held = part["fileData"]
+        # The SDK writes this one in snake_case; the vendor takes both.
+        return self.files[(held.get("fileUri") or held["file_uri"]).rpartition("/")[2]]
 
     def _stretches(self, wav: bytes) -> Iterator[Stretch]:
         with wave.open(io.BytesIO(wav)) as file:
@@ -173,9 +175,9 @@ class GoogleHearingEmulator(GoogleEmulator):
     def _chunks(self, model: str, body: Mapping[str, Any], stretches: list[Stretch]) -> list[list[Mapping[str, Any]]]:
         config = body.get("generationConfig") or {}
         if "transcribe" in model:
-            asked = config.get("audioTranscriptionConfig") or {}
-            timed = asked.get("wordTimestamp") or asked.get("diarization")
-            if timed and asked.get("customVocabulary"):
+            asked = asked_of(config)
+            timed = asked.word_timestamp or asked.diarization
+            if timed and asked.custom_vocabulary:
                 raise self.rejection("bad_request", "custom_vocabulary goes with neither timestamps nor diarization.")
             if timed:
                 return [[{"audioTranscription": transcription(each, n, asked)}] for n, each in enumerate(stretches)]
@@ -321,13 +323,21 @@ def chunk(model: str, parts: list[Mapping[str, Any]], finish: str | None) -> Map
     return told
 
 
-def transcription(stretch: Stretch, number: int, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+def asked_of(config: Mapping[str, Any]) -> Any:
+    """What a model for transcription is asked; the SDK writes it in snake_case, and the vendor takes both."""
+    from google.genai import types
+
+    fields = config.get("audioTranscriptionConfig") or config.get("audio_transcription_config") or {}
+    return types.AudioTranscriptionConfig.model_validate(fields)
+
+
+def transcription(stretch: Stretch, number: int, asked: Any) -> Mapping[str, Any]:
     """What a model for transcription tells of a stretch."""
     told: dict[str, Any] = {"text": stretch.text}
     told["words"] = [
         {"word": word, "startOffset": f"{start:g}s", "endOffset": f"{end:g}s"} for word, start, end in stretch.words
     ]
-    if asked.get("diarization"):
+    if asked.diarization:
         told["speakerLabel"] = f"spk_{number % 2 + 1}"
     return told
 

@@ -1,5 +1,6 @@
 """The official Google SDK reads what the Google emulator sends."""
 
+import io
 import json
 from typing import Any
 
@@ -7,9 +8,14 @@ import aiohttp
 import pytest
 from google import genai
 from google.genai import errors, types
+from google.genai.types import HttpOptions
 
+from engine.wire.wav import wav_header
+from tests.emulators.conftest import GOOGLE_SDK_WARNING
 from tests.emulators.google import GoogleEmulator
+from tests.emulators.google_hearing import GoogleHearingEmulator
 from tests.emulators.reply import Citation, Fault, Hold, Say, ToolUse, Usage
+from tests.emulators.sound import levels_of
 
 MODEL = "gemini-2.5-flash"
 FULL = Say(
@@ -201,3 +207,28 @@ async def test_what_the_sdk_sends_with_all_its_options_is_accepted(google_client
     answer = await google_client.aio.models.generate_content(model=MODEL, contents=contents, config=config)
 
     assert answer.text == "And now?"
+
+
+@pytest.mark.filterwarnings(GOOGLE_SDK_WARNING)
+async def test_the_sdk_uploads_a_recording_and_reads_what_is_said_in_it() -> None:
+    async with GoogleHearingEmulator("One two three") as vendor:
+        options = HttpOptions(base_url=vendor.base_url, api_version="v1beta")
+        client = genai.Client(api_key="test", http_options=options)
+        sound = levels_of(1, 2, 0, 3, rate=16_000)
+        recording = io.BytesIO(wav_header(16_000, len(sound) // 2) + sound)
+        held = await client.aio.files.upload(file=recording, config={"mime_type": "audio/wav"})
+        config = types.GenerateContentConfig(
+            audio_transcription_config=types.AudioTranscriptionConfig(word_timestamp=True)
+        )
+        answer = await client.aio.models.generate_content_stream(
+            model="gemini-3.5-transcribe", contents=[held], config=config
+        )
+        told = [part.audio_transcription for each in [chunk async for chunk in answer] for part in parts_of([each])]
+        await client.aio.files.delete(name=str(held.name))
+        await client.aio.aclose()
+        client.close()
+    texts = [heard.text for heard in told if heard is not None]
+    assert texts == ["One two", "three"]
+    assert told[1] is not None and told[1].words is not None
+    assert told[1].words[0].start_offset == "0.78s"
+    assert vendor.deleted == ["f0"]

@@ -8,11 +8,15 @@ from base64 import b64encode
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 import pytest_asyncio
 
 from engine.main import Engine
+from engine.wire.wav import wav_header
+from tests.emulators.google_hearing import GoogleHearingEmulator
+from tests.emulators.google_hearing import Trouble as GoogleTrouble
 from tests.emulators.openai_hearing import OpenAIHearingEmulator
 from tests.emulators.openai_realtime import Trouble
 from tests.emulators.reply import Condition, Fault
@@ -34,22 +38,25 @@ KEY = "sk-test-0123456789"
 class Vendors:
     """The server, and who stands behind it."""
 
-    def __init__(self, engine: Engine, openai: OpenAIHearingEmulator) -> None:
+    def __init__(self, engine: Engine, openai: OpenAIHearingEmulator, google: GoogleHearingEmulator) -> None:
         self.url = f"http://127.0.0.1:{engine.port}"
         self.openai = openai
+        self.google = google
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Vendors]:
-    async with OpenAIHearingEmulator(WORDS, key=KEY) as vendor:
+    async with OpenAIHearingEmulator(WORDS, key=KEY) as vendor, GoogleHearingEmulator(WORDS, key=KEY) as google:
         settings = {
             "plugins.enabled": ["audio"],
             "models.breaker_failures": 1000,
             "vendors.openai.base_url": vendor.base_url,
             "vendors.openai.api_key": KEY,
+            "vendors.google.base_url": google.base_url,
+            "vendors.google.api_key": KEY,
         }
         async with engine_inside(tmp_path_factory.mktemp("server"), settings, {}) as engine:
-            yield Vendors(engine, vendor)
+            yield Vendors(engine, vendor, google)
 
 
 @pytest.fixture
@@ -60,6 +67,9 @@ def vendors(shared: Vendors) -> Vendors:
     shared.openai.hearings.clear()
     shared.openai.requests.clear()
     shared.openai.knows_sessions = True
+    shared.google.troubles.clear()
+    shared.google.sessions.clear()
+    shared.google.script.clear()
     return shared
 
 
@@ -182,3 +192,63 @@ async def test_openais_own_client_is_understood_by_the_emulator(vendors: Vendors
         while (event := await connection.recv()).type != "conversation.item.input_audio_transcription.completed":
             assert event.type != "error", event
     assert event.transcript == "One two"
+
+
+async def test_gemini_hears_while_it_is_spoken(vendors: Vendors) -> None:
+    async with connected(vendors.url) as socket:
+        accepted = await begin(socket, "google/gemini-3.5-transcribe-live", language="en-GB")
+        stream = accepted["stream"]
+        last = await speak(socket, accepted, SPEECH[: len(SPEECH) // 2])
+        await socket.until(lambda: told(socket, stream) == ["One two three"], "the first stretch")
+        await speak(socket, accepted, SPEECH[len(SPEECH) // 2 :], first=last + 1)
+        await socket.ask("audio.finish", stream=stream)
+        end = await socket.end_of(stream)
+    assert told(socket, stream) == ["One two three", "four five", "six seven eight nine."]
+    assert "One two" in told(socket, stream, "partial")
+    assert (end["status"], end["model"]) == ("completed", "google/gemini-3.5-transcribe-live")
+    assert end["usage"]["seconds"] == pytest.approx(len(SPEECH) / 2 / RATE)
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [GoogleTrouble(100, cut=True), GoogleTrouble(100, go_away="50s"), GoogleTrouble(100, go_away="0s")],
+    ids=["cut", "its limit", "its limit, at once"],
+)
+async def test_a_session_of_gemini_that_ends_loses_no_word_and_doubles_none(
+    vendors: Vendors, trouble: GoogleTrouble
+) -> None:
+    vendors.google.troubles.append(trouble)
+    async with connected(vendors.url) as socket:
+        end = await spoken(socket, "google/gemini-3.5-transcribe-live")
+    assert end["status"] == "completed", end
+    assert " ".join(told(socket, end["stream"])) == WORDS
+    assert len(vendors.google.sessions) == 2
+
+
+async def test_what_gemini_closes_with_is_told(vendors: Vendors) -> None:
+    vendors.google.troubles.append(GoogleTrouble(3, close=(1007, "Request contains an invalid argument.")))
+    async with connected(vendors.url) as socket:
+        end = await spoken(socket, "google/gemini-3.5-transcribe-live")
+    assert (end["status"], end["error"]["code"]) == ("failed", "invalid_request")
+    assert "1007" in end["error"]["message"] and "invalid argument" in end["error"]["message"]
+
+
+async def test_a_model_of_gemini_without_sessions_hears_each_stretch_at_its_end(vendors: Vendors) -> None:
+    async with connected(vendors.url) as socket:
+        end = await spoken(socket, "google/gemini-3.5-transcribe")
+    assert end["status"] == "completed", end
+    assert told(socket, end["stream"]) == ["One two three", "four five", "six seven eight nine."]
+
+
+@pytest.mark.parametrize("model", ["google", "gemini-3.8-flash-transcription"])
+async def test_gemini_writes_down_a_recording_with_its_times(vendors: Vendors, model: str) -> None:
+    form = aiohttp.FormData({"model": model, "words": "true"})
+    form.add_field("file", wav_header(RATE, len(SPEECH) // 2) + SPEECH, filename="a.wav")
+    async with (
+        aiohttp.ClientSession() as http,
+        http.post(f"{vendors.url}/api/v1/audio/transcriptions", data=form) as answer,
+    ):
+        said = await answer.json()
+    assert (answer.status, said["text"]) == (200, WORDS), said
+    assert [word["text"] for word in said["segments"][1]["words"]] == ["four", "five"]
+    assert said["segments"][1]["start"] == pytest.approx(1.5, abs=0.1)

@@ -85,7 +85,9 @@ class GoogleTranscriber:
         """Raise `UnsupportedParameter` for what the model cannot tell."""
         model = request.model
         if request.translate and (transcribes(model) or hears_live(model)):
-            raise UnsupportedParameter(f"{model} does not translate; gemini-3.5-flash does", field="translate")
+            raise UnsupportedParameter(
+                f"{model} does not translate; gemini-3.8-flash-transcription does", field="translate"
+            )
         for field in ("words", "diarize"):
             if getattr(request, field) and hears_live(model):
                 raise UnsupportedParameter(

@@ -124,6 +124,10 @@ async def test_a_long_recording_is_uploaded_and_deleted_when_it_was_read(vendor:
     (sound,) = vendor.files.values()
     assert len(sound) == len(SPEECH) + 44
     assert vendor.deleted == ["f0"]
+    # The address of an upload is told by the vendor, and not trusted with the key.
+    keyed = [(request.path, "x-goog-api-key" in request.headers) for request in vendor.requests]
+    assert keyed[:2] == [("/upload/v1beta/files", True), ("/upload/v1beta/files/f0", False)]
+    assert all(has_key for _, has_key in keyed[2:])
     part = vendor.requests[-2].body["contents"][0]["parts"][0]
     assert part["fileData"] == {"mimeType": "audio/wav", "fileUri": f"{vendor.base_url}/v1beta/files/f0"}
 
