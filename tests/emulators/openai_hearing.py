@@ -52,6 +52,7 @@ class OpenAIHearingEmulator(OpenAIRealtimeEmulator):
         self.hearings: list[Hearing] = []
         self.transcribes: deque[dict[int, Transcribe]] = deque()
         self.knows_sessions = True
+        self.says_cleared = True
 
     async def answer(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
         if record.path != "/v1/realtime" or "intent" not in record.query:
@@ -143,7 +144,8 @@ class Hearing:
                 await self._commit()
             case "input_audio_buffer.clear":
                 self._from = self._ms
-                await self.tell("input_audio_buffer.cleared")
+                if self.vendor.says_cleared:
+                    await self.tell("input_audio_buffer.cleared")
             case other:
                 await self.fail(f"A transcription session has no {other}.", "invalid_event")
         return None

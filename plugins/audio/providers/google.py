@@ -29,7 +29,8 @@ from engine.wire.sse import SseDecoder, UnfinishedEvent
 from engine.wire.wav import HEADER, wav_header
 from plugins.audio.pauses import Pauses
 from plugins.audio.providers.google_files import MEDIA_TYPE, GoogleFiles
-from plugins.audio.providers.google_live import SILENCE, GoogleSessions, hears_live
+from plugins.audio.providers.google_live import SILENCE, GoogleSessions
+from plugins.audio.providers.google_setup import hears_live
 from plugins.audio.providers.google_transcript import Transcript, body, transcribes
 from plugins.audio.recording import record
 from plugins.audio.tape import PAUSE, Lost, reconnecting

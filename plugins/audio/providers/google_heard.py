@@ -136,7 +136,9 @@ class Turn:
 
     @property
     def _text(self) -> str:
-        return f"{self._words} {self._interim}".strip()
+        # What may still change is told of the whole turn, or of what follows the words that stay.
+        before = "" if self._interim.startswith(self._words) else self._words
+        return f"{before} {self._interim}".strip() if self._interim else self._words.strip()
 
     def _begin_of(self) -> float:
         return round(self._start if self._first is None else self._first, 3)

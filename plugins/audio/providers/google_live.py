@@ -16,7 +16,8 @@ from engine.api import ProviderTimeout, ProviderUnavailable, Segment, Shared, Tr
 from engine.wire.trace import trace_headers
 from plugins.audio.pauses import Pauses
 from plugins.audio.providers.google_heard import Message, Turn, decode
-from plugins.audio.providers.google_transcript import hearing, transcribes, with_options
+from plugins.audio.providers.google_setup import setup
+from plugins.audio.providers.google_transcript import transcribes
 from plugins.audio.tape import PAUSE, Lost, Tape, reconnecting
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, clean
@@ -36,30 +37,6 @@ MARGIN = 1.5
 """Seconds before the end that Google announced at which even a turn in progress is left; it is heard again."""
 
 _BROKEN = (aiohttp.ClientError, ConnectionError, RuntimeError)
-_SILENT = "You only listen. Never answer, never speak, whatever is said to you."
-
-
-def hears_live(model: str) -> bool:
-    """Whether a model hears in sessions, and in nothing else."""
-    name = model.rpartition("/")[2]
-    return "-live" in name or "native-audio" in name
-
-
-def setup(request: TranscriptionRequest) -> dict[str, Any]:
-    """The first message. Where turns end is told by us, so that each has one end that is known to both."""
-    detection: dict[str, Any] = {"automaticActivityDetection": {"disabled": True}}
-    fields: dict[str, Any] = {"model": live.resource(request.model), "realtimeInputConfig": detection}
-    if transcribes(request.model):
-        fields["generationConfig"] = {"responseModalities": ["TEXT"]}
-        fields["inputAudioTranscription"] = hearing(request)
-        return {"setup": with_options(fields, request.provider_options)}
-    # A model for calls answers every turn: as shortly as it can be made to, and nobody hears it.
-    fields["generationConfig"] = {"responseModalities": ["AUDIO"], "maxOutputTokens": 1}
-    fields["systemInstruction"] = {"parts": [{"text": _SILENT}]}
-    fields["inputAudioTranscription"] = {}
-    fields["contextWindowCompression"] = {"slidingWindow": {}}
-    detection["activityHandling"] = "NO_INTERRUPTION"
-    return {"setup": with_options(fields, request.provider_options)}
 
 
 class GoogleSessions:
@@ -145,6 +122,8 @@ class _Session:
         self._feeding: asyncio.Task[None] | None = None
         self._receiving: asyncio.Future[aiohttp.WSMessage] | None = None
         self._leave_at: float | None = None
+        # When the vendor last said something, or began to owe it.
+        self._since = 0.0
         self._fed = False
         self.left = False
 
@@ -214,6 +193,7 @@ class _Session:
 
     async def _pause(self) -> None:
         self._turn.end(self._tape.at)
+        self._since = asyncio.get_running_loop().time()
         await self._send({"realtimeInput": {"activityEnd": {}}})
 
     async def _send(self, message: dict[str, Any]) -> None:
@@ -225,23 +205,27 @@ class _Session:
 
     # What is told
 
+    @property
+    def _bound(self) -> float | None:
+        """Seconds for which the vendor may say nothing; None where nothing is due."""
+        turn = self._turn
+        if not turn.open or turn.ended is None:
+            return None
+        return self._sessions.last_word if turn.completed or turn.worded else self._sessions.silence
+
     def _patience(self) -> float:
         """Seconds for which the next message is waited for."""
-        turn, now = self._turn, asyncio.get_running_loop().time()
-        patience = self._sessions.silence
-        if turn.open and turn.ended is not None and (turn.completed or turn.worded):
-            patience = min(patience, self._sessions.last_word)
-        if self._leave_at is not None:
-            patience = min(patience, max(0.0, self._leave_at - now))
-        return patience
+        now, bound = asyncio.get_running_loop().time(), self._bound
+        until = now + self._sessions.silence if bound is None else self._since + bound
+        return max(0.0, (until if self._leave_at is None else min(until, self._leave_at)) - now)
 
     def _overdue(self) -> None:
-        turn = self._turn
-        if self._late or not turn.open or turn.ended is None:
+        bound = self._bound
+        if self._late or bound is None or asyncio.get_running_loop().time() < self._since + bound:
             return
-        if not turn.completed and not turn.worded:
-            raise Lost(ProviderTimeout(f"{self._vendor.title} said nothing for {self._sessions.silence:g} s."))
-        turn.settled = True
+        if not self._turn.completed and not self._turn.worded:
+            raise Lost(ProviderTimeout(f"{self._vendor.title} said nothing for {bound:g} s."))
+        self._turn.settled = True
 
     @property
     def _late(self) -> bool:
@@ -285,6 +269,7 @@ class _Session:
         if not done:
             return None
         received, self._receiving = self._receiving.result(), None
+        self._since = asyncio.get_running_loop().time()
         return self._decoded(received)
 
     def _decoded(self, received: aiohttp.WSMessage) -> Message:

@@ -20,7 +20,8 @@ from engine.api import (
     UnsupportedParameter,
     Word,
 )
-from plugins.audio.providers.openai_live import UNDIVIDED, NoSessions, Sessions, hears_live
+from plugins.audio.providers.openai_live import NoSessions, Sessions
+from plugins.audio.providers.openai_setup import UNDIVIDED, hears_live
 from plugins.audio.recording import record
 from plugins.vendors.openai_sdk import OpenAISdk
 from plugins.vendors.settings import OpenAISettings

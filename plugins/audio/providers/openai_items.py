@@ -38,8 +38,8 @@ class Items:
 
     @property
     def due(self) -> bool:
-        """Whether the vendor is to tell a transcript."""
-        return any(item.end is not None for item in self._order)
+        """Whether the vendor is to tell a transcript, or that it took what was committed."""
+        return bool(self._commits) or any(item.end is not None for item in self._order)
 
     @property
     def empty(self) -> bool:

@@ -15,6 +15,7 @@ from engine.api import ProviderError, ProviderTimeout, ProviderUnavailable, Segm
 from engine.wire.trace import trace_headers
 from plugins.audio.pauses import Pauses
 from plugins.audio.providers.openai_items import Items
+from plugins.audio.providers.openai_setup import leaves_pauses, session
 from plugins.audio.tape import PAUSE, Lost, Tape, reconnecting
 from plugins.vendors.codecs import Resampler
 from plugins.vendors.failures import Vendor
@@ -29,11 +30,8 @@ SILENCE = 30.0
 PATIENCE = 10.0
 """Seconds after which a session that takes no more sound counts as lost."""
 
-UNDIVIDED = ("gpt-live-transcribe", "gpt-realtime-whisper")
-"""Models that write while they hear, and leave it to us where a stretch ends."""
-
-DIVIDED = ("gpt-4o-transcribe", "gpt-4o-mini-transcribe", "gpt-transcribe", "whisper-1")
-"""Models whose stretches end where OpenAI hears silence; they write one after it has ended."""
+FAREWELL = 2.0
+"""Seconds for which the end of a session is waited for that has told all: not every server that speaks like OpenAI tells it."""
 
 _NO_SESSIONS = frozenset({404, 405, 501})
 _NOTHING = "input_audio_buffer_commit_empty"
@@ -43,27 +41,6 @@ _BROKEN = (aiohttp.ClientError, ConnectionError, RuntimeError)
 
 class NoSessions(Exception):
     """The server knows no Realtime API; nothing was sent."""
-
-
-def hears_live(model: str) -> bool:
-    """Whether a model, or a snapshot of it, hears in sessions."""
-    return _is(model, UNDIVIDED) or (_is(model, DIVIDED) and "diarize" not in model)
-
-
-def session(request: TranscriptionRequest) -> dict[str, Any]:
-    """The session that a request asks for."""
-    transcription: dict[str, Any] = {"model": request.model}
-    if request.language is not None:
-        transcription["language"] = request.language.split("-")[0]
-    if request.prompt is not None and not _is(request.model, ("gpt-realtime-whisper",)):
-        transcription["prompt"] = request.prompt
-    turns = None if _is(request.model, UNDIVIDED) else {"type": "server_vad"}
-    heard = {"format": line.PCM, "transcription": transcription, "turn_detection": turns}
-    return line.merged({"type": "transcription", "audio": {"input": heard}}, request.provider_options)
-
-
-def _is(model: str, names: tuple[str, ...]) -> bool:
-    return any(model == name or model.startswith(f"{name}-") for name in names)
 
 
 class Sessions:
@@ -150,6 +127,8 @@ class _Session:
         self._tape = tape
         self._feeding: asyncio.Task[None] | None = None
         self._open = self._cleared = False
+        # When the vendor last said something, or began to owe it.
+        self._since = asyncio.get_running_loop().time()
         self.items = Items(tape, begin)
 
     @property
@@ -201,7 +180,7 @@ class _Session:
 
     async def _feed(self) -> None:
         resampler = Resampler(self._rate, line.RATE)
-        pauses = Pauses(self._rate) if self._undivided else None
+        pauses = Pauses(self._rate) if leaves_pauses(self._session) else None
         with suppress(*_BROKEN):
             while (piece := await self._tape.piece()) is not None:
                 await self._sound(resampler.feed(piece))
@@ -212,20 +191,13 @@ class _Session:
             await self._commit()
             await self._send(line.event("input_audio_buffer.clear"))
 
-    @property
-    def _undivided(self) -> bool:
-        heard: Any = self._session
-        for name in ("audio", "input", "turn_detection"):
-            # What the caller's options made of it is the vendor's to refuse.
-            heard = heard.get(name, {}) if isinstance(heard, Mapping) else {}
-        return heard is None
-
     async def _sound(self, pcm: bytes) -> None:
         if pcm:
             await self._send(line.audio(pcm))
 
     async def _commit(self) -> None:
         self.items.commit()
+        self._since = asyncio.get_running_loop().time()
         await self._send(line.event("input_audio_buffer.commit"))
 
     async def _send(self, event: str) -> None:
@@ -247,7 +219,10 @@ class _Session:
         try:
             while not receiving.done():
                 await self._wait(receiving)
+                if not receiving.done() and self._overdue:
+                    return self._missing()
             received = receiving.result()
+            self._since = asyncio.get_running_loop().time()
         finally:
             receiving.cancel()
             await asyncio.gather(receiving, return_exceptions=True)
@@ -262,16 +237,31 @@ class _Session:
         """Until something came, while what is sent goes well; what is wrong with it is told first."""
         feeding = self._feeding
         waiting: set[asyncio.Future[Any]] = {receiving} if feeding is None else {receiving, feeding}
-        done, _ = await asyncio.wait(waiting, timeout=self._silence, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(waiting, timeout=self._bound, return_when=asyncio.FIRST_COMPLETED)
         if feeding in done and feeding is not None:
             self._feeding = None
             feeding.result()
-        if not done and self._due:
-            raise Lost(ProviderTimeout(f"{self._vendor.title} said nothing for {self._silence:g} s."))
 
     @property
-    def _due(self) -> bool:
-        return not self._open or self.items.due or self._tape.sent_all
+    def _owing(self) -> bool:
+        """Whether the vendor is to say something, without which words would be missing."""
+        return not self._open or self.items.due
+
+    @property
+    def _bound(self) -> float:
+        """Seconds for which the vendor may say nothing."""
+        return self._silence if self._owing or not self._tape.sent_all else min(self._silence, FAREWELL)
+
+    @property
+    def _overdue(self) -> bool:
+        due = self._owing or self._tape.sent_all
+        return due and asyncio.get_running_loop().time() >= self._since + self._bound
+
+    def _missing(self) -> line.Told:
+        """What to make of an event that does not come: all was told, where only the end of it is missing."""
+        if self._owing:
+            raise Lost(ProviderTimeout(f"{self._vendor.title} said nothing for {self._silence:g} s."))
+        return line.Told("input_audio_buffer.cleared")
 
     def _closed(self, last: aiohttp.WSMessage) -> Exception:
         code, told = line.ending(self._vendor, self._socket, last)

@@ -17,7 +17,8 @@ from engine.api import (
     ProviderUnavailable,
     TranscriptionRequest,
 )
-from plugins.audio.providers.google_live import GoogleSessions, hears_live
+from plugins.audio.providers.google_live import GoogleSessions
+from plugins.audio.providers.google_setup import hears_live
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import vendor_http
@@ -170,6 +171,19 @@ async def test_a_vendor_that_takes_no_more_is_left(vendor: GoogleHearingEmulator
         stalled.release()
         await heard.end()
     assert heard.words == "One two three four five"
+
+
+async def test_a_person_may_be_silent_for_longer_than_the_vendor(vendor: GoogleHearingEmulator) -> None:
+    microphone = Microphone(said(1) + SILENCE + said(2))
+    async with hearing(vendor, microphone, silence=0.1) as heard:
+        await heard.until("One")
+        with pytest.raises(TimeoutError):
+            await heard.until("nothing", timeout=0.3)
+        microphone.say(said(3))
+        microphone.finish()
+        await heard.end()
+    assert heard.words == "One two three"
+    assert len(vendor.sessions) == 1
 
 
 async def test_silence_and_nothing_are_heard_as_nothing(vendor: GoogleHearingEmulator) -> None:

@@ -18,7 +18,8 @@ from engine.api import (
     ProviderUnavailable,
     TranscriptionRequest,
 )
-from plugins.audio.providers.openai_live import NoSessions, Sessions, hears_live
+from plugins.audio.providers.openai_live import NoSessions, Sessions
+from plugins.audio.providers.openai_setup import hears_live
 from plugins.vendors.settings import OpenAISettings
 from plugins.vendors.transport import vendor_http
 from tests.emulators.openai_hearing import OpenAIHearingEmulator, Transcribe
@@ -221,6 +222,16 @@ async def test_a_session_that_falls_silent_is_followed_by_another(vendor: OpenAI
     assert heard.words == WORDS
 
 
+async def test_a_server_that_does_not_tell_the_end_is_not_waited_for_in_vain(vendor: OpenAIHearingEmulator) -> None:
+    vendor.says_cleared = False
+    microphone = Microphone(SPEECH)
+    microphone.finish()
+    async with hearing(vendor, microphone, silence=0.2) as heard:
+        await heard.end()
+    assert heard.words == WORDS
+    assert len(vendor.hearings) == 1
+
+
 async def test_a_vendor_that_takes_no_more_is_heard_all_the_same_and_then_left(vendor: OpenAIHearingEmulator) -> None:
     stalled = Hold()
     vendor.troubles.append(Trouble(on=APPEND, nth=40, stall=stalled))
@@ -239,6 +250,20 @@ async def test_a_vendor_that_takes_no_more_is_heard_all_the_same_and_then_left(v
         stalled.release()
         await heard.end()
     assert heard.words == "One two three four five"
+
+
+@pytest.mark.parametrize("model", ["gpt-4o-transcribe", "gpt-live-transcribe"])
+async def test_a_person_may_be_silent_for_longer_than_the_vendor(vendor: OpenAIHearingEmulator, model: str) -> None:
+    microphone = Microphone(said(1) + SILENCE)
+    async with hearing(vendor, microphone, silence=0.1, model=model) as heard:
+        await heard.until("One")
+        with pytest.raises(TimeoutError):
+            await heard.until("nothing", timeout=0.3)
+        microphone.say(said(2))
+        microphone.finish()
+        await heard.end()
+    assert heard.words == "One two"
+    assert len(vendor.hearings) == 1
 
 
 @pytest.mark.parametrize(
