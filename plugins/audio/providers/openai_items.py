@@ -10,7 +10,7 @@ from engine.api import Segment
 from plugins.audio.tape import Tape
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Item:
     """One stretch. Times are milliseconds of the session; the end is known before it is done."""
 

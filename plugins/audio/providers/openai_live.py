@@ -278,7 +278,8 @@ class _Session:
         if code == _NOTHING:
             return self.items.uncommit()
         if code == line.EXPIRED:
-            raise Lost(ProviderUnavailable(f"{self._vendor.title}: {clean(str(error.get('message') or code))}"))
+            told = clean(str(error.get("message") or code), self._vendor.secret)
+            raise Lost(ProviderUnavailable(f"{self._vendor.title}: {told}"))
         failure = line.failure(self._vendor, error)
         raise Lost(failure) if failure.retryable else failure
 
