@@ -36,6 +36,9 @@ class Pauses:
         """Whether somebody has spoken in the present stretch."""
         self.heard = False
         """Whether somebody had in the last one."""
+        self.loud = 0.0
+        """Seconds up to where anything was heard, be it the room."""
+        self._at = 0.0
 
     def feed(self, pcm: bytes) -> bool:
         """Whether a stretch ends with this piece, which is then the last of it."""
@@ -52,6 +55,9 @@ class Pauses:
     def _take(self, height: float) -> None:
         self._room.append(height)
         self._length += FRAME
+        self._at += FRAME
+        if height > _FAINTEST:
+            self.loud = self._at
         # Whoever speaks from the first moment is not the room.
         room = min(self._room) if len(self._room) == _ROOM_FRAMES else 0.0
         if height > max(_FAINTEST, _OVER_ROOM * room):

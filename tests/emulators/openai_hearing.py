@@ -10,6 +10,7 @@ import asyncio
 import json
 from base64 import b64decode
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,7 +119,9 @@ class Hearing:
         event = {"type": type, "event_id": f"event_{self._numbers}", **fields}
         server_event.validate_python(event, strict=False)
         if not self._mute and not self._socket.closed:
-            await self._socket.send_json(event)
+            # A client that was cut off is told nothing.
+            with suppress(ConnectionError):
+                await self._socket.send_json(event)
 
     async def fail(self, message: str, code: str | None = None, **fields: Any) -> None:
         error = {"type": "invalid_request_error", "code": code, "message": message, "param": None, "event_id": None}

@@ -32,7 +32,7 @@ class Items:
         self._items: dict[str, Item] = {}
         self._order: list[Item] = []
         self._last = ""
-        self._until = 0
+        self._until = self._known = 0
         # The ends of what was committed by us, for items of which the vendor does not tell them.
         self._commits: deque[int] = deque()
 
@@ -45,6 +45,11 @@ class Items:
     def empty(self) -> bool:
         """Whether all was told."""
         return not self._order
+
+    def covers(self, seconds: float) -> bool:
+        """Whether the vendor knows that all up to here, counted from the session's beginning, belongs to stretches."""
+        open = any(item.start is not None and item.end is None for item in self._items.values())
+        return not open and seconds * 1000 <= self._known
 
     def commit(self) -> None:
         """All that was sent is a stretch, as we say."""
@@ -62,6 +67,7 @@ class Items:
     def ended(self, id: str, at: int | None) -> None:
         """The vendor noticed silence."""
         self._item(id).end = at
+        self._known = max(self._known, at or 0)
 
     def committed(self, id: str, previous: str | None) -> None:
         """A stretch is whole, and its transcript due."""

@@ -180,15 +180,17 @@ class _Session:
 
     async def _feed(self) -> None:
         resampler = Resampler(self._rate, line.RATE)
-        pauses = Pauses(self._rate) if leaves_pauses(self._session) else None
+        pauses, ours = Pauses(self._rate), leaves_pauses(self._session)
         with suppress(*_BROKEN):
             while (piece := await self._tape.piece()) is not None:
                 await self._sound(resampler.feed(piece))
-                if pauses is not None and pauses.feed(piece):
+                if pauses.feed(piece) and ours:
                     await self._commit()
             await self._sound(resampler.feed(b"", last=True))
             self._tape.sent_all = True
-            await self._commit()
+            # Out of mere silence some models make words.
+            if ours or not self.items.covers(pauses.loud):
+                await self._commit()
             await self._send(line.event("input_audio_buffer.clear"))
 
     async def _sound(self, pcm: bytes) -> None:

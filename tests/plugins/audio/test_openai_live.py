@@ -197,6 +197,19 @@ async def test_silence_and_nothing_are_heard_as_nothing(vendor: OpenAIHearingEmu
         async with hearing(vendor, microphone) as heard:
             await heard.end()
         assert heard.segments == []
+    assert not any(session.of("input_audio_buffer.commit") for session in vendor.hearings)
+
+
+async def test_silence_after_the_last_stretch_is_not_made_a_stretch_of_its_own(vendor: OpenAIHearingEmulator) -> None:
+    microphone = Microphone(said(1, 2) + SILENCE)
+    async with hearing(vendor, microphone) as heard:
+        await heard.until("One two")
+        microphone.say(SILENCE)
+        microphone.finish()
+        await heard.end()
+    (session,) = vendor.hearings
+    assert session.of("input_audio_buffer.commit") == []
+    assert len(session.items) == 1
 
 
 async def test_a_close_that_does_not_pass_is_told_with_its_code_and_reason(vendor: OpenAIHearingEmulator) -> None:
