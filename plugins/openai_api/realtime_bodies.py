@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 _EAGERNESS = {"low": 1_000, "medium": 600, "auto": 600, "high": 300}
 """Milliseconds of silence after which a turn is over, where the words say nothing else."""
@@ -47,7 +47,13 @@ class Detection(Part):
     eagerness: Literal["low", "medium", "high", "auto"] = "auto"
     create_response: bool = True
     interrupt_response: bool = True
-    idle_timeout_ms: None = None
+    idle_timeout_ms: int | None = Field(default=None, ge=5_000, le=30_000)
+
+    @model_validator(mode="after")
+    def _idle_by_silence_alone(self) -> Detection:
+        if self.idle_timeout_ms is not None and self.type != "server_vad":
+            raise ValueError("idle_timeout_ms goes with server_vad only")
+        return self
 
     def told(self) -> dict[str, Any]:
         """As `realtime.start` takes it."""

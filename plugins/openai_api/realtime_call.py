@@ -30,6 +30,8 @@ class RealtimeCall:
         self._tell = tell
         self._reader: StreamReader | None = None
         self._telling: asyncio.Task[None] | None = None
+        self.fed = 0
+        """Bytes of audio that were taken."""
         self._n = 0
 
     async def begin(self, session: Session) -> str:
@@ -61,6 +63,7 @@ class RealtimeCall:
         while True:
             try:
                 self._commands.feed(self._principal, stream, self._n, audio)
+                self.fed += len(audio)
                 return
             except Overloaded as error:
                 # The socket waits with it, so that the client waits, too, and nothing is lost.

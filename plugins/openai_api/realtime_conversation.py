@@ -9,9 +9,7 @@ import msgspec
 
 from engine.api import (
     Commands,
-    Conflict,
     EngineError,
-    InvalidRequest,
     Principal,
     StreamEnded,
     StreamReader,
@@ -41,11 +39,19 @@ from plugins.openai_api.realtime_client_events import (
     event_of,
     parsed,
 )
+from plugins.openai_api.realtime_errors import (
+    AlreadyAnswering,
+    EmptyBuffer,
+    ItemNotFound,
+    NothingToCancel,
+    OnlyListens,
+)
 from plugins.openai_api.realtime_fold import RealtimeFold
 from plugins.openai_api.realtime_log import Item, ServerEvent, new_item_id
 from plugins.openai_api.realtime_recordings import Recordings, Written
 from plugins.openai_api.realtime_session import Session
 from plugins.openai_api.realtime_sessions import Sessions
+from plugins.openai_api.realtime_silence import Silence
 
 CALLS_WITHIN = 0.05
 """Seconds after the call of a tool in which further ones belong to the same response."""
@@ -67,6 +73,7 @@ class Conversation:
         self._recordings = Recordings(commands, principal)
         self._fold = RealtimeFold()
         self._log = self._fold.log
+        self._silence = Silence(self._silent)
         self._later: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
         self._uncommitted = 0
@@ -87,12 +94,14 @@ class Conversation:
             if self._ending is not None:
                 self._ending.cancel()
                 await asyncio.gather(self._ending, return_exceptions=True)
+            await self._silence.close()
             await self._call.close()
 
     def _follow(self) -> None:
         """The events are those of the session as it is now."""
         self._fold.answers.modality = self._session.modality
         self._fold.heard.detects = self._session.ears.detection is not None
+        self._silence.after = self._session.ears.patience
 
     async def _send(self, events: Iterable[ServerEvent]) -> None:
         for event in events:
@@ -194,6 +203,7 @@ class Conversation:
         return item
 
     async def _say(self, message: Message) -> None:
+        self._silence.broken()
         written = await self._recordings.written(message, self._session)
         parts = [part.text if isinstance(part, Text) else written[at].text for at, part in enumerate(message.content)]
         item = _kept(message, written)
@@ -233,9 +243,26 @@ class Conversation:
                     await self._send([self._log.error(event.error)])
                 break
             await self._send(self._fold.fold(event))
+            self._silence.watch(event, self._heard_ms)
             if isinstance(event, ToolCall) and event.client:
                 self._calls_end()
         await self._link.close(1000, "the call is over")
+
+    @property
+    def _heard_ms(self) -> int:
+        return self._call.fed * 1000 // self._session.ears.bytes_a_second
+
+    async def _silent(self, since: int) -> None:
+        """Nothing was said for long after an answer: a turn without words, which is answered."""
+        if self._fold.answers.answering:
+            return
+        await self._send(self._fold.heard.silent(since, self._heard_ms))
+        told = f"The user has said nothing for {self._silence.after or 0:g} seconds."
+        try:
+            await self._call.do(self._session, "text", text=told, role="system")
+            await self._answer(ResponseOptions())
+        except EngineError as error:
+            await self._send([self._log.error(error.body())])
 
     def _calls_end(self) -> None:
         if self._later is not None:
@@ -251,36 +278,6 @@ class Conversation:
 
 _ANSWERING = (ItemCreate, ItemDelete, Truncate, ResponseCreate, ResponseCancel)
 """Events that are about answers."""
-
-
-class EmptyBuffer(InvalidRequest):
-    """Raised for a commit of nothing."""
-
-    code = "input_audio_buffer_commit_empty"
-
-
-class NothingToCancel(InvalidRequest):
-    """Raised where nothing is to be cancelled."""
-
-    code = "response_cancel_not_active"
-
-
-class AlreadyAnswering(Conflict):
-    """Raised for a second response beside the first."""
-
-    code = "conversation_already_has_active_response"
-
-
-class ItemNotFound(InvalidRequest):
-    """Raised for the id of an item that the conversation has not."""
-
-    code = "item_not_found"
-
-
-class OnlyListens(InvalidRequest):
-    """Raised for an event about answers where there are none."""
-
-    code = "transcription_session"
 
 
 def _kept(item: Message | CallOutput, written: dict[int, Written] | None = None) -> Item:

@@ -59,6 +59,14 @@ class Heard:
         content = [{"type": "input_audio", "transcript": None}]
         yield from log.whole({"id": turn.item, "type": "message", "role": "user", "content": content})
 
+    def silent(self, since: int, until: int) -> Iterator[ServerEvent]:
+        """Nothing was said for so long that it is a turn of its own."""
+        item, log = new_item_id(), self._log
+        yield log.event("input_audio_buffer.timeout_triggered", item_id=item, audio_start_ms=since, audio_end_ms=until)
+        yield log.event("input_audio_buffer.committed", item_id=item, previous_item_id=log.last)
+        content = [{"type": "input_audio", "transcript": None}]
+        yield from log.whole({"id": item, "type": "message", "role": "user", "content": content})
+
     def partial(self, text: str) -> Iterator[ServerEvent]:
         """More of the words. A delta cannot take back what it said: what changes is told with the end."""
         turn = self._unwritten[0] if self._unwritten else None

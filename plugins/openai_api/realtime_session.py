@@ -25,7 +25,10 @@ G711_RATE = 8_000
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
 
 _ENCODINGS: dict[str, Encoding] = {"audio/pcm": "pcm_s16le", "audio/pcmu": "mulaw", "audio/pcma": "alaw"}
-_UNSHOWN = {"server_vad": {"eagerness"}, "semantic_vad": {"threshold", "prefix_padding_ms", "silence_duration_ms"}}
+_UNSHOWN = {
+    "server_vad": {"eagerness"},
+    "semantic_vad": {"threshold", "prefix_padding_ms", "silence_duration_ms", "idle_timeout_ms"},
+}
 
 
 class Ears:
@@ -57,6 +60,12 @@ class Ears:
         if told is None:
             return None
         return told.language or (told.languages[0] if told.languages and len(told.languages) == 1 else None)
+
+    @property
+    def patience(self) -> float | None:
+        """Seconds of silence after an answer that are answered, too."""
+        idle = self.detection.idle_timeout_ms if self.detection is not None else None
+        return idle / 1000 if idle is not None else None
 
     def reform(self, *formats: Format | None, started: bool) -> None:
         """Take the form that the audio is to have, both ways."""
@@ -99,9 +108,7 @@ class Ears:
             "format": self.plain(),
             "transcription": written.model_dump(exclude_none=True) if written is not None else None,
             "noise_reduction": None,
-            "turn_detection": None
-            if detection is None
-            else detection.model_dump(exclude={*_UNSHOWN[detection.type], "idle_timeout_ms"}),
+            "turn_detection": None if detection is None else detection.model_dump(exclude=_UNSHOWN[detection.type]),
         }
 
 

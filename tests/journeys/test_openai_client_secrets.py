@@ -68,7 +68,7 @@ async def test_a_page_calls_with_a_key_of_its_own(guarded: Guarded) -> None:
         await talk.write("Hello!")
         await connection.response.create()
         done = await talk.until("response.done")
-    assert session["id"] != made.session.id  # type: ignore[union-attr]
+    assert session["id"] != made.session.id
     assert (session["instructions"], session["output_modalities"]) == ("Be brief.", ["text"])
     assert session["audio"]["input"]["turn_detection"] is None
     assert done["response"]["output"][0]["content"][0]["type"] == "output_text"

@@ -146,6 +146,26 @@ async def test_a_tool_is_called_as_openai_calls_it(shared: tuple[Engine, OpenAIE
     assert done["response"]["id"] != asked["response"]["id"]
 
 
+async def test_silence_after_an_answer_is_answered_once(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
+    shared[1].script += [Say("It is late."), Say("Are you still there?")]
+    patient: Any = {"type": "server_vad", "idle_timeout_ms": 5_000}
+    await talk.connection.session.update(session={"type": "realtime", "audio": {"input": {"turn_detection": patient}}})
+    shown = await talk.until("session.updated")
+    await talk.say(SILENCE)
+    await talk.write("How late is it?")
+    await talk.connection.response.create()
+    await talk.until("response.done")
+    silent = await talk.until("input_audio_buffer.timeout_triggered")
+    done = await talk.until("response.done")
+    assert shown["session"]["audio"]["input"]["turn_detection"]["idle_timeout_ms"] == 5_000
+    assert (silent["audio_start_ms"], silent["audio_end_ms"]) == (1_000, 1_000)
+    assert done["response"]["output"][0]["content"][0]["transcript"] == "Are you still there?"
+    told = [request.body for request in shared[1].requests if request.path.endswith("/chat/completions")][-1]
+    assert told["messages"][-1]["content"] == "The user has said nothing for 5 seconds."
+    committed = [event["item_id"] for event in talk.events if event["type"] == "input_audio_buffer.committed"]
+    assert committed == [silent["item_id"]]
+
+
 def asked_last(vendor: OpenAIEmulator) -> list[str]:
     """What the chat model was told last, behind its instructions."""
     bodies = [request.body for request in vendor.requests if request.path.endswith("/chat/completions")]
@@ -240,6 +260,11 @@ async def test_it_speaks_over_a_telephone_line(
     assert len(sound) == 2_000
 
 
+def hearing(turn_detection: dict[str, Any]) -> dict[str, Any]:
+    """A session that finds turns like this."""
+    return {"type": "realtime", "audio": {"input": {"turn_detection": turn_detection}}}
+
+
 def said(role: str, type: str) -> dict[str, Any]:
     """A message with one byte of audio, which is no sample."""
     return {"type": "message", "role": role, "content": [{"type": type, "audio": "AA=="}]}
@@ -281,6 +306,16 @@ def said(role: str, type: str) -> dict[str, Any]:
             "previous_item_id",
         ),
         ({"type": "conversation.item.retrieve", "item_id": "item_0"}, "item_not_found", "item_id"),
+        (
+            {"type": "session.update", "session": hearing({"type": "semantic_vad", "idle_timeout_ms": 6_000})},
+            "invalid_request",
+            "session.audio.input.turn_detection",
+        ),
+        (
+            {"type": "session.update", "session": hearing({"type": "server_vad", "idle_timeout_ms": 1})},
+            "invalid_request",
+            "session.audio.input.turn_detection.idle_timeout_ms",
+        ),
     ],
 )
 async def test_a_mistake_is_an_error_event_and_the_session_goes_on(

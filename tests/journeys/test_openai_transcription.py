@@ -38,7 +38,8 @@ LISTENING: Any = {"intent": "transcription"}
 
 
 def _item(event: dict[str, Any]) -> str | None:
-    return event.get("item_id") or event.get("item", {}).get("id")
+    id: str | None = event.get("item_id") or event.get("item", {}).get("id")
+    return id
 
 
 async def test_every_turn_is_written_and_none_is_answered(local_server: RunningServer) -> None:
