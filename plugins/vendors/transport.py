@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
@@ -21,6 +21,7 @@ from plugins.vendors.faults import Fault, retry_after
 CONNECT_TIMEOUT = 10.0
 KEEP_ALIVE = 30.0
 LONGEST_ERROR_BODY = 64 << 10
+ERROR_BODY_WITHIN = 2.0
 LONGEST_DOCUMENT = 1 << 20
 # Between an answer's last event and the end of its body there is at most a network delay.
 TRAILER_TIMEOUT = 0.25
@@ -93,13 +94,28 @@ def connecting(vendor: Vendor) -> Iterator[None]:
 async def failure_of(response: aiohttp.ClientResponse, vendor: Vendor, due: str = "an event stream") -> EngineError:
     """The failure that an answer tells; `due` is what it should have been."""
     try:
-        body = await response.content.read(LONGEST_ERROR_BODY)
+        body = await _up_to(LONGEST_ERROR_BODY, response.content, ERROR_BODY_WITHIN)
     except (aiohttp.ClientError, OSError, RuntimeError):
         body = b""
     if response.status < 300 and not vendor.read_fault(body).message:
         return vendor.broke_protocol(f"it answered {response.content_type} where {due} was due")
     status = response.status if response.status >= 300 else None
     return vendor.failure(body, status=status, retry_after=retry_after(response.headers))
+
+
+async def _up_to(most: int, content: aiohttp.StreamReader, within: float | None = None) -> bytes:
+    """The body to its end, however many pieces it comes in; of one that has more than `most` bytes, some that are more.
+
+    What has not come `within` so many seconds is left out.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(within):
+            while size <= most and (piece := await content.readany()):
+                pieces.append(piece)
+                size += len(piece)
+    return b"".join(pieces)
 
 
 async def post_bytes(
@@ -197,11 +213,15 @@ async def get_json(http: Http, url: str, headers: Mapping[str, str], vendor: Ven
     try:
         if response.status >= 300:
             raise await failure_of(response, vendor, "a document")
-        return await response.content.read(LONGEST_DOCUMENT)
+        document = await _up_to(LONGEST_DOCUMENT, response.content)
     except (aiohttp.ClientError, OSError, RuntimeError):
         raise vendor.cut_off() from None
     finally:
+        # Waits for nothing: what was read to its end keeps its connection, what was not is hung up on.
         response.release()
+    if len(document) > LONGEST_DOCUMENT:
+        raise vendor.broke_protocol(f"its document is longer than {LONGEST_DOCUMENT >> 20} MiB")
+    return document
 
 
 async def post_json(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> bytes:

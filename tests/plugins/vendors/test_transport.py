@@ -1,6 +1,7 @@
 """Requests to vendors: what becomes of the connection, and of everything that can go wrong with it."""
 
 import asyncio
+import json
 import ssl
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -11,10 +12,10 @@ import pytest
 import trustme
 from aiohttp import web
 
-from engine.api import EngineError, InvalidRequest, ProviderError, ProviderUnavailable
+from engine.api import EngineError, InvalidRequest, ProviderError, ProviderRateLimited, ProviderUnavailable
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
-from plugins.vendors.transport import EventStream, open_stream, vendor_http
+from plugins.vendors.transport import LONGEST_DOCUMENT, EventStream, get_json, open_stream, vendor_http
 
 KEY = "very-secret-key-1"
 ACME = Vendor("Acme", secret=KEY)
@@ -312,3 +313,53 @@ async def test_a_body_that_breaks_off_is_unavailable_after_what_was_said() -> No
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/v1", "http://", "nonsense"])
 async def test_an_address_that_is_none_is_named(url: str) -> None:
     assert "base_url" in (await failure_of(url)).message
+
+
+def in_pieces(body: bytes, status: int = 200) -> Handler:
+    """Answers with a body whose second half comes once the first was read."""
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers={"content-type": "application/json"})
+        await response.prepare(request)
+        for begin in range(0, len(body), max(1, len(body) // 2)):
+            await response.write(body[begin : begin + max(1, len(body) // 2)])
+            # One turn of the loop polls the client's socket, the next one runs its reader.
+            for _ in range(3):
+                await asyncio.sleep(0)
+        await response.write_eof()
+        return response
+
+    return handler
+
+
+async def test_a_document_that_comes_in_pieces_is_read_whole() -> None:
+    body = json.dumps({"voices": ["x" * 100] * 2_000}).encode()
+    async with server(in_pieces(body)) as url, vendor_http() as session:
+        assert await get_json(session, url, {}, ACME) == body
+
+
+async def test_a_document_that_is_too_long_is_refused() -> None:
+    async with server(in_pieces(b" " * (LONGEST_DOCUMENT + 1))) as url, vendor_http() as session:
+        with pytest.raises(ProviderError, match="longer than 1 MiB"):
+            await get_json(session, url, {}, ACME)
+
+
+async def test_a_reason_that_comes_in_pieces_is_told_whole() -> None:
+    body = json.dumps({"padding": "x" * 60_000, "error": {"message": "The voice is not there."}}).encode()
+    async with server(in_pieces(body, 400)) as url, vendor_http() as session:
+        with pytest.raises(InvalidRequest, match="The voice is not there"):
+            await get_json(session, url, {}, ACME)
+
+
+async def test_a_reason_whose_end_never_comes_is_waited_for_no_longer() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(status=429, headers={"content-type": "text/plain", "retry-after": "7"})
+        await response.prepare(request)
+        await response.write(b"Slow down")
+        await asyncio.Event().wait()
+        return response
+
+    async with server(handler) as url, vendor_http() as session, asyncio.timeout(10):
+        with pytest.raises(ProviderRateLimited, match="Slow down") as caught:
+            await get_json(session, url, {}, ACME)
+    assert caught.value.retry_after == 7
