@@ -166,6 +166,7 @@ from engine.api.providers import (
     ProviderRole,
     Providers,
     PushedAnswer,
+    QuotaTeller,
     RealtimeModel,
     RealtimeProvider,
     SpeechModel,
@@ -207,7 +208,7 @@ from engine.api.routes import (
     WebSocket,
     WholeAnswer,
 )
-from engine.api.speech import Sound, SpeechRequest, Voice
+from engine.api.speech import Quota, Sound, SpeechRequest, Voice
 from engine.api.streams import (
     ON_DISCONNECT,
     CancelAfter,
@@ -330,7 +331,9 @@ __all__ = (
     "ProviderUnavailable",
     "Providers",
     "PushedAnswer",
+    "Quota",
     "QuotaExceeded",
+    "QuotaTeller",
     "RangeNotSatisfiable",
     "RealtimeAnswer",
     "RealtimeAudio",

@@ -16,7 +16,7 @@ from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
 from engine.api.object_store import Link, ObjectPage, StoredObject
 from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
-from engine.api.speech import Sound, SpeechRequest, Voice
+from engine.api.speech import Quota, Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
 from engine.api.transcription import Segment, TranscriptionRequest
 
@@ -113,6 +113,15 @@ class StreamingSpeechProvider(Protocol):
 
     def speak_stream(self, request: SpeechRequest, texts: AsyncIterator[str]) -> AsyncIterator[Sound]:
         """Speak what comes, in order, beginning before all has come."""
+        ...
+
+
+@runtime_checkable
+class QuotaTeller(Protocol):
+    """A speech provider whose vendor tells how much of the account's quota is used."""
+
+    async def quota(self) -> Quota:
+        """The quota as it stands now; raises an `EngineError` of the provider family for the vendor's failures."""
         ...
 
 
@@ -343,6 +352,10 @@ class SpeechModel(Protocol):
 
     async def voices(self) -> Sequence[Voice]:
         """The voices of its provider."""
+        ...
+
+    async def quota(self) -> Quota:
+        """What the account at its provider has used; raises `UnsupportedParameter` where the provider tells none."""
         ...
 
 

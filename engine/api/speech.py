@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -45,3 +46,16 @@ class Voice(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     languages: tuple[str, ...] = ()
     description: str = ""
+
+
+class Quota(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the operator's account at a vendor has used of what it may, in characters.
+
+    `used` is more than `limit` where the plan lets an account go on and charges for it. `resets_at` is when the count begins
+    anew, where the vendor tells.
+    """
+
+    used: int
+    limit: int
+    resets_at: datetime | None = None
+    plan: str = ""

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import aclosing
 from time import perf_counter
-from typing import cast
+from typing import TypeVar, cast
 
 from msgspec import structs
 
-from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import (
+    EngineError,
+    ProviderError,
+    ProviderTimeout,
+    ProviderUnavailable,
+    UnsupportedParameter,
+)
 from engine.api.events import Usage
-from engine.api.providers import SpeechProvider, StreamingSpeechProvider, Target
-from engine.api.speech import Sound, SpeechRequest, Voice
+from engine.api.providers import QuotaTeller, SpeechProvider, StreamingSpeechProvider, Target
+from engine.api.speech import Quota, Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
@@ -23,6 +29,7 @@ from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.wire.sentences import Sentences
 
+T = TypeVar("T")
 log = get_logger(__name__)
 
 AHEAD = 16
@@ -50,7 +57,24 @@ class Speaker:
 
     async def voices(self) -> Sequence[Voice]:
         """The voices of its provider."""
-        return await cast("SpeechProvider", self.target.provider).voices()
+        return await self._told(cast("SpeechProvider", self.target.provider).voices())
+
+    async def quota(self) -> Quota:
+        """What the account at its provider has used; see `engine.api.SpeechModel`."""
+        provider = self.target.provider
+        if not isinstance(provider, QuotaTeller):
+            raise UnsupportedParameter(f"{provider.name} tells no quota of speech; name another model", field="model")
+        return await self._told(provider.quota())
+
+    async def _told(self, asked: Awaitable[T]) -> T:
+        """What a provider tells of itself, within the time that a first event may take."""
+        try:
+            async with asyncio.timeout(self._policy.first_event):
+                return await asked
+        except TimeoutError:
+            raise self._silent() from None
+        except Exception as raised:
+            raise self._explained(raised) from None
 
     def check(self, request: SpeechRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
@@ -175,9 +199,10 @@ class Speaker:
                     waiting.cancel()
                     await asyncio.gather(waiting, return_exceptions=True)
         except TimeoutError:
-            raise ProviderTimeout(
-                f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s"
-            ) from None
+            raise self._silent() from None
+
+    def _silent(self) -> ProviderTimeout:
+        return ProviderTimeout(f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s")
 
     def _explained(self, raised: Exception) -> EngineError:
         if isinstance(raised, EngineError):

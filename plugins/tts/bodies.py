@@ -73,3 +73,13 @@ class VoicesQuery(Body):
     model_config = ConfigDict(strict=False)
 
     model: str | None = Field(default=None, max_length=200, description="Name of a model; absent: every provider's.")
+
+
+class QuotaQuery(Body):
+    """Whose quota."""
+
+    model_config = ConfigDict(strict=False)
+
+    model: str | None = Field(
+        default=None, max_length=200, description="Name of a model, as elevenlabs; absent: the default one's."
+    )

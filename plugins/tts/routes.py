@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -18,7 +19,7 @@ from engine.api import (
     Route,
     Voice,
 )
-from plugins.tts.bodies import SpeakPost, VoicesQuery
+from plugins.tts.bodies import QuotaQuery, SpeakPost, VoicesQuery
 from plugins.tts.storing import StoredSpeech, stored_speech
 from plugins.vendors.codecs import MEDIA_TYPES
 
@@ -37,6 +38,17 @@ class ListedVoice(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str
     languages: tuple[str, ...] = ()
     description: str = ""
+
+
+class QuotaState(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """How much the operator's account at a vendor has spoken, and how much it may, in characters."""
+
+    model: str
+    used: int
+    limit: int
+    left: int
+    resets_at: datetime | None = None
+    plan: str = ""
 
 
 class SoundFile:
@@ -84,7 +96,18 @@ class TtsRoutes:
                 returns=VoiceList,
                 summary="The voices that can be asked for.",
                 tag="tts",
-                statuses={502: "provider_error and its kin"},
+                statuses={502: "provider_error and its kin", 504: "provider_timeout"},
+            ),
+            Route(
+                method="GET",
+                path="/api/v1/tts/quota",
+                handler=self.quota,
+                scope="admin",
+                query=QuotaQuery,
+                returns=QuotaState,
+                summary="What the account at a vendor may still speak.",
+                tag="tts",
+                statuses={502: "provider_error and its kin", 504: "provider_timeout"},
             ),
         ]
 
@@ -113,6 +136,20 @@ class TtsRoutes:
                 continue  # one vendor that is away hides no other's voices
             found += [_listed(voice, name) for voice in voices]
         return Answer(VoiceList(found))
+
+    async def quota(self, request: HttpRequest[Any, QuotaQuery]) -> Answer:
+        model = self._providers.speech(request.query.model)
+        quota = await model.quota()
+        return Answer(
+            QuotaState(
+                model=request.query.model or model.target.name,
+                used=quota.used,
+                limit=quota.limit,
+                left=max(0, quota.limit - quota.used),
+                resets_at=quota.resets_at,
+                plan=quota.plan,
+            )
+        )
 
     def _speaking(self) -> list[str]:
         """A name for each provider that can serve."""

@@ -460,6 +460,17 @@ HTTP: Mapping[str, Exchange] = {
         },
         query="?model=local",
     ),
+    "GET /api/v1/tts/quota": Exchange(
+        {
+            "model": "elevenlabs",
+            "used": 31000,
+            "limit": 100000,
+            "left": 69000,
+            "resets_at": "2027-01-01T00:00:00Z",
+            "plan": "creator",
+        },
+        query="?model=elevenlabs",
+    ),
     "GET /v1/realtime": Exchange(query="?model=local"),
     "POST /v1/realtime/client_secrets": Exchange(
         {

@@ -266,6 +266,19 @@ class Emulator:
             self.script.popleft()
             raise self._rejection_of(fault)
 
+    async def tell(self, request: web.Request, document: Mapping[str, Any]) -> web.StreamResponse:
+        """Answer with a document that is no `Say`, or as the script has it instead."""
+        self.refuse_as_scripted()
+        fault = self.script.popleft() if self.script and isinstance(self.script[0], Fault) else None
+        match fault:
+            case Fault(kind="cut"):
+                return self._cut(request, web.Response())
+            case Fault(kind="silence"):
+                await asyncio.Event().wait()
+            case Fault(kind="malformed"):
+                return web.Response(text='{"id": "broken', content_type="application/json")
+        return web.json_response(document)
+
     def _rejection_of(self, fault: Fault) -> Rejection:
         if fault.condition is not None:
             known = self.rejection(fault.condition, fault.message)

@@ -29,6 +29,33 @@ ERRORS: Mapping[Condition, tuple[int, str, str]] = {
     "overloaded": (503, "system_busy", "We are experiencing heavy traffic."),
 }
 
+SUBSCRIPTION: Mapping[str, Any] = {
+    "tier": "creator",
+    "character_count": 31_000,
+    "character_limit": 100_000,
+    "max_credit_limit_extension": "unlimited",
+    "can_extend_character_limit": True,
+    "allowed_to_extend_character_limit": True,
+    "next_character_count_reset_unix": 1_798_761_600,
+    "voice_slots_used": 2,
+    "professional_voice_slots_used": 0,
+    "professional_voice_slots_used_in_workspace": 0,
+    "voice_limit": 30,
+    "voice_add_edit_counter": 0,
+    "professional_voice_limit": 1,
+    "can_extend_voice_limit": False,
+    "can_use_instant_voice_cloning": True,
+    "can_use_professional_voice_cloning": True,
+    "currency": "usd",
+    "current_overage": {"amount": "0", "currency": "usd"},
+    "status": "active",
+    "billing_period": "monthly_period",
+    "character_refresh_period": "monthly_period",
+    "open_invoices": [],
+    "has_open_invoices": False,
+}
+"""An account; `elevenlabs.types.Subscription` says what each field means."""
+
 
 class ElevenLabsEmulator(Emulator):
     """ElevenLabs on loopback. `said` keeps the texts that each stream of text brought, flushed or ended."""
@@ -38,6 +65,8 @@ class ElevenLabsEmulator(Emulator):
         self.sounds: deque[Sing] = deque()
         self.said: list[list[str]] = []
         self.closes: deque[tuple[int, str]] = deque()
+        self.subscription: dict[str, Any] = {}
+        """What the account has that others have not."""
 
     async def answer(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
         key = record.headers.get("xi-api-key")
@@ -48,7 +77,9 @@ class ElevenLabsEmulator(Emulator):
             listed: list[dict[str, Any]] = [
                 {"voice_id": id, "name": name, "description": None, "labels": {}} for id, name in VOICES.items()
             ]
-            return web.json_response({"voices": listed})
+            return await self.tell(request, {"voices": listed})
+        if (record.method, record.path) == ("GET", "/v1/user/subscription"):
+            return await self.tell(request, {**SUBSCRIPTION, **self.subscription})
         _, _, rest = record.path.partition("/v1/text-to-speech/")
         voice, _, way = rest.partition("/")
         if voice not in VOICES or record.query.get("output_format") != f"pcm_{RATE}":

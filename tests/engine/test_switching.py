@@ -115,7 +115,7 @@ async def test_a_socket_of_a_plugin_that_goes_is_closed_with_the_reason(tmp_path
             await http.ws_connect("/api/v1/held")
         await closed(engine)
         assert (end.type, end.data, refused.value.status) == (aiohttp.WSMsgType.CLOSE, 1001, 404)
-        assert "held" in (end.extra or "")
+        assert "held" in str(end.extra)
         assert standing(engine)["held"] == "off"
 
 

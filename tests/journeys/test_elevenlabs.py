@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -14,7 +16,7 @@ from tests.emulators.elevenlabs import RATE, ElevenLabsEmulator
 from tests.emulators.reply import Condition, Fault, Hold
 from tests.emulators.sound import Sing, spoken
 from tests.journeys.client import connected
-from tests.server import engine_inside
+from tests.server import engine_inside, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -35,6 +37,13 @@ class Server:
         async with self.http.post(f"{self.url}/api/v1/tts", json=told) as answer:
             return answer.status, await answer.read()
 
+    async def get(self, path: str, **query: str) -> tuple[int, Any]:
+        async with self.http.get(f"{self.url}/api/v1/tts/{path}", params=query) as answer:
+            return answer.status, await answer.json(content_type=None)
+
+    async def quota(self, **query: str) -> tuple[int, Any]:
+        return await self.get("quota", **query)
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Server]:
@@ -42,6 +51,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         settings = {
             "plugins.enabled": ["tts"],
             "models.retries": 0,
+            "models.first_event_timeout": 2,
             "models.breaker_failures": 1000,
             "vendors.elevenlabs.base_url": vendor.base_url,
             "vendors.elevenlabs.api_key": KEY,
@@ -53,6 +63,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
 @pytest.fixture
 def server(shared: Server) -> Server:
     vendor = shared.vendor
+    vendor.subscription.clear()
     for each in (vendor.script, vendor.sounds, vendor.closes, vendor.said, vendor.requests, vendor.closed_by_client):
         each.clear()
     return shared
@@ -81,6 +92,84 @@ async def test_a_text_is_spoken_into_a_file(server: Server) -> None:
 async def test_the_accounts_voices_are_listed(server: Server) -> None:
     async with server.http.get(f"{server.url}/api/v1/tts/voices?model=elevenlabs") as answer:
         assert {each["name"] for each in (await answer.json())["voices"]} == {"Rachel", "Domi"}
+
+
+async def test_the_quota_of_the_account_is_told(server: Server) -> None:
+    assert await server.quota(model="elevenlabs") == (
+        200,
+        {
+            "model": "elevenlabs",
+            "used": 31_000,
+            "limit": 100_000,
+            "left": 69_000,
+            "resets_at": "2027-01-01T00:00:00Z",
+            "plan": "creator",
+        },
+    )
+    assert server.vendor.requests[0].headers["xi-api-key"] == KEY
+
+
+async def test_of_a_quota_that_was_overdrawn_nothing_is_left(server: Server) -> None:
+    server.vendor.subscription |= {"character_count": 100_500, "next_character_count_reset_unix": None}
+    status, told = await server.quota(model="elevenlabs/eleven_flash_v2_5")
+    assert (status, told["used"], told["left"], "resets_at" in told) == (200, 100_500, 0, False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "code", "says"),
+    [
+        ({"model": "local"}, 400, "unsupported_parameter", "local tells no quota"),
+        ({"model": "nobody"}, 404, "model_not_found", "there is no model"),
+        ({"model": "openai"}, 503, "model_unavailable", "OPENAI_API_KEY"),
+        ({"modle": "local"}, 400, "invalid_request", "did you mean"),
+    ],
+)
+async def test_where_no_quota_can_be_told_it_is_said_why(
+    server: Server, fields: dict[str, str], status: int, code: str, says: str
+) -> None:
+    told, problem = await server.quota(**fields)
+    assert (told, problem["code"]) == (status, code)
+    assert says in problem["detail"]
+    assert not server.vendor.requests
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "code"),
+    [
+        (Fault.because("invalid_key"), 502, "provider_refused"),
+        (Fault.because("permission"), 502, "provider_refused"),
+        (Fault.because("rate_limit"), 429, "provider_rate_limited"),
+        (Fault.silence(), 504, "provider_timeout"),
+    ],
+    ids=["a wrong key", "a key without the right", "a rate limit", "silence"],
+)
+@pytest.mark.parametrize("path", ["quota", "voices"])
+async def test_a_vendor_that_does_not_tell_of_itself_is_named(
+    server: Server, path: str, fault: Fault, status: int, code: str
+) -> None:
+    server.vendor.script.append(fault)
+    told, problem = await server.get(path, model="elevenlabs")
+    assert (told, problem["code"]) == (status, code)
+    assert KEY not in str(problem)
+
+
+async def test_a_subscription_of_another_form_is_the_vendors_fault(server: Server) -> None:
+    server.vendor.subscription["character_limit"] = "many"
+    status, problem = await server.quota(model="elevenlabs")
+    assert (status, problem["code"]) == (502, "provider_error")
+
+
+async def test_the_quota_is_told_to_whoever_administers_the_server(server: Server, tmp_path: Path) -> None:
+    settings = {"plugins.enabled": ["tts"], "auth.mode": "keys", "vendors.elevenlabs.base_url": server.vendor.base_url}
+    with serving(tmp_path, settings, {"ELEVENLABS_API_KEY": KEY}) as guarded:
+        told = {}
+        for scope in ("chat", "admin"):
+            made = guarded.run("keys", "create", scope, "--scope", scope).split()
+            headers = {"Authorization": f"Bearer {next(word for word in made if word.startswith('bai_'))}"}
+            url = f"{guarded.url}/api/v1/tts/quota?model=elevenlabs"
+            async with server.http.get(url, headers=headers) as answer:
+                told[scope] = answer.status, (await answer.json()).get("code")
+    assert told == {"chat": (403, "forbidden"), "admin": (200, None)}
 
 
 async def test_a_cancel_hangs_up(server: Server) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,7 @@ from engine.api import (
     ProviderError,
     ProviderRole,
     ProviderUnavailable,
+    Quota,
     Shared,
     Sound,
     SpeechRequest,
@@ -43,6 +45,15 @@ class Alignment(msgspec.Struct):
 
     chars: list[str]
     starts: list[float] = msgspec.field(name="charStartTimesMs")
+
+
+class Subscription(msgspec.Struct):
+    """What an account may use, of which more is told than this."""
+
+    tier: str
+    character_count: int
+    character_limit: int
+    next_character_count_reset_unix: int | None = None
 
 
 class ElevenLabsVoices:
@@ -80,6 +91,20 @@ class ElevenLabsVoices:
             ]
         except (msgspec.DecodeError, KeyError, TypeError):
             raise self._vendor.broke_protocol("its list of voices is not of the known form") from None
+
+    async def quota(self) -> Quota:
+        """The characters of the operator's subscription."""
+        url = f"{self._settings.base_url}/v1/user/subscription"
+        told = await get_json(self._http, url, self._headers, self._vendor)
+        try:
+            account = msgspec.json.decode(told, type=Subscription)
+            resets = account.next_character_count_reset_unix
+            resets_at = datetime.fromtimestamp(resets, UTC) if resets is not None else None
+        except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
+            raise self._vendor.broke_protocol("its subscription is not of the known form") from None
+        return Quota(
+            used=account.character_count, limit=account.character_limit, resets_at=resets_at, plan=account.tier
+        )
 
     async def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
         """Speak one text."""

@@ -177,7 +177,7 @@ async def test_a_key_that_is_withdrawn_closes_its_socket_with_4401(keys: ApiKeys
         await socket.send_str("Hello?")
         message = await socket.receive()
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 4401)
-        assert "revoked" in (message.extra or "")
+        assert "revoked" in str(message.extra)
 
 
 async def test_a_crash_closes_the_socket_by_name() -> None:
