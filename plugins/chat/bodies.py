@@ -8,6 +8,7 @@ from pydantic import Field, WithJsonSchema, model_validator
 
 from engine.api.commands import Body
 from engine.api.streams import ON_DISCONNECT
+from plugins.vendors.codecs import AudioFormat
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "max"]
 
@@ -159,9 +160,12 @@ class SpeakInput(Body):
     voice: str | None = Field(
         default=None, max_length=200, description='Id of a voice; absent or "default": the provider\'s own choice.'
     )
-    format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = "pcm"
+    format: AudioFormat = "pcm"
     rate: int | None = Field(
-        default=None, ge=8_000, le=48_000, description="Samples a second; absent: as the voice gives them."
+        default=None,
+        ge=8_000,
+        le=48_000,
+        description="Samples a second; absent: as the voice gives them, and 8000 of mulaw and alaw.",
     )
     speed: float = Field(default=1.0, ge=0.25, le=4.0, description="1 is the voice's own.")
     instructions: str | None = Field(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from engine.api import Body
+from plugins.vendors.codecs import AudioFormat
 
 
 class SpeechOptions(Body):
@@ -18,11 +19,15 @@ class SpeechOptions(Body):
     voice: str | None = Field(
         default=None, max_length=200, description='Id of a voice; absent or "default": the provider\'s own choice.'
     )
-    format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = Field(
-        default="pcm", description="pcm: mono samples of 16 bits, little-endian."
+    format: AudioFormat = Field(
+        default="pcm",
+        description="pcm: mono samples of 16 bits, little-endian; mulaw, alaw: a byte for each, G.711 of a telephone line.",
     )
     rate: int | None = Field(
-        default=None, ge=8_000, le=48_000, description="Samples a second; absent: as the voice gives them."
+        default=None,
+        ge=8_000,
+        le=48_000,
+        description="Samples a second; absent: as the voice gives them, and 8000 of mulaw and alaw.",
     )
     language: str | None = Field(default=None, max_length=35, description="BCP 47 tag, for voices that speak several.")
     speed: float = Field(default=1.0, ge=0.25, le=4.0, description="1 is the voice's own.")
@@ -60,7 +65,7 @@ class SpeakPost(SpeechOptions):
     """A text to be spoken, over HTTP."""
 
     text: str = Field(min_length=1, description="All that is to be spoken.")
-    format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = Field(default="mp3", description="Form of the file.")
+    format: AudioFormat = Field(default="mp3", description="Form of the file.")
     store: bool = Field(
         default=False,
         description="Keep the file in the object store, and answer with a link to it in place of its sound.",

@@ -12,7 +12,17 @@ import typer
 from rich.console import Console
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-FORMATS = {".wav": "wav", ".mp3": "mp3", ".opus": "opus", ".ogg": "opus", ".aac": "aac", ".flac": "flac", ".pcm": "pcm"}
+FORMATS = {
+    ".wav": "wav",
+    ".mp3": "mp3",
+    ".opus": "opus",
+    ".ogg": "opus",
+    ".aac": "aac",
+    ".flac": "flac",
+    ".pcm": "pcm",
+    ".ulaw": "mulaw",
+    ".alaw": "alaw",
+}
 
 _CONNECTED_WITHIN = 10.0
 

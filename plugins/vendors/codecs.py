@@ -11,12 +11,13 @@ from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from engine.api import EngineError, InvalidRequest, UnsupportedMedia
+from engine.wire.g711 import G711, LAWS
 from engine.wire.wav import wav_header
 
 if TYPE_CHECKING:
     import av
 
-AudioFormat: TypeAlias = Literal["pcm", "wav", "mp3", "opus", "aac", "flac"]
+AudioFormat: TypeAlias = Literal["pcm", "wav", "mp3", "opus", "aac", "flac", "mulaw", "alaw"]
 
 MEDIA_TYPES: dict[str, str] = {
     "pcm": "audio/pcm",
@@ -25,6 +26,8 @@ MEDIA_TYPES: dict[str, str] = {
     "opus": "audio/ogg",
     "aac": "audio/aac",
     "flac": "audio/flac",
+    "mulaw": "audio/PCMU",
+    "alaw": "audio/PCMA",
 }
 
 # Container and codec of FFmpeg's, and the bits a second.
@@ -37,6 +40,9 @@ _ENCODINGS: dict[str, tuple[str, str, int]] = {
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+
+LINE_RATE = 8_000
+"""Samples a second of a telephone line: of G.711, where nobody asks for another."""
 
 
 class AudioEncoder(Protocol):
@@ -58,22 +64,22 @@ def missing() -> str | None:
 
 def encoder(format: AudioFormat, source: int, rate: int | None = None) -> AudioEncoder:
     """For samples of `source` a second, written with `rate`; raises `UnsupportedMedia` for what is not possible here."""
-    target = rate or source
-    if format == "opus" and target not in _OPUS_RATES:
-        target = next(each for each in _OPUS_RATES if each >= min(target, HIGHEST_RATE))
+    target = rate_of(format, source, rate)
     samples: AudioEncoder = _Plain() if target == source else _Resampled(source, target)
     if format == "pcm":
         return samples
     if format == "wav":
         return _Chained(samples, _Wav(target))
+    if format in LAWS:
+        return _Chained(samples, _Line(LAWS[format]))
     if (reason := missing()) is not None:
-        raise UnsupportedMedia(f"{format} cannot be written: {reason}; pcm and wav can", field="format")
+        raise UnsupportedMedia(f"{format} cannot be written: {reason}; pcm, wav, mulaw and alaw can", field="format")
     return _Chained(samples, _Compressed(format, target))
 
 
 def rate_of(format: AudioFormat, source: int, rate: int | None = None) -> int:
     """Samples a second of what `encoder` writes."""
-    target = rate or source
+    target = rate or (LINE_RATE if format in LAWS else source)
     if format == "opus" and target not in _OPUS_RATES:
         return next(each for each in _OPUS_RATES if each >= min(target, HIGHEST_RATE))
     return target
@@ -102,6 +108,17 @@ class _Wav:
 
     def finish(self) -> bytes:
         return self.feed(b"")
+
+
+class _Line:
+    def __init__(self, law: G711) -> None:
+        self._law = law
+
+    def feed(self, pcm: bytes) -> bytes:
+        return self._law.encode(pcm)
+
+    def finish(self) -> bytes:
+        return b""
 
 
 class Resampler:

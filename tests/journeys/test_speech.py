@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import math
 import shutil
 import wave
+from array import array
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -17,11 +20,12 @@ import pytest
 import pytest_asyncio
 
 from engine.main import Engine
-from plugins.vendors.codecs import AudioFormat, decode
+from engine.wire.g711 import LAWS, Law
+from plugins.vendors.codecs import LINE_RATE, AudioFormat, decode
 from tests.databases import unavailable
 from tests.emulators.openai import SPEECH_RATE, OpenAIEmulator
 from tests.emulators.reply import Condition, Fault, Hold
-from tests.emulators.sound import SECONDS_A_WORD, Sing, spoken
+from tests.emulators.sound import SECONDS_A_WORD, Sing, spoken, tone
 from tests.journeys.client import connected
 from tests.server import PROGRAM, behind, engine_inside
 
@@ -80,6 +84,19 @@ def seconds(sound: bytes, format: AudioFormat, rate: int) -> float:
     return sum(map(len, decode(io.BytesIO(sound), 16_000))) / 32_000
 
 
+def samples_of(pcm: bytes) -> array[int]:
+    return array("h", pcm)
+
+
+def crossings(pcm: bytes) -> int:
+    return sum((before < 0) != (after < 0) for before, after in pairwise(samples_of(pcm)))
+
+
+def loudness(pcm: bytes) -> float:
+    samples = samples_of(pcm)
+    return math.sqrt(sum(sample * sample for sample in samples) / len(samples))
+
+
 def files_in(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
 
@@ -92,6 +109,35 @@ async def test_this_machine_speaks_in_each_format(speaking: Speaking, voice: str
     status, sound = await speaking.post(text="The boat is green. It sails at noon.", model="local", format=format)
     assert status == 200
     assert 1.5 < seconds(sound, format, 16_000) < 6
+
+
+@pytest.mark.parametrize(("law", "media"), [("mulaw", "audio/PCMU"), ("alaw", "audio/PCMA")])
+async def test_a_telephone_line_is_spoken_to(speaking: Speaking, law: Law, media: str) -> None:
+    body = {"text": "one two three", "model": MODEL, "format": law}
+    async with speaking.http.post(f"{speaking.url}/api/v1/tts", json=body) as answer:
+        assert (answer.status, answer.content_type) == (200, media.lower())
+        codes = await answer.read()
+    heard, said = LAWS[law].decode(codes), tone(3 * SECONDS_A_WORD, LINE_RATE)
+    assert len(heard) == pytest.approx(len(said), abs=200)
+    # Of the middle, where the tone neither begins nor ends, the same pitch is heard: as often it crosses zero.
+    assert crossings(heard[2_000:10_000]) == pytest.approx(crossings(said[2_000:10_000]), abs=2)
+    assert loudness(heard) == pytest.approx(loudness(said), rel=0.05)
+
+
+@pytest.mark.parametrize("law", LAWS)
+async def test_a_telephone_line_may_have_more_samples_than_is_usual(speaking: Speaking, law: Law) -> None:
+    _, codes = await speaking.post(text="one two", model=MODEL, format=law, rate=SPEECH_RATE)
+    assert codes == LAWS[law].encode(spoken("one two", SPEECH_RATE))
+
+
+async def test_a_speech_over_the_socket_is_of_the_lines_own_rate(speaking: Speaking) -> None:
+    async with connected(speaking.url) as socket:
+        stream = (await socket.ask("tts.start", model=MODEL, text="one two", format="mulaw"))["stream"]
+        await socket.end_of(stream)
+        heard = socket.of(stream)
+    (lane,) = [event for event in heard.events if event["type"] == "lane.started"]
+    assert (lane["format"], lane["rate"]) == ("mulaw", LINE_RATE)
+    assert len(heard.sound) == pytest.approx(2 * SECONDS_A_WORD * LINE_RATE, abs=100)
 
 
 async def test_a_wave_file_has_a_rate_that_was_asked_for(speaking: Speaking, voice: str) -> None:
@@ -320,6 +366,8 @@ async def test_the_program_writes_a_file_and_names_what_keeps_it_from_that(
 
     assert (await run("The boat is green.", "-o", "boat.wav"))[0] == 0
     assert seconds((tmp_path / "boat.wav").read_bytes(), "wav", 0) > 0.5
+    assert (await run("one two", "-o", "line.ulaw", "--model", MODEL))[0] == 0
+    assert (tmp_path / "line.ulaw").stat().st_size == pytest.approx(2 * SECONDS_A_WORD * LINE_RATE, abs=100)
     status, told = await run("Hello", "-o", "a.mp3", "--voice", "nobody")
     assert status == 1 and "there is no voice 'nobody'" in told
     status, told = await run("Hello", "-o", "a.xyz")
@@ -327,4 +375,4 @@ async def test_the_program_writes_a_file_and_names_what_keeps_it_from_that(
     speaking.vendor.sounds.append(Sing(cut=1))
     status, told = await run("one two three", "-o", "b.pcm", "--model", MODEL)
     assert status == 1 and "broke off" in told
-    assert files_in(tmp_path) == ["boat.wav"]
+    assert sorted(files_in(tmp_path)) == ["boat.wav", "line.ulaw"]
