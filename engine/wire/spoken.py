@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 
 _FENCE = re.compile(r"^\s*(?:```|~~~)")
-_IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*\)")
-_LINK = re.compile(r"\[([^\]]+)\]\([^)]*\)")
+# A label holds no bracket, and an address no parentheses but in pairs: else what only begins like one is looked through to
+# its end from each of its brackets, which holds up the event loop for minutes.
+_TARGET = r"\([^()]*(?:\([^()]*\)[^()]*)*\)"
+_IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
+_LINK = re.compile(rf"\[([^\[\]]+)\]{_TARGET}")
 _ADDRESS = re.compile(r"<?https?://\S+>?")
 _HEADING = re.compile(r"^\s{0,3}#{1,6}\s+")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
 _QUOTE = re.compile(r"^\s*(?:>\s?)+")
-_RULE = re.compile(r"^\s*(?:[-*_]\s*){3,}$|^\s*\|?[\s:|-]*-{3,}[\s:|-]*\|?\s*$")
 _EMPHASIS = re.compile(r"(\*{1,3}|_{2,3}|~~|`+)")
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _BLANKS = re.compile(r"[ \t]+")
@@ -36,7 +38,7 @@ class Spoken:
         if _FENCE.match(line):
             self._in_code = not self._in_code
             return ""
-        if self._in_code or _RULE.match(line):
+        if self._in_code or not line.strip() or _is_rule(line):
             return ""
         for pattern in (_HEADING, _QUOTE, _BULLET):
             line = pattern.sub("", line)
@@ -45,3 +47,10 @@ class Spoken:
         line = _EMOJI.sub("", line.replace("|", " "))
         line = _BLANKS.sub(" ", line).strip()
         return line if any(letter.isalnum() for letter in line) else ""
+
+
+def _is_rule(line: str) -> bool:
+    """Whether it is a line across the page, or the one below the head of a table."""
+    marks = "".join(line.split())
+    drawn = set(marks)
+    return (len(marks) >= 3 and drawn <= {"-", "*", "_"}) or ("---" in line and drawn <= {"-", ":", "|"})

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.wire.sentences import LONGEST, Sentences
+from tests.engine.wire.hostile_texts import TEXTS, WITHIN
 
 
 def cut(*pieces: str) -> list[str]:
@@ -68,3 +71,17 @@ def test_a_text_without_an_end_is_cut_where_it_can_be() -> None:
     assert len(parts) > 4
     assert max(map(len, parts)) <= LONGEST
     assert cut("x" * 1_000) == ["x" * 400, "x" * 400, "x" * 200]
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_long_text_takes_no_longer_for_what_it_looks_like(text: str) -> None:
+    begun = perf_counter()
+    parts = cut(text)
+    assert perf_counter() - begun < WITHIN
+    assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_text_is_cut_alike_however_it_comes(text: str) -> None:
+    some = text[:3_000]
+    assert cut(some) == cut(*(some[at : at + 7] for at in range(0, len(some), 7)))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 
 from engine.wire.spoken import Spoken
+from tests.engine.wire.hostile_texts import TEXTS, WITHIN
 
 
 @pytest.mark.parametrize(
@@ -13,6 +16,9 @@ from engine.wire.spoken import Spoken
         ("**Bold**, _thin_ and `code`.", "Bold, _thin_ and code."),
         ("See [the page](https://example.com/a_b) now.", "See the page now."),
         ("![a cat](cat.png) sits", "a cat sits"),
+        ("See [the boat](https://example.com/Boat_(green)) now.", "See the boat now."),
+        ("[a [b](c.html) d]", "[a b d]"),
+        ("- - -\n|:--|--:|\n- a -- b", "a -- b"),
         ("# A heading", "A heading"),
         ("- one\n- two\n1. three", "one\ntwo\nthree"),
         ("> quoted words", "quoted words"),
@@ -29,6 +35,13 @@ from engine.wire.spoken import Spoken
 )
 def test_marks_are_left_out(written: str, spoken: str) -> None:
     assert Spoken().clean(written) == spoken
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_long_text_takes_no_longer_for_what_it_looks_like(text: str) -> None:
+    begun = perf_counter()
+    Spoken().clean(text)
+    assert perf_counter() - begun < WITHIN
 
 
 def test_a_block_of_code_may_span_several_texts() -> None:
