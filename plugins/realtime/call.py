@@ -29,6 +29,7 @@ from engine.api import (
     RealtimeAnswer,
     RealtimeAudio,
     RealtimeClear,
+    RealtimeCommit,
     RealtimeInput,
     RealtimeInterrupt,
     RealtimeModel,
@@ -106,6 +107,7 @@ class RealtimeCall:
         self.forgets = getattr(model.target.provider, "forgets", False) and not request.store
         self._sounds = "audio" in request.modalities
         hears: int = getattr(model.target.provider, "rate", REALTIME_RATE)
+        self._hears = hears
         self._up = Resampler(rate, hears) if rate != hears else None
         self._media = MediaTime(rate)
         self._inputs: deque[RealtimeInput] = deque()
@@ -229,6 +231,11 @@ class RealtimeCall:
                         item = RealtimeAudio(self._up.feed(item.pcm))
                         if not item.pcm:
                             continue
+                elif isinstance(item, RealtimeCommit) and self._up is not None:
+                    # The last of what was spoken belongs to this turn, and not to the next.
+                    if rest := self._up.feed(b"", last=True):
+                        yield RealtimeAudio(rest)
+                    self._up = Resampler(self._rate, self._hears)
                 elif isinstance(item, RealtimeAnswer):
                     self._happened(Happening.ASKED)
                 yield item

@@ -19,6 +19,7 @@ from engine.api import (
 from plugins.realtime.providers.google_conversation import GoogleConversation
 from plugins.realtime.providers.google_interpreting import check_interpreter, interprets
 from plugins.realtime.providers.google_line import GoogleLines
+from plugins.realtime.providers.google_setup import INPUT_RATE
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.google_live import address
 from plugins.vendors.google_voices import VOICES
@@ -42,6 +43,7 @@ class GoogleRealtime:
     role: ClassVar[ProviderRole] = "realtime"
     name = "google"
     default_model = "gemini-3.8-live"
+    rate = INPUT_RATE
 
     def __init__(
         self,

@@ -6,10 +6,9 @@ from collections import deque
 from collections.abc import Iterator
 
 import plugins.realtime.providers.google_setup as say
-from engine.api import REALTIME_RATE, RealtimeRequest
+from engine.api import RealtimeRequest
 from plugins.realtime.providers.google_interpreting import BEHIND, interprets
 from plugins.realtime.providers.google_turns import GoogleTurns
-from plugins.vendors.codecs import Resampler
 
 MOST_REPLAYED = 60.0
 """Seconds of speech that are kept for a new session until they are answered."""
@@ -75,7 +74,6 @@ class Telling:
         self.asked = False
         """An answer was asked for and has not begun."""
         self._turns = turns
-        self._resampler = Resampler(REALTIME_RATE, say.INPUT_RATE)
         self._texts: list[str] = []
         self._samples = 0
         self._active = False
@@ -104,11 +102,6 @@ class Telling:
 
     def audio(self, pcm: bytes) -> Iterator[say.Message]:
         """A piece of what the person says."""
-        return self._sound(self._resampler.feed(pcm))
-
-    def _sound(self, pcm: bytes) -> Iterator[say.Message]:
-        if not pcm:
-            return
         if self._manual and not self._active:
             self._active = True
             self._turns.speech_began(self._at)
@@ -123,9 +116,6 @@ class Telling:
 
     def commit(self) -> Iterator[say.Message]:
         """What was spoken since is one turn."""
-        rest = self._resampler.feed(b"", last=True)
-        self._resampler = Resampler(REALTIME_RATE, say.INPUT_RATE)
-        yield from self._sound(rest)
         if not self._manual:
             yield self.unanswered.keep(say.SOUND_OVER)
         elif self._active:

@@ -45,7 +45,7 @@ from engine.api import (
 from plugins.realtime.providers.google import GoogleRealtime
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import vendor_http
-from tests.emulators.google_live import Answer, GoogleLiveEmulator, sound_of
+from tests.emulators.google_live import FRAME, INPUT_RATE, Answer, GoogleLiveEmulator, sound_of
 from tests.emulators.reply import Hold
 from tests.plugins.vendors.kit import OpenHttp
 
@@ -155,8 +155,8 @@ class Talk:
 
     def say(self, *levels: int) -> None:
         """Speak words, in pieces of 20 ms."""
-        pcm = sound_of(*levels)
-        self.tell(*(RealtimeAudio(pcm[at : at + 960]) for at in range(0, len(pcm), 960)))
+        pcm = sound_of(*levels, rate=INPUT_RATE)
+        self.tell(*(RealtimeAudio(pcm[at : at + FRAME]) for at in range(0, len(pcm), FRAME)))
 
     def speak(self, *words: int) -> None:
         """Words and the silence after them, long enough for a turn."""
@@ -433,7 +433,7 @@ async def test_of_long_speech_a_new_session_hears_the_last_minute(vendor: Google
     async with talking(vendor, http, structs.replace(ASK, turn_detection=MANUAL)) as talk:
         for level in range(1, 71):
             # Two levels in turn for each stretch of ten seconds, so that its words are not one word.
-            tenth = sound_of(2 * (level // 10) + level % 2 + 1, seconds=0.1)
+            tenth = sound_of(2 * (level // 10) + level % 2 + 1, seconds=0.1, rate=INPUT_RATE)
             talk.tell(*[RealtimeAudio(tenth)] * 10)
         await talk.taken()
         await vendor.until(lambda: len(vendor.sessions[0].heard) == 70, "seventy words")
