@@ -72,11 +72,19 @@ class RealtimeCall:
                 self._n -= 1
                 raise
 
-    async def close(self) -> None:
-        """Hang up."""
-        if self._telling is not None:
-            self._telling.cancel()
-            await asyncio.gather(self._telling, return_exceptions=True)
+    def hang_up(self) -> None:
+        """End the call, up to the vendor."""
         if self._reader is not None:
             self._reader.cancel()
-            self._reader.close()
+
+    async def close(self) -> None:
+        """Hang up, and tell nothing more."""
+        self.hang_up()
+        if self._telling is not None:
+            self._telling.cancel()
+        try:
+            if self._telling is not None:
+                await asyncio.gather(self._telling, return_exceptions=True)
+        finally:
+            if self._reader is not None:
+                self._reader.close()

@@ -89,6 +89,8 @@ class Conversation:
             while (data := await link.receive()) is not None:
                 await self._take(data)
         finally:
+            # Before anything is waited for: whoever serves the connection may be cancelled with it.
+            self._call.hang_up()
             if self._later is not None:
                 self._later.cancel()
             if self._ending is not None:

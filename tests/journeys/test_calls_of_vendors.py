@@ -141,6 +141,8 @@ async def test_openais_client_reaches_openai_through_this_server(vendors: Vendor
         refused = json.loads(await connection.recv_bytes())
     assert message["content"][0]["transcript"].strip() == "In the harbour."
     assert (refused["type"], refused["error"]["code"]) == ("error", "unsupported_parameter")
+    # The call ends with its client, up to the vendor.
+    await vendors.openai.streaming(0)
 
 
 async def test_gemini_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -> None:
