@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
-from engine.api import Answer, Body, EngineError, HttpRequest, InvalidRequest, Passes, Route
+from engine.api import Answer, Body, EngineError, HttpRequest, InvalidRequest, Passes, Route, Unauthenticated
 from plugins.openai_api.realtime_bodies import AnySessionBody, SessionBody, TranscriptionBody, of_a_type
 from plugins.openai_api.realtime_session import Session
 from plugins.openai_api.realtime_sessions import Sessions
@@ -96,8 +96,11 @@ class ClientSecrets:
         return Answer(secret, headers={"Cache-Control": "no-store"})
 
     def bound(self, granted: Any, model: str | None, *, listens: bool) -> Session:
-        """The session that a key opens. Raises InvalidRequest where an address asks for another one."""
-        body = _Bound.model_validate(granted).session
+        """The session that a key opens. Raises InvalidRequest where the address asks for another one."""
+        try:
+            body = _Bound.model_validate(granted).session
+        except ValidationError:
+            raise Unauthenticated("this key was made by another version of the server; make another one") from None
         own = _transcriber(body) if isinstance(body, TranscriptionBody) else body.model
         if model is not None and own not in (None, model):
             raise InvalidRequest(f"this key opens sessions with the model {own!r} only", field="model")
