@@ -1,7 +1,8 @@
 """OpenAI's Realtime API on loopback; both sides' events parse with the SDK's own models.
 
 It finds speech where samples are not zero: what is loud begins a turn, and `SILENCE_MS` of zeros end it. What it hears is the
-next of `transcripts`. Answers are taken from `answers`, faults from `faults`, one for each session.
+next of `transcripts`; None is something that it cannot write. Answers are taken from `answers`, faults from `faults`, one for
+each session.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class OpenAIRealtimeEmulator(OpenAIEmulator):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.answers: deque[Answers] = deque()
-        self.transcripts: deque[str] = deque()
+        self.transcripts: deque[str | None] = deque()
         self.troubles: deque[Trouble | None] = deque()
         self.sessions: list[Session] = []
 
@@ -250,6 +251,9 @@ class Session:
         text = self.vendor.transcripts.popleft()
         about = {"item_id": item, "content_index": 0}
         prefix = "conversation.item.input_audio_transcription"
+        if text is None:
+            error = {"type": "transcription_error", "code": "audio_unintelligible", "message": "It was not understood."}
+            return await self.tell(f"{prefix}.failed", **about, error={**error, "param": None})
         for word in text.split():
             await self.tell(f"{prefix}.delta", **about, delta=f"{word} ")
         usage = {"type": "tokens", "input_tokens": 10, "output_tokens": 5, "total_tokens": 15}

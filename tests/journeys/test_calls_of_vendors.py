@@ -89,6 +89,22 @@ async def test_openai_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -
     ]
 
 
+async def test_a_turn_that_openai_cannot_write_is_answered_all_the_same(vendors: Vendors) -> None:
+    vendors.openai.transcripts.append(None)
+    vendors.openai.answers.append(Answers("In the harbour."))
+    async with connected(vendors.url) as socket:
+        caller = await begin(socket, "openai/gpt-realtime", store=False)
+        await caller.speak(SENTENCE + SILENCE)
+        ended = await caller.until("turn.assistant_ended")
+        await caller.do("finish")
+        await socket.end_of(caller.stream)
+    assert (ended["status"], ended["text"].strip()) == ("completed", "In the harbour.")
+    failed, wordless = caller.told("status")
+    assert (failed["stage"], wordless["stage"]) == ("hearing_failed", "no_words")
+    assert "It was not understood." in failed["detail"]
+    assert caller.told("transcript.final") == []
+
+
 async def test_openai_is_interrupted_and_only_what_was_heard_is_kept(vendors: Vendors) -> None:
     vendors.openai.transcripts.extend(["Where is the boat?", "Stop."])
     vendors.openai.answers.extend([Answers(ANSWER), Answers("I stop.")])
