@@ -166,13 +166,14 @@ class Conversation:
 
     async def _add(self, event: ItemCreate) -> None:
         before = event.previous_item_id
-        if before is not None and before != (self._log.last or "root"):
-            if before != "root":
-                self._item(before, "previous_item_id")
-            raise UnsupportedParameter(
-                "an item is added at the end of the conversation; leave previous_item_id out", field="previous_item_id"
-            )
+        if before is not None and before != "root":
+            self._item(before, "previous_item_id")
         if isinstance(event.item, Message):
+            if before not in (None, self._log.last or "root"):
+                raise UnsupportedParameter(
+                    "a message is added at the end of the conversation; leave previous_item_id out",
+                    field="previous_item_id",
+                )
             await self._say(event.item)
             return
         output = event.item

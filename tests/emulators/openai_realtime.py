@@ -1,8 +1,8 @@
 """OpenAI's Realtime API on loopback; both sides' events parse with the SDK's own models.
 
 It finds speech where samples are not zero: what is loud begins a turn, and `SILENCE_MS` of zeros end it. What it hears is the
-next of `transcripts`; None is something that it cannot write. Answers are taken from `answers`, faults from `faults`, one for
-each session.
+next of `transcripts`; the next `unintelligible` turns it cannot write. Answers are taken from `answers`, faults from `faults`,
+one for each session.
 """
 
 from __future__ import annotations
@@ -72,7 +72,8 @@ class OpenAIRealtimeEmulator(OpenAIEmulator):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.answers: deque[Answers] = deque()
-        self.transcripts: deque[str | None] = deque()
+        self.transcripts: deque[str] = deque()
+        self.unintelligible = 0
         self.troubles: deque[Trouble | None] = deque()
         self.sessions: list[Session] = []
 
@@ -246,14 +247,15 @@ class Session:
         self.committed.append(bytes(self.audio[self._from : end]))
         self._from = end
         await self.tell("input_audio_buffer.committed", item_id=item)
+        about = {"item_id": item, "content_index": 0}
+        prefix = "conversation.item.input_audio_transcription"
+        if self.vendor.unintelligible:
+            self.vendor.unintelligible -= 1
+            error = {"type": "transcription_error", "code": "audio_unintelligible", "message": "It was not understood."}
+            return await self.tell(f"{prefix}.failed", **about, error={**error, "param": None})
         if not self.vendor.transcripts:
             return None
         text = self.vendor.transcripts.popleft()
-        about = {"item_id": item, "content_index": 0}
-        prefix = "conversation.item.input_audio_transcription"
-        if text is None:
-            error = {"type": "transcription_error", "code": "audio_unintelligible", "message": "It was not understood."}
-            return await self.tell(f"{prefix}.failed", **about, error={**error, "param": None})
         for word in text.split():
             await self.tell(f"{prefix}.delta", **about, delta=f"{word} ")
         usage = {"type": "tokens", "input_tokens": 10, "output_tokens": 5, "total_tokens": 15}

@@ -90,7 +90,7 @@ async def test_openai_hears_and_answers_and_the_turn_is_kept(vendors: Vendors) -
 
 
 async def test_a_turn_that_openai_cannot_write_is_answered_all_the_same(vendors: Vendors) -> None:
-    vendors.openai.transcripts.append(None)
+    vendors.openai.unintelligible = 1
     vendors.openai.answers.append(Answers("In the harbour."))
     async with connected(vendors.url) as socket:
         caller = await begin(socket, "openai/gpt-realtime", store=False)

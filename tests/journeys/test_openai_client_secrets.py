@@ -92,7 +92,7 @@ async def test_a_browser_shows_it_as_a_subprotocol_and_names_no_model(guarded: G
 async def test_a_session_of_many_words_fits_into_the_headers_of_a_browser(guarded: Guarded) -> None:
     chance = random.Random(7)
     known = ["".join(chance.choices(string.ascii_lowercase, k=6)) for _ in range(500)]
-    long = {**SESSION, "instructions": " ".join(chance.choices(known, k=1_600))}
+    long: Any = {**SESSION, "instructions": " ".join(chance.choices(known, k=1_600))}
     async with guarded.client() as backend:
         made = await backend.realtime.client_secrets.create(session=long)
     assert len(made.value) > 5_000

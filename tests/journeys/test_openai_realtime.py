@@ -146,6 +146,19 @@ async def test_a_tool_is_called_as_openai_calls_it(shared: tuple[Engine, OpenAIE
     assert done["response"]["id"] != asked["response"]["id"]
 
 
+async def test_a_message_goes_to_the_end_of_the_conversation_and_nowhere_else(talk: Talk) -> None:
+    item: Any = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hello."}]}
+    for before in ("root", None):
+        await talk.connection.conversation.item.create(item=item, **({"previous_item_id": before} if before else {}))
+        last = await talk.until("conversation.item.done")
+    await talk.connection.conversation.item.create(item=item, previous_item_id=last["item"]["id"])
+    followed = await talk.until("conversation.item.done")
+    await talk.connection.conversation.item.create(item=item, previous_item_id="root")
+    told = (await talk.until("error"))["error"]
+    assert followed["previous_item_id"] == last["item"]["id"]
+    assert (told["code"], told["param"]) == ("unsupported_parameter", "previous_item_id")
+
+
 async def test_silence_after_an_answer_is_answered_once(shared: tuple[Engine, OpenAIEmulator], talk: Talk) -> None:
     shared[1].script += [Say("It is late."), Say("Are you still there?")]
     patient: Any = {"type": "server_vad", "idle_timeout_ms": 5_000}
