@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
-import msgspec
 from msgspec import structs
 
 from engine.api import (
@@ -20,23 +18,18 @@ from engine.api import (
     EngineError,
     ErrorBody,
     Event,
-    InvalidFrame,
     InvalidRequest,
     LaneWriter,
     MessageSaved,
-    Overloaded,
     PlaybackClear,
     RealtimeAnswer,
-    RealtimeAudio,
     RealtimeClear,
-    RealtimeCommit,
     RealtimeInput,
     RealtimeInterrupt,
     RealtimeModel,
     RealtimeRequest,
     RealtimeToolResult,
     RealtimeUpdate,
-    Status,
     StatusChanged,
     TextDelta,
     Tool,
@@ -48,9 +41,10 @@ from engine.api import (
     UserStarted,
     Writer,
 )
-from plugins.realtime.media_time import MediaTime
+from plugins.realtime.intake import Intake
+from plugins.realtime.keeping import Keeping, Outcome
 from plugins.realtime.playing import Answer, Player
-from plugins.realtime.recording import Recorder, TurnSound
+from plugins.realtime.recording import Recorder
 from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import Codec
 from plugins.realtime.tools import CallTools
@@ -64,18 +58,6 @@ LOOK = 1.0
 
 STOPPED = 2.0
 """Seconds without a frame in mid-speech after which silence stands for those that do not come: else no turn would end."""
-
-
-class Outcome(msgspec.Struct):
-    """How an answer came out, as its provider told, until it has been played."""
-
-    status: Status = "completed"
-    usage: Usage | None = None
-    cost: Cost | None = None
-    conversation: str | None = None
-    message: str | None = None
-    answered_by: str | None = None
-    error: ErrorBody | None = None
 
 
 class RealtimeCall:
@@ -101,22 +83,23 @@ class RealtimeCall:
         self._rate = rate
         self._codec = codec
         self._recorder = recorder
-        self._driven = not getattr(model.target.provider, "answers_by_itself", True)
+        provider = model.target.provider
+        self._driven = not getattr(provider, "answers_by_itself", True)
         """Whether the provider waits to be told when to answer, and can go on with an answer that was held."""
         self.listens_only = bool(request.options.get("listen_only"))
-        self.forgets = getattr(model.target.provider, "forgets", False) and not request.store
+        self.forgets = getattr(provider, "forgets", False) and not request.store
         self._sounds = "audio" in request.modalities
-        hears: int = getattr(model.target.provider, "rate", REALTIME_RATE)
-        self._hears = hears
-        self._up = Resampler(rate, hears) if rate != hears else None
-        self._media = MediaTime(rate)
-        self._inputs: deque[RealtimeInput] = deque()
-        self._waiting = 0
-        self._came = asyncio.Event()
-        self._finished = False
-        self._last = 0
-        self._unacknowledged = 0
-        self._touched = self._frame_at = asyncio.get_running_loop().time()
+        self._intake = Intake(
+            codec,
+            rate=rate,
+            hears=getattr(provider, "rate", REALTIME_RATE),
+            backlog=settings.backlog,
+            heard=lambda pcm: recorder.hear(pcm, manual=self._manual),
+            asked=lambda: self._happened(Happening.ASKED),
+        )
+        self._keeping = Keeping(
+            commands, recorder, model=model.target.name, conversation=request.conversation, itself=self._driven
+        )
         self._turns = Turns(interrupt=self._interruptible(request))
         self._turn = 0
         self._muted = True
@@ -135,45 +118,18 @@ class RealtimeCall:
         self._full = False
         self._quiet = asyncio.Event()
         self._quiet.set()
-        self._keeping = asyncio.Lock()
-        self._kept: set[asyncio.Task[None]] = set()
-        """Turns that are being written down; the call waits for them."""
-        self._saving: asyncio.Future[MessageSaved | None] | None = None
-        """Where an answer is kept that was stopped before its provider could say; a turn's sound waits for it."""
 
     # What the client sends
 
     def take(self, n: int, payload: bytes, at: int) -> int | None:
         """One frame of the client's audio; gives the count to acknowledge, from time to time."""
-        if self._finished:
-            raise InvalidFrame("this call is over; no more of its audio is taken")
-        self._codec.check(payload)
-        if n <= self._last:
-            return self._last
-        if n != self._last + 1 and self._last:
-            raise InvalidFrame(f"after frame {self._last} comes {self._last + 1}, not {n}: send what is missing first")
-        pcm = self._codec.decode(payload)
-        if self._waiting + len(pcm) > self._settings.backlog * self._rate * 2:
-            raise Overloaded("the model has not come so far yet; send this frame again", retry_after=0.5)
-        self._last = n
-        self._frame_at = asyncio.get_running_loop().time()
-        self._media.took(len(pcm) // 2, at)
-        self._touched = asyncio.get_running_loop().time()
-        self._waiting += len(pcm)
-        self._recorder.hear(pcm, manual=self._request.turn_detection.type == "manual")
-        self._put(RealtimeAudio(pcm))
-        self._unacknowledged += len(pcm)
-        if self._unacknowledged < self._rate * 2 // 5:
-            return None
-        self._unacknowledged = 0
-        return n
+        return self._intake.take(n, payload, at)
 
     def tell(self, item: RealtimeInput) -> None:
         """Something that the client says beside its audio."""
-        self._touched = asyncio.get_running_loop().time()
         if isinstance(item, RealtimeClear):
             self._recorder.no_speech()
-        self._put(item)
+        self._intake.say(item)
 
     def tool_answered(self, result: RealtimeToolResult) -> None:
         """What a tool of the client's says; raises `ToolCallNotFound` where nobody waits for it."""
@@ -182,7 +138,7 @@ class RealtimeCall:
 
     def interrupt(self) -> None:
         """The client wants no more of the answer."""
-        self._touched = asyncio.get_running_loop().time()
+        self._intake.touched = asyncio.get_running_loop().time()
         if self._stream is not None:
             self._happened(Happening.STOPPED)
 
@@ -206,43 +162,21 @@ class RealtimeCall:
         self._turns = structs.replace(self._turns, interrupt=self._interruptible(request))
         self.tell(RealtimeUpdate(self._request))
 
+    @property
+    def _manual(self) -> bool:
+        return self._request.turn_detection.type == "manual"
+
     def _interruptible(self, request: RealtimeRequest) -> bool:
         may = getattr(self._model.target.provider, "interruptible", None)
         return request.turn_detection.interrupt and (may is None or may(request))
 
     def finish(self) -> int:
         """The client hangs up; gives the last count of a frame that was taken."""
-        self._finished = True
-        self._came.set()
         self._quiet.set()
-        return self._last
+        return self._intake.finish()
 
     def _put(self, item: RealtimeInput) -> None:
-        self._inputs.append(item)
-        self._came.set()
-
-    async def _intake(self) -> AsyncIterator[RealtimeInput]:
-        while True:
-            while self._inputs:
-                item = self._inputs.popleft()
-                if isinstance(item, RealtimeAudio):
-                    self._waiting -= len(item.pcm)
-                    if self._up is not None:
-                        item = RealtimeAudio(self._up.feed(item.pcm))
-                        if not item.pcm:
-                            continue
-                elif isinstance(item, RealtimeCommit) and self._up is not None:
-                    # The last of what was spoken belongs to this turn, and not to the next.
-                    if rest := self._up.feed(b"", last=True):
-                        yield RealtimeAudio(rest)
-                    self._up = Resampler(self._rate, self._hears)
-                elif isinstance(item, RealtimeAnswer):
-                    self._happened(Happening.ASKED)
-                yield item
-            if self._finished:
-                return
-            self._came.clear()
-            await self._came.wait()
+        self._intake.put(item)
 
     # The call
 
@@ -264,16 +198,15 @@ class RealtimeCall:
                 self._own(self._player.run(), "playing")
             self._own(self._look(), "looking who is there")
             try:
-                await self._model.converse(self._request, self._intake(), self)
+                await self._model.converse(self._request, self._intake.items(), self)
                 await self._played_out()
             finally:
                 if self._confirm is not None:
                     self._confirm.cancel()
                 for task in self._tasks:
                     task.cancel()
-                self._saved(None)
                 await self._calls.close()
-                await asyncio.gather(*self._tasks, *self._kept, return_exceptions=True)
+                await asyncio.gather(*self._tasks, self._keeping.close(), return_exceptions=True)
 
     async def _played_out(self) -> None:
         """A call that its client ended is over at once; of one that the vendor ended the last words are heard."""
@@ -283,7 +216,7 @@ class RealtimeCall:
         """Hang up where nobody is there."""
         loop = asyncio.get_running_loop()
         seen = loop.time()
-        while not self._finished:
+        while not self._intake.finished:
             await asyncio.sleep(min(LOOK, self._settings.grace))
             now = loop.time()
             self._fill(now)
@@ -291,7 +224,7 @@ class RealtimeCall:
                 seen = now
             if now - seen >= self._settings.grace:
                 self.stream.status("left", f"nobody came back within {self._settings.grace:g} s")
-            elif now - self._touched >= self._settings.idle and self._turns.phase is Phase.IDLE:
+            elif now - self._intake.touched >= self._settings.idle and self._turns.phase is Phase.IDLE:
                 self.stream.status("idle", f"nothing was said for {self._settings.idle:g} s")
             else:
                 continue
@@ -299,12 +232,8 @@ class RealtimeCall:
 
     def _fill(self, now: float) -> None:
         """Let a person be silent whose frames have stopped."""
-        manual = self._request.turn_detection.type == "manual"
-        if self._turns.talking and not manual and now - self._frame_at >= STOPPED:
-            samples = int(self._rate * LOOK)
-            self._media.silent(samples)
-            self._waiting += samples * 2
-            self._put(RealtimeAudio(bytes(samples * 2)))
+        if self._turns.talking and not self._manual and now - self._intake.frame_at >= STOPPED:
+            self._intake.silence(LOOK)
 
     def _own(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=f"{name}, call {self.stream.id}")
@@ -369,7 +298,7 @@ class RealtimeCall:
 
     def answering(self) -> None:
         self._recorder.answering()
-        self._saved(None)
+        self._keeping.saved(None)
         self._muted = False
         self._outcome = Outcome()
         self._full = False
@@ -410,13 +339,8 @@ class RealtimeCall:
 
     def show(self, event: Event) -> None:
         if isinstance(event, MessageSaved):
-            self._saved(event)
+            self._keeping.saved(event)
         self.stream.publish(event)
-
-    def _saved(self, event: MessageSaved | None) -> None:
-        saving, self._saving = self._saving, None
-        if saving is not None and not saving.done():
-            saving.set_result(event)
 
     def seam(self, detail: str) -> None:
         self.stream.publish(StatusChanged(stage="reconnected", detail=detail))
@@ -459,7 +383,7 @@ class RealtimeCall:
             self._act(act, at)
         if self._turns.phase is not Phase.SPEAKING:
             self._quiet.set()
-        elif not self._finished:
+        elif not self._intake.finished:
             self._quiet.clear()
         if happening is Happening.ANSWER_OVER:
             self._pay()
@@ -488,7 +412,7 @@ class RealtimeCall:
                 self._stop()
 
     def _in_recording(self, at: int | None) -> int | None:
-        return None if at is None else self._media.of(at)
+        return None if at is None else self._intake.media.of(at)
 
     def _stop(self) -> None:
         """The provider is told how much was heard, and what it still makes of the answer is not."""
@@ -528,75 +452,10 @@ class RealtimeCall:
             )
         )
         if self._request.store:
-            sound = self._recorder.take()
-            if not self._driven:
-                self._write_down(self._keep(self._said_last, text, outcome, sound))
-            elif self._recorder.on:
-                self._write_down(self._keep_sound(sound, self._place(outcome)))
+            self._keeping.keep(self.stream, self._said_last, text, outcome)
         self._said_last, self._answer, self._outcome = "", None, Outcome()
 
     def _send(self, pcm: bytes, at: int) -> None:
         assert self._lane is not None
         self._recorder.sent(pcm)
         self._lane.audio(self._codec.encode(pcm), at=at)
-
-    # Keeping, for vendors that do not
-
-    def _write_down(self, work: Coroutine[Any, Any, None]) -> None:
-        keeping = asyncio.create_task(work, name=f"keeping a turn of {self.stream.id}")
-        self._kept.add(keeping)
-        keeping.add_done_callback(self._kept.discard)
-
-    def _place(self, outcome: Outcome) -> asyncio.Future[MessageSaved | None]:
-        """Where the answer is kept: as its provider told, or will tell once it has cut it to what was heard."""
-        place: asyncio.Future[MessageSaved | None] = asyncio.get_running_loop().create_future()
-        self._saved(None)
-        if outcome.conversation is not None and outcome.message is not None:
-            place.set_result(MessageSaved(conversation=outcome.conversation, message=outcome.message))
-        else:
-            self._saving = place
-        return place
-
-    async def _keep_sound(self, sound: TurnSound, place: asyncio.Future[MessageSaved | None]) -> None:
-        ids = await self._recorder.keep(self.stream, sound)
-        saved = await place
-        if saved is None or not ids:
-            return
-        notes = {"metadata": _noted(ids, "assistant"), "question": _noted(ids, "user")}
-        body = {"conversation": saved.conversation, "message": saved.message, **notes}
-        try:
-            await self._commands.call(self.stream.principal, "chat.annotate", body)
-        except EngineError as error:
-            self.stream.status("not_saved", error.message)
-
-    async def _keep(self, said: str, answered: str, outcome: Outcome, sound: TurnSound) -> None:
-        ids = await self._recorder.keep(self.stream, sound)
-        messages: list[dict[str, Any]] = []
-        if said.strip():
-            messages.append({"role": "user", "text": said, "metadata": _noted(ids, "user")})
-        if answered.strip():
-            told: dict[str, Any] = {"role": "assistant", "text": answered, "status": outcome.status}
-            told["metadata"] = _noted(ids, "assistant")
-            told["model"] = self._model.target.name
-            if outcome.usage is not None:
-                told["usage"] = msgspec.to_builtins(outcome.usage)
-            if outcome.cost is not None:
-                told["cost"] = msgspec.to_builtins(outcome.cost)
-            messages.append(told)
-        if not messages:
-            return
-        try:
-            async with self._keeping:
-                body: dict[str, Any] = {"messages": messages}
-                if self._request.conversation is not None:
-                    body["conversation"] = self._request.conversation
-                kept = await self._commands.call(self.stream.principal, "chat.record", body)
-                self._request = structs.replace(self._request, conversation=kept["conversation"])
-            self.stream.publish(MessageSaved(conversation=kept["conversation"], message=kept["messages"][-1]))
-        except EngineError as error:
-            self.stream.status("not_saved", error.message)
-
-
-def _noted(ids: Mapping[str, str], role: str) -> dict[str, str]:
-    """What the history is told of a message's sound."""
-    return {"audio": ids[role]} if role in ids else {}
