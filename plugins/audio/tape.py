@@ -72,6 +72,16 @@ class Tape:
                 return
             self._drop()
 
+    def told_all(self) -> None:
+        """What no transcript has covered up to now has no speech."""
+        self._kept.clear()
+        self._next = 0
+
+    @property
+    def told(self) -> bool:
+        """Whether nothing is left that was not told."""
+        return not self._kept
+
     def _drop(self) -> None:
         self._kept.popleft()
         self._next = max(0, self._next - 1)

@@ -28,6 +28,7 @@ _CONTEXT_WORDS = re.compile(
 _MODEL_NAMES = frozenset({"model_not_found", "invalid_model", "model_not_exist", "model_decommissioned"})
 _MODEL_WORDS = re.compile(r"\bmodels?\b.*\b(?:not exist|not found|not supported|no longer|decommissioned)", re.I | re.S)
 _QUOTA_NAMES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error", "insufficient_balance"})
+_KEY_NAMES = frozenset({"invalid_api_key", "authentication_error"})
 _UNSUPPORTED_NAMES = frozenset({"unsupported_parameter", "unsupported_value", "unsupported_feature"})
 
 # What a vendor's names mean where no HTTP status tells: inside a stream that had begun with 200.
@@ -84,7 +85,7 @@ class Vendor:
         """The error for an answer with `status`, or for an error inside a stream, where there is none."""
         fault = data if isinstance(data, Fault) else self.read_fault(data)
         told = clean(fault.message, self.secret) or (
-            f"it answered with HTTP status {status}" if status else "it gave no reason"
+            f"it answered with HTTP status {status}." if status else "it gave no reason."
         )
         status = status or _status_of(fault)
         wait = fault.retry_after if fault.retry_after is not None else retry_after
@@ -105,20 +106,23 @@ class Vendor:
     def _refusal(self, fault: Fault, status: int, told: str, wait: float | None) -> EngineError | None:
         """The error of a vendor that works and does not want this request."""
         names = {fault.code, fault.kind}
-        if status in (401, 403):
-            return ProviderRefused(f"{self.title} refused the request: {told} Check {self.credential}.")
+        # ElevenLabs answers 401 for a quota, too.
         if status == 402 or names & _QUOTA_NAMES:
             # Waiting does not fill an account.
             return ProviderRateLimited(
                 f"The quota at {self.title} is used up: {told}", retry_after=wait, retryable=False
             )
+        if status in (401, 403) or names & _KEY_NAMES:
+            return ProviderRefused(f"{self.title} refused the request: {told} Check {self.credential}.")
         if status == 429 or "rate_limit_exceeded" in names:
             return ProviderRateLimited(f"{self.title} limits our rate: {told}", retry_after=wait)
         if names & _CONTEXT_NAMES or (status < 500 and _CONTEXT_WORDS.search(fault.message)):
             return ContextTooLong(f"The input is too long for the model: {told}", field="input")
         if names & _MODEL_NAMES or (status in (400, 404) and _MODEL_WORDS.search(fault.message)):
             return ModelNotFound(f"{self.title} does not serve this model: {told}", field="model")
-        return self._bad_request(fault, told) if status in (400, 413, 415, 422) else None
+        # What the request names is not there, and the address is right.
+        missing = status == 404 and fault.code == "invalid_request_error"
+        return self._bad_request(fault, told) if missing or status in (400, 413, 415, 422) else None
 
     def _bad_request(self, fault: Fault, told: str) -> EngineError:
         kind = UnsupportedParameter if {fault.code, fault.kind} & _UNSUPPORTED_NAMES else InvalidRequest

@@ -84,7 +84,9 @@ def connecting(vendor: Vendor) -> Iterator[None]:
         raise vendor.unreachable(error.strerror or "the connection failed") from None
     except aiohttp.WSServerHandshakeError as error:
         wait = retry_after(error.headers or {})
-        raise vendor.failure(Fault(error.message or ""), status=error.status, retry_after=wait) from None
+        # A refused upgrade has lost its body, and aiohttp's own words say less than the status.
+        said = error.message if error.status == 101 else ""
+        raise vendor.failure(Fault(said), status=error.status, retry_after=wait) from None
     except aiohttp.ClientResponseError:
         raise vendor.broke_protocol("its answer is not HTTP") from None
     except (aiohttp.ClientError, OSError):

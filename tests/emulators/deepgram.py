@@ -38,9 +38,12 @@ FINAL_EVERY = 4
 
 @dataclass(frozen=True)
 class Hangup:
-    """How a live connection ends early: after so many seconds of its audio; no code is a connection that is cut."""
+    """How a live connection ends early: after so many seconds of its audio; no code is a connection that is cut.
 
-    after: float
+    Without seconds it ends when it has all the audio and is to tell what it heard last.
+    """
+
+    after: float | None = None
     code: int | None = None
     reason: str = ""
 
@@ -136,12 +139,8 @@ class DeepgramEmulator(Emulator):
                     first = int.from_bytes(message.data[:2], "little")
                 self.live[number] += len(message.data)
                 seconds = self.live[number] / 2 / rate
-                if hangup is not None and seconds >= hangup.after:
-                    if hangup.code is None:
-                        assert request.transport is not None
-                        request.transport.abort()
-                    else:
-                        await socket.close(code=hangup.code, message=hangup.reason.encode())
+                if hangup is not None and hangup.after is not None and seconds >= hangup.after:
+                    await self._hang_up(hangup, socket, request)
                     return socket
                 heard = int(seconds / SECONDS_A_WORD + 1e-6)
                 if heard - done >= FINAL_EVERY:
@@ -154,12 +153,22 @@ class DeepgramEmulator(Emulator):
                 if kind == "KeepAlive":
                     self.kept_alive += 1
                 elif kind == "CloseStream":
+                    if hangup is not None:
+                        await self._hang_up(hangup, socket, request)
+                        return socket
                     heard = int(self.live[number] / 2 / rate / SECONDS_A_WORD + 1e-6)
                     if heard > done:
                         await self._tell(socket, first or 0, done, heard, final=True)
                     await socket.send_json({"type": "Metadata", "request_id": "r-1", "duration": 0.0, "channels": 1})
                     await socket.close()
         return socket
+
+    async def _hang_up(self, hangup: Hangup, socket: web.WebSocketResponse, request: web.Request) -> None:
+        if hangup.code is not None:
+            await socket.close(code=hangup.code, message=hangup.reason.encode())
+            return
+        assert request.transport is not None
+        request.transport.abort()
 
     async def _tell(self, socket: web.WebSocketResponse, first: int, begin: int, end: int, *, final: bool) -> None:
         words = self._heard(first + begin, first + end)

@@ -69,10 +69,12 @@ class ElevenLabsEmulator(Emulator):
         """What the account has that others have not."""
 
     async def answer(self, record: RecordedRequest, request: web.Request) -> web.StreamResponse:
-        key = record.headers.get("xi-api-key")
-        if not key or self.key not in (None, key):
-            raise self.rejection("invalid_key")
-        self.refuse_as_scripted()
+        try:
+            self._admit(record)
+        except Rejection as refused:
+            if not record.path.endswith("/stream-input") or refused.status >= 500 or refused.retry_after:
+                raise
+            return await self._turn_away(request, refused)
         if (record.method, record.path) == ("GET", "/v1/voices"):
             listed: list[dict[str, Any]] = [
                 {"voice_id": id, "name": name, "description": None, "labels": {}} for id, name in VOICES.items()
@@ -80,15 +82,36 @@ class ElevenLabsEmulator(Emulator):
             return await self.tell(request, {"voices": listed})
         if (record.method, record.path) == ("GET", "/v1/user/subscription"):
             return await self.tell(request, {**SUBSCRIPTION, **self.subscription})
-        _, _, rest = record.path.partition("/v1/text-to-speech/")
-        voice, _, way = rest.partition("/")
-        if voice not in VOICES or record.query.get("output_format") != f"pcm_{RATE}":
-            raise self.rejection("not_found")
+        _, _, way = record.path.rpartition("/")
         if (record.method, way) == ("POST", "stream"):
             return await self._stream(record, request)
         if (record.method, way) == ("GET", "stream-input"):
             return await self._stream_input(request)
         raise self.rejection("not_found")
+
+    def _admit(self, record: RecordedRequest) -> None:
+        key = record.headers.get("xi-api-key")
+        if not key or self.key not in (None, key):
+            raise self.rejection("invalid_key")
+        if not record.path.startswith("/v1/text-to-speech/"):
+            return
+        self.refuse_as_scripted()
+        voice = record.path.split("/")[3]
+        if voice not in VOICES:
+            told = f"A voice with voice_id '{voice}' does not exist."
+            raise Rejection(400, {"detail": {"status": "voice_id_does_not_exist", "message": told}})
+        if record.query.get("output_format") != f"pcm_{RATE}":
+            raise self.rejection("bad_request", "This emulator knows one format only.")
+
+    async def _turn_away(self, request: web.Request, refused: Rejection) -> web.StreamResponse:
+        """A socket is opened first, and then told what is wrong."""
+        assert not isinstance(refused.body, str)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        detail = refused.body["detail"]
+        await socket.send_json({"message": detail["message"], "error": detail["status"], "code": 1008})
+        await socket.close(code=1008, message=detail["message"].encode()[:120])
+        return socket
 
     def rejection(self, condition: Condition, message: str | None = None, **details: Any) -> Rejection:
         status, name, text = ERRORS[condition]
@@ -147,6 +170,9 @@ class ElevenLabsEmulator(Emulator):
             if number in sing.holds:
                 await sing.holds[number].wait()
             if sing.cut == number:
+                if sing.code is not None:
+                    await socket.close(code=sing.code)
+                    return False
                 assert request.transport is not None
                 request.transport.abort()
                 return False

@@ -26,10 +26,13 @@ def spoken(text: str, rate: int) -> bytes:
 
 @dataclass(frozen=True)
 class Sing:
-    """How a vendor speaks: `holds` stop it before a piece; `cut` breaks the connection off after so many pieces."""
+    """How a vendor speaks: `holds` stop it before a piece; `cut` breaks the connection off after so many pieces, by closing it
+    where there is a `code`.
+    """
 
     holds: dict[int, Hold] = field(default_factory=dict)
     cut: int | None = None
+    code: int | None = None
     odd: bool = False
     pieces: Sequence[bytes] = ()
 

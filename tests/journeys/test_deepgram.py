@@ -51,6 +51,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
             "plugins.enabled": ["tts", "audio"],
             "models.retries": 0,
             "models.breaker_failures": 1000,
+            "models.first_event_timeout": 3,
             "vendors.deepgram.base_url": vendor.base_url,
             "vendors.deepgram.api_key": KEY,
         }
@@ -137,6 +138,37 @@ async def test_a_connection_that_breaks_again_and_again_is_given_up(server: Serv
     assert len(server.vendor.live) == 4
 
 
+@pytest.mark.parametrize("hangup", [Hangup(code=1000), Hangup()], ids=["closed", "cut"])
+async def test_a_connection_that_ends_before_its_last_word_is_asked_again(server: Server, hangup: Hangup) -> None:
+    server.vendor.hangups.append(hangup)
+    async with connected(server.url) as socket:
+        # Of five words the fifth comes with the end.
+        end, events = await spoken_live(socket, sound_of_words(5))
+    assert (end["status"], finals(events)) == ("completed", "One two three four five")
+    assert len(server.vendor.live) == 2
+
+
+async def test_a_connection_that_never_tells_its_last_word_is_given_up(server: Server) -> None:
+    server.vendor.hangups.extend([Hangup(code=1000)] * 5)
+    async with connected(server.url) as socket:
+        # Of five words the fifth comes with the end, which never comes.
+        end, events = await spoken_live(socket, sound_of_words(5))
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_unavailable")
+    assert finals(events) == "One two three four"
+
+
+@pytest.mark.parametrize("path", ["live", "file"])
+async def test_a_vendor_says_when_it_can_be_asked_again(server: Server, path: str) -> None:
+    server.vendor.script.append(Fault.because("rate_limit", retry_after=7))
+    if path == "live":
+        async with connected(server.url) as socket:
+            end, _ = await spoken_live(socket, sound_of_words(1))
+        told = end["error"]
+    else:
+        _, told = await server.file(sound_of_words(1))
+    assert (told["code"], told["retryable"], told["retry_after"]) == ("provider_rate_limited", True, 7)
+
+
 @pytest.mark.parametrize(
     ("condition", "code"),
     [("invalid_key", "provider_refused"), ("rate_limit", "provider_rate_limited"), ("bad_request", "invalid_request")],
@@ -188,6 +220,34 @@ async def test_it_speaks(server: Server) -> None:
         sound = first + await answer.content.read()
     assert sound == spoken("one two three", RATE)
     assert server.vendor.requests[0].query["model"] == "aura-2-orion-en"
+
+
+async def test_a_voice_that_breaks_off_in_mid_word_keeps_what_was_heard(server: Server) -> None:
+    server.vendor.sounds.append(Sing(cut=2))
+    async with connected(server.url) as socket:
+        stream = (await socket.ask("tts.start", model="deepgram", text="one two three"))["stream"]
+        end = await socket.end_of(stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_unavailable")
+    heard = socket.of(stream).sound
+    assert heard and spoken("one two three", RATE).startswith(heard)
+
+
+async def test_a_voice_that_falls_silent_in_mid_word_is_waited_for_no_longer(server: Server) -> None:
+    server.vendor.sounds.append(Sing(holds={1: Hold()}))
+    async with connected(server.url) as socket:
+        stream = (await socket.ask("tts.start", model="deepgram", text="one two three"))["stream"]
+        end = await socket.end_of(stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_timeout")
+    assert socket.of(stream).sound
+    await server.vendor.hung_up()
+
+
+async def test_a_voice_whose_limit_is_reached_says_when_it_can_be_asked_again(server: Server) -> None:
+    server.vendor.script.append(Fault.because("rate_limit", retry_after=7))
+    body = {"text": "one", "model": "deepgram"}
+    async with server.http.post(f"{server.url}/api/v1/tts", json=body) as answer:
+        assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+        assert (await answer.json())["code"] == "provider_rate_limited"
 
 
 async def test_a_cancel_of_its_speech_hangs_up(server: Server) -> None:

@@ -204,6 +204,50 @@ async def test_a_close_for_a_reason_is_told_with_its_code(server: Server) -> Non
     assert "code 1008: voice_not_fine_tuned" in json.loads(problem)["detail"]
 
 
+@pytest.mark.parametrize("code", [1000, 1011])
+async def test_a_close_that_comes_before_the_last_sound_is_no_end(server: Server, code: int) -> None:
+    server.vendor.sounds.append(Sing(cut=2, code=code))
+    async with connected(server.url) as socket:
+        stream = (await socket.ask("tts.start", model="elevenlabs", text="one two three"))["stream"]
+        end = await socket.end_of(stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_unavailable")
+    assert f"code {code}" in end["error"]["message"]
+    heard = socket.of(stream).sound
+    assert heard and spoken("one two three", RATE).startswith(heard)
+
+
+async def test_a_voice_that_falls_silent_in_mid_word_is_waited_for_no_longer(server: Server) -> None:
+    server.vendor.sounds.append(Sing(holds={1: Hold()}))
+    async with connected(server.url) as socket:
+        stream = (await socket.ask("tts.start", model="elevenlabs", text="one two three"))["stream"]
+        end = await socket.end_of(stream)
+    assert (end["status"], end["error"]["code"]) == ("failed", "provider_timeout")
+    assert socket.of(stream).sound
+    await server.vendor.hung_up()
+
+
+async def test_a_vendor_says_when_it_can_be_asked_again(server: Server) -> None:
+    server.vendor.script.append(Fault.because("rate_limit", retry_after=7))
+    body = {"text": "one", "model": "elevenlabs"}
+    async with server.http.post(f"{server.url}/api/v1/tts", json=body) as answer:
+        assert (answer.status, answer.headers["retry-after"]) == (429, "7")
+        assert (await answer.json())["code"] == "provider_rate_limited"
+
+
+async def test_a_quota_that_is_used_up_is_not_worth_another_try(server: Server) -> None:
+    server.vendor.script.append(Fault.because("quota"))
+    status, problem = await server.post(text="one")
+    told = json.loads(problem)
+    assert (status, told["code"], told["retryable"]) == (429, "provider_rate_limited", False)
+
+
+async def test_a_voice_that_is_not_there_is_named(server: Server) -> None:
+    status, problem = await server.post(text="one", voice="nobody")
+    told = json.loads(problem)
+    assert (status, told["code"], told["field"]) == (400, "invalid_request", "voice")
+    assert "'nobody' does not exist" in told["detail"]
+
+
 async def test_a_connection_that_breaks_in_mid_word_fails_the_speech_and_keeps_what_was_heard(server: Server) -> None:
     server.vendor.sounds.append(Sing(cut=2))
     async with connected(server.url) as socket:

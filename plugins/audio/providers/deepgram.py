@@ -106,7 +106,7 @@ class DeepgramTranscriber:
                 # What is wrong with the audio is told before what Deepgram made of it.
                 raise failed
             code = message.data if message.type is aiohttp.WSMsgType.CLOSE else socket.close_code
-            if not tape.sent_all or code != 1000:
+            if not tape.sent_all or code != 1000 or not tape.told:
                 raise self._closed(code, message.extra if message.type is aiohttp.WSMsgType.CLOSE else None)
         finally:
             feeding.cancel()
@@ -118,6 +118,9 @@ class DeepgramTranscriber:
             told = msgspec.json.decode(data)
             if told.get("type") == "Error":
                 raise self._vendor.failure(data.encode())
+            if told.get("type") == "Metadata" and tape.sent_all:
+                # The last word of a connection that heard all: what no transcript covers has no speech.
+                tape.told_all()
             if told.get("type") != "Results":
                 return []
             alternative = told["channel"]["alternatives"][0]

@@ -222,15 +222,21 @@ def read_elevenlabs_fault(data: bytes) -> Fault:
         return Fault(message=str(detail[0].get("msg", "")))
     told = detail if isinstance(detail, dict) else body
     name = str(told.get("status") or told.get("error") or told.get("code") or "")
-    return Fault(message=str(told.get("message") or detail or ""), code=_NAMES.get(name, name))
+    return Fault(
+        message=str(told.get("message") or detail or ""),
+        code=_NAMES.get(name, name),
+        param="voice" if name in _NO_VOICE else None,
+    )
 
+
+_NO_VOICE = ("voice_not_found", "voice_does_not_exist", "voice_id_does_not_exist")
 
 # Its names in the vendors' common ones.
 _NAMES = {
+    **dict.fromkeys(_NO_VOICE, "invalid_request_error"),
     "invalid_api_key": "invalid_api_key",
     "quota_exceeded": "insufficient_quota",
     "too_many_concurrent_requests": "rate_limit_exceeded",
     "system_busy": "overloaded_error",
-    "voice_not_found": "invalid_request_error",
     "input_timeout_exceeded": "invalid_request_error",
 }
