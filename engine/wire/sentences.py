@@ -65,14 +65,14 @@ class Sentences:
         return [rest] if rest.strip() else []
 
     def _end(self, whole: str, begin: int) -> int | None:
-        # No more is looked at than a sentence may have, and the blank behind it: the rest of a long text would be looked
+        # No more is looked at than a sentence may have, and the empty line behind it: the rest of a long text would be looked
         # through again for each of its sentences.
-        text = whole[begin : begin + self._longest + 1]
+        text = whole[begin : begin + self._longest + 2]
         for match in _END.finditer(text):
             end = match.end()
             if len(text[:end].strip()) >= SHORTEST and not _goes_on(text, match.start(), end):
                 return begin + end
-        if len(text) <= self._longest:
+        if len(text) < self._longest + 2:
             return None
         soft = [match.end() for match in _SOFT.finditer(text, 0, self._longest)]
         blank = text.rfind(" ", 1, self._longest)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
-from engine.api import InvalidRequest, LaneWriter, Sound, SpeechModel, SpeechRequest, Writer
+from engine.api import InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
 from plugins.vendors.codecs import AudioEncoder, AudioFormat, encoder, is_cheap, rate_of
@@ -92,6 +92,7 @@ class Speech:
         self._rate = rate
         self._ahead = ahead
         self._beside = beside
+        self._asked = False
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream: the lane opens with the first sound."""
@@ -108,9 +109,16 @@ class Speech:
                 at += sound.seconds
             if lane is not None and form is not None and (rest := form.finish()):
                 lane.audio(rest, at=int(at * 1000))
+            if lane is None and self._asked:
+                raise ProviderError(f"{self._model.target.name} made no sound of the text")
 
     def _sounds(self, stream: Writer) -> AsyncIterator[Sound]:
-        return self._model.speak(self._request, self._texts, stream, answers=not self._beside)
+        return self._model.speak(self._request, self._given(), stream, answers=not self._beside)
+
+    async def _given(self) -> AsyncIterator[str]:
+        async for text in self._texts:
+            self._asked = self._asked or bool(text.strip())
+            yield text
 
     async def _write(self, lane: LaneWriter, form: AudioEncoder, pcm: bytes, at: float, cheap: bool) -> None:
         data = form.feed(pcm) if cheap else await asyncio.to_thread(form.feed, pcm)

@@ -1,5 +1,6 @@
 """OpenAI's API: Chat Completions, Responses, embeddings and models, and its many imitators."""
 
+import asyncio
 import base64
 import io
 import struct
@@ -163,16 +164,21 @@ class OpenAIEmulator(Emulator):
             raise self.rejection("bad_request", f"Invalid value: '{body['voice']}'.", param="voice")
         self.refuse_as_scripted()
         sing = self.sounds.popleft() if self.sounds else Sing()
-        sound = spoken(body["input"], SPEECH_RATE) + (b"\x00" if sing.odd else b"")
+        pieces = sing.pieces
+        if not pieces:
+            sound = spoken(body["input"], SPEECH_RATE) + (b"\x00" if sing.odd else b"")
+            pieces = [sound[at : at + SPEECH_PIECE] for at in range(0, len(sound), SPEECH_PIECE)]
         response = web.StreamResponse(headers={"content-type": "audio/pcm"})
         with self._open_stream():
             await response.prepare(request)
-            for number, begin in enumerate(range(0, len(sound), SPEECH_PIECE)):
+            for number, piece in enumerate(pieces):
                 if number in sing.holds:
                     await sing.holds[number].wait()
                 if sing.cut == number:
                     return self._cut(request, response)
-                await response.write(sound[begin : begin + SPEECH_PIECE])
+                await response.write(piece)
+                # A client on this loop reads it before the next one comes.
+                await asyncio.sleep(0)
             await response.write_eof()
         return response
 

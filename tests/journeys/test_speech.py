@@ -251,6 +251,7 @@ async def test_a_failure_before_the_first_sound_is_an_answer_of_its_own(
     told, problem = await speaking.post(text="one", model=MODEL)
     assert (told, json.loads(problem)["code"]) == (status, code)
     assert b"0123456789" not in problem
+    assert json.loads(problem).get("retry_after", 60) == 60
 
 
 async def test_a_failure_that_passes_is_tried_again_before_the_first_sound(speaking: Speaking) -> None:
@@ -279,6 +280,20 @@ async def test_an_odd_byte_is_no_sample(speaking: Speaking) -> None:
     speaking.vendor.sounds.append(Sing(odd=True))
     _, sound = await speaking.post(text="one", model=MODEL, format="pcm")
     assert sound == spoken("one", SPEECH_RATE)
+
+
+async def test_a_voice_that_trickles_is_heard_whole(speaking: Speaking) -> None:
+    sound = spoken("one", SPEECH_RATE)[:2_000]
+    speaking.vendor.sounds.append(Sing(pieces=[sound[at : at + 1] for at in range(len(sound))]))
+    assert await speaking.post(text="one", model=MODEL, format="pcm") == (200, sound)
+
+
+async def test_a_voice_that_makes_no_sound_has_failed(speaking: Speaking) -> None:
+    speaking.vendor.sounds.append(Sing(pieces=[b""]))
+    status, told = await speaking.post(text="one", model=MODEL, format="mp3")
+    problem = json.loads(told)
+    assert (status, problem["code"]) == (502, "provider_error")
+    assert "openai/gpt-4o-mini-tts made no sound" in problem["detail"]
 
 
 async def test_the_official_client_reads_events(speaking: Speaking) -> None:

@@ -83,7 +83,7 @@ class LocalVoices:
         wanted = request.voice
         known = {voice.id: engine for engine in engines() for voice in engine.voices}
         if wanted is None and request.language is not None:
-            wanted = next((id for id in known if id.split("-")[0] == request.language.split("-")[0].lower()), None)
+            wanted = self._of_language(request.language)
         if wanted is None:
             wanted = self._preferred if self._preferred in known else next(iter(known))
         if wanted not in known:
@@ -94,6 +94,19 @@ class LocalVoices:
                 field="voice",
             )
         return known[wanted], wanted
+
+    def _of_language(self, language: str) -> str:
+        """The preferred voice if it speaks the language, else the first that does."""
+        spoken = language.split("-")[0].lower()
+        voices = [voice for engine in engines() for voice in engine.voices]
+        ids = [voice.id for voice in voices if spoken in {each.split("-")[0] for each in voice.languages}]
+        if not ids:
+            raise InvalidRequest(
+                f"no voice of this machine speaks {language!r}; leave language out, name another model, or install espeak-ng; "
+                "GET /api/v1/tts/voices lists what there is",
+                field="language",
+            )
+        return self._preferred if self._preferred in ids else ids[0]
 
 
 async def _run(engine: Engine, command: Sequence[str]) -> None:

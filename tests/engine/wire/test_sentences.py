@@ -66,6 +66,14 @@ def test_sentences_are_those_that_a_reader_would_see(text: str, parts: list[str]
     assert cut(*text) == parts
 
 
+def test_a_sentence_of_the_greatest_length_stays_whole() -> None:
+    sentence = "word " * (LONGEST // 5 - 1) + "end."
+    assert len(sentence) < LONGEST
+    sentence = sentence.rjust(LONGEST, "a")
+    assert cut(f"{sentence}\n\n") == [sentence]
+    assert cut(*f"{sentence}\n\nAnd another.") == [sentence, "And another."]
+
+
 def test_a_text_without_an_end_is_cut_where_it_can_be() -> None:
     parts = cut("word " * 400)
     assert len(parts) > 4
