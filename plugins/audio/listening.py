@@ -21,7 +21,7 @@ from engine.api import (
 )
 from engine.wire.g711 import G711
 from plugins.audio.settings import Rewrite
-from plugins.vendors.codecs import Resampler, decode
+from plugins.vendors.codecs import Damage, Resampler, decode
 
 RATE = 16_000
 """Samples a second that every transcriber is given."""
@@ -108,8 +108,9 @@ class Ears:
 
 
 async def samples_of(file: IO[bytes], stream: Writer) -> AsyncIterator[bytes]:
-    """The audio of a recording, half a second at a time, with a word on the progress of a long one."""
-    pieces = _joined(decode(file, RATE))
+    """The audio of a recording, half a second at a time, with a word on the progress of a long one, and on damage."""
+    damage = Damage()
+    pieces = _joined(decode(file, RATE, damage))
     heard, told = 0.0, TOLD_EVERY
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         yield piece
@@ -117,6 +118,8 @@ async def samples_of(file: IO[bytes], stream: Writer) -> AsyncIterator[bytes]:
         if heard >= told:
             told += TOLD_EVERY
             stream.status("transcribing", f"{heard:.0f} s of the recording")
+    if damage.found:
+        stream.status("damaged", "the recording is damaged: what cannot be read of it was left out")
 
 
 def _joined(pieces: Iterator[bytes]) -> Iterator[bytes]:

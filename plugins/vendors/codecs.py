@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from importlib.util import find_spec
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
 from engine.api import EngineError, InvalidRequest, UnsupportedMedia
@@ -37,6 +38,13 @@ _ENCODINGS: dict[str, tuple[str, str, int]] = {
     "aac": ("adts", "aac", 64_000),
     "flac": ("flac", "flac", 0),
 }
+# FFmpeg opens what the file names, too: a list of other files would be read from this machine, and a description of a session
+# would listen on its network. Only what holds its sound itself is read, and by no address.
+_CONTAINERS = (
+    "wav", "w64", "aiff", "au", "caf", "mp3", "aac", "flac", "ogg", "mov", "matroska", "asf", "avi", "mpegts", "mpeg", "flv",
+    "amr", "ac3", "eac3", "wv", "tta", "ape", "dsf",
+)  # fmt: skip
+_READING = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
@@ -220,44 +228,56 @@ class _Pipe(io.RawIOBase):
         return data
 
 
-def decode(file: IO[bytes], rate: int) -> Iterator[bytes]:
+class Damage:
+    """Whether some of a recording could not be read."""
+
+    found = False
+
+
+def decode(file: IO[bytes], rate: int, damage: Damage | None = None) -> Iterator[bytes]:
     """The samples of the first sound track of a file, `rate` a second, about a quarter of a second at a time.
 
-    Blocks: call it in a thread. Raises `UnsupportedMedia` for what holds no sound, and `InvalidRequest` for a file that is cut
-    off before its first sample.
+    Blocks: call it in a thread. What is damaged is passed over and told in `damage`. Raises `UnsupportedMedia` for what holds
+    no sound, and for a file that is cut off before its first sample.
     """
     if (reason := missing()) is not None:
         raise UnsupportedMedia(f"recordings cannot be read: {reason}", field="file")
     # Imported on first use, as above.
     import av
 
+    damage = damage or Damage()
     heard = False
     try:
-        with av.open(file, "r") as source:
+        with av.open(file, "r", options=_READING) as source:
             if not source.streams.audio:
                 raise UnsupportedMedia("the file has no sound track", field="file")
             resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-            for frame in (*_frames(source), None):
+            for frame in chain(_frames(source, damage), (None,)):
                 for each in resampler.resample(frame):
                     heard = True
                     yield each.to_ndarray().tobytes()
     except EngineError:
         raise
-    except (av.FFmpegError, ValueError, IndexError) as error:
+    except (av.FFmpegError, ValueError, IndexError):
         # What was heard before a file breaks off was heard.
-        if not heard:
-            raise UnsupportedMedia(
-                "the file is no recording that can be read, or is cut off: send wav, mp3, m4a, ogg, flac or webm",
-                field="file",
-            ) from error
+        damage.found = True
+    if damage.found and not heard:
+        raise UnsupportedMedia(
+            "the file is no recording that can be read, or is cut off: send wav, mp3, m4a, ogg, flac or webm",
+            field="file",
+        )
 
 
-def _frames(source: av.container.InputContainer) -> Iterator[Any]:
+def _frames(source: av.container.InputContainer, damage: Damage) -> Iterator[Any]:
     # Imported on first use, as above.
     import av
 
     try:
-        yield from source.decode(audio=0)
+        for packet in source.demux(audio=0):
+            try:
+                yield from packet.decode()
+            except av.InvalidDataError:
+                damage.found = True
     except av.EOFError:
         return
 
