@@ -22,6 +22,10 @@ from engine.api import (
 from plugins.tts.bodies import QuotaQuery, SpeakPost, VoicesQuery
 from plugins.tts.storing import StoredSpeech, stored_speech
 from plugins.vendors.codecs import MEDIA_TYPES
+from plugins.vendors.speaking import stand_in
+
+CANNED_HEADER = "X-Canned"
+"""Stands on a file that holds no voice."""
 
 
 class VoiceList(msgspec.Struct):
@@ -120,7 +124,9 @@ class TtsRoutes:
         reader = await self._commands.start(request.principal, "tts.start", fields, key=key, on_disconnect="cancel")
         if store is not None:
             return await stored_speech(store, request.principal, reader, body.format)
-        return EventStream(reader, SoundFile(), hold=True, content_type=MEDIA_TYPES[body.format])
+        canned = stand_in(self._providers.speech(body.model)) is not None
+        headers = {CANNED_HEADER: "true"} if canned else {}
+        return EventStream(reader, SoundFile(), hold=True, headers=headers, content_type=MEDIA_TYPES[body.format])
 
     async def voices(self, request: HttpRequest[Any, VoicesQuery]) -> Answer:
         asked = request.query.model

@@ -17,3 +17,7 @@ class TtsSettings(SettingsTable):
     local_voice: str = Field(
         default="kal16", min_length=1, description='Voice of this machine that "default" stands for, where it is there.'
     )
+    canned: bool = Field(
+        default=False,
+        description="Offer the speech model `canned`: a tone for each word in place of a voice, to test clients with.",
+    )

@@ -47,6 +47,12 @@ class TextFeed:
             yield piece
 
 
+def stand_in(model: SpeechModel) -> str | None:
+    """What is heard in place of a voice, where the provider says so in an attribute `stand_in`."""
+    told: str | None = getattr(model.target.provider, "stand_in", None)
+    return told
+
+
 async def whole_samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Samples of 16 bits out of bytes that come as the network cuts them; half a sample at the end is none."""
     odd = b""
@@ -95,7 +101,9 @@ class Speech:
         self._asked = False
 
     async def serve(self, stream: Writer) -> None:
-        """Write the turn's stream: the lane opens with the first sound."""
+        """Write the turn's stream: the lane opens with the first sound. What only stands in for a voice is told first."""
+        if (told := stand_in(self._model)) is not None:
+            stream.status("canned", told)
         async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
             lane: LaneWriter | None = None
             at, form = 0.0, None

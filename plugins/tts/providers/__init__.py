@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.api import PluginContext, Provider, SettingsTable
+from plugins.tts.providers.canned import CannedVoices
 from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.elevenlabs import ElevenLabsVoices
 from plugins.tts.providers.google import GoogleVoices
@@ -25,8 +26,10 @@ PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (
 
 def speech_providers(context: PluginContext) -> list[Provider]:
     """A provider for each vendor, whether or not it has a key: one without says what is missing."""
+    settings = context.settings(TtsSettings)
     return [
-        LocalVoices(context.settings(TtsSettings).local_voice),
+        *([CannedVoices()] if settings.canned else []),
+        LocalVoices(settings.local_voice),
         OpenAIVoices(context.settings(OpenAISettings), context.shared(vendor_http)),
         ElevenLabsVoices(context.settings(ElevenLabsSettings), context.shared(vendor_http)),
         DeepgramVoices(context.settings(DeepgramSettings), context.shared(vendor_http)),

@@ -9,6 +9,7 @@ import pytest
 
 from engine.api import SpeechProvider
 from engine.testing.speech import SpeechProviderContract
+from plugins.tts.providers.canned import CannedVoices
 from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.elevenlabs import ElevenLabsVoices
 from plugins.tts.providers.google import GoogleVoices
@@ -31,6 +32,12 @@ WRONG_KEY = "key-wrong-9876543210"
 async def http() -> AsyncIterator[OpenHttp]:
     async with vendor_http() as session:
         yield OpenHttp(session)
+
+
+class TestCanned(SpeechProviderContract):
+    @pytest.fixture
+    def provider(self) -> SpeechProvider:
+        return CannedVoices()
 
 
 class TestLocal(SpeechProviderContract):
