@@ -6,6 +6,7 @@ Servers have the first core, vendors and callers share the second; where speech 
 import argparse
 import asyncio
 import itertools
+import random
 import statistics
 import sys
 import tempfile
@@ -90,11 +91,11 @@ async def run(case: Case, server: Server, url: str, question: bytes, seconds: fl
             stack.push_async_callback(caller.end)
         begun, cpu = now(), cpu_seconds(server.pid)
         until = begun + seconds
-        acting = []
+        acting, chance = [], random.Random(case.calls)
         for caller in all_calls:
             acting.append(asyncio.create_task(case.act(caller, until, question), name="a caller"))
-            # They do not all speak in one breath.
-            await asyncio.sleep(min(3.0, seconds / 3) / case.calls)
+            # They neither speak in one breath nor send their frames at the same instants.
+            await asyncio.sleep(chance.uniform(0, 2) * min(3.0, seconds / 3) / case.calls)
         waits = [wait for told in await asyncio.gather(*acting) for wait in told or ()]
         spent = cpu_seconds(server.pid) - cpu
         figures: Figures = {

@@ -20,6 +20,7 @@ from engine.wire.g711 import LAWS
 from plugins.audio.bodies import AudioFinish, AudioStart, ListeningOptions, Transcribe
 from plugins.audio.listening import RATE, Ears, Listening
 from plugins.audio.settings import AudioSettings
+from plugins.vendors.codecs import load_resampling
 
 
 class Handlers:
@@ -59,6 +60,8 @@ class Handlers:
     async def start(self, request: Request[AudioStart]) -> Serve:
         body = request.body
         model = self._providers.transcription(body.model)
+        if body.sample_rate != RATE:
+            await load_resampling()
         ears = Ears(
             body.sample_rate,
             self._settings.backlog,

@@ -52,6 +52,7 @@ from plugins.realtime.recording import Recorder
 from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import codec
 from plugins.realtime.tools import as_text
+from plugins.vendors.codecs import load_resampling
 
 log = structlog.get_logger(__name__)
 
@@ -129,6 +130,7 @@ class Handlers:
         if body.listen_only:
             asked = msgspec.structs.replace(asked, modalities=frozenset({"text"}))
         model.check(asked)
+        await load_resampling()
         call = RealtimeCall(
             model,
             asked,

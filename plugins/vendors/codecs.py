@@ -5,8 +5,12 @@ Samples are mono, of 16 bits, little-endian.
 
 from __future__ import annotations
 
+import asyncio
 import io
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
@@ -127,6 +131,14 @@ class _Line:
 
     def finish(self) -> bytes:
         return b""
+
+
+async def load_resampling() -> None:
+    """Import what a `Resampler` needs, in a thread: numpy takes a tenth of a second, in which no stream would move."""
+    if "soxr" not in sys.modules:
+        # Where the extra is not installed, whoever resamples says so.
+        with suppress(ModuleNotFoundError):
+            await asyncio.to_thread(import_module, "soxr")
 
 
 class Resampler:

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from engine.api import InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
-from plugins.vendors.codecs import AudioEncoder, AudioFormat, encoder, is_cheap, rate_of
+from plugins.vendors.codecs import AudioEncoder, AudioFormat, encoder, is_cheap, load_resampling, rate_of
 
 LANE = "speech"
 
@@ -104,6 +104,8 @@ class Speech:
         """Write the turn's stream: the lane opens with the first sound. What only stands in for a voice is told first."""
         if (told := stand_in(self._model)) is not None:
             stream.status("canned", told)
+        if self._rate is not None:
+            await load_resampling()
         async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
             lane: LaneWriter | None = None
             at, form = 0.0, None

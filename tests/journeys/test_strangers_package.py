@@ -34,7 +34,8 @@ def run_kit(name: str, folder: Path, environ: dict[str, str]) -> subprocess.Comp
 def test_the_kit_names_a_plugin_that_is_not_installed(tmp_path: Path) -> None:
     done = run_kit("chta", tmp_path, {})
     assert done.returncode == 1
-    assert "no plugin 'chta' is installed; installed are audio, chat, local, openai_api, realtime, tts" in done.stdout
+    installed = "audio, chat, local, openai_api, realtime, storage, tts"
+    assert f"no plugin 'chta' is installed; installed are {installed}" in done.stdout
 
 
 def test_the_example_is_what_the_command_writes() -> None:
