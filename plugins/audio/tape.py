@@ -116,6 +116,19 @@ class Tape:
             await asyncio.gather(self._reading, return_exceptions=True)
 
 
+async def heard_live(
+    audio: AsyncIterator[bytes], rate: int, connect: Callable[[Tape], AsyncIterator[Segment]], pause: float = PAUSE
+) -> AsyncIterator[Segment]:
+    """What is heard of live audio, by one connection after the other where they break."""
+    tape = Tape(audio, rate)
+    try:
+        async with aclosing(reconnecting(lambda: connect(tape), pause)) as segments:  # type: ignore[type-var]
+            async for segment in segments:
+                yield segment
+    finally:
+        await tape.close()
+
+
 async def reconnecting(connect: Callable[[], AsyncIterator[Segment]], pause: float = PAUSE) -> AsyncIterator[Segment]:
     """What a connection hears, and what the next does where one raises `Lost`."""
     lost = 0

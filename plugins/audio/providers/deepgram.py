@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
@@ -21,7 +22,7 @@ from engine.api import (
     Word,
 )
 from engine.wire.trace import trace_headers
-from plugins.audio.tape import Lost, Tape, reconnecting
+from plugins.audio.tape import Lost, Tape, heard_live
 from plugins.vendors.deepgram import address, deepgram, headers_of
 from plugins.vendors.faults import clean
 from plugins.vendors.settings import DeepgramSettings
@@ -76,17 +77,11 @@ class DeepgramTranscriber:
         except (msgspec.DecodeError, KeyError, TypeError, IndexError):
             raise self._vendor.broke_protocol("its transcript is not of the known form") from None
 
-    async def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+    def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
         """Listen while it is spoken; a lost connection is made anew, and given again what was not told yet."""
         fields = {"interim_results": True, "endpointing": 300, **_fields(request), **request.provider_options}
         url = address(self._settings, "listen", fields).replace("http", "ws", 1)
-        tape = Tape(audio, request.rate)
-        try:
-            async with aclosing(reconnecting(lambda: self._connection(url, tape))) as segments:  # type: ignore[type-var]
-                async for segment in segments:
-                    yield segment
-        finally:
-            await tape.close()
+        return heard_live(audio, request.rate, partial(self._connection, url))
 
     async def _connection(self, url: str, tape: Tape) -> AsyncIterator[Segment]:
         http = await self._http.get()

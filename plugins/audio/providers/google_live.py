@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,7 @@ from plugins.audio.pauses import Pauses
 from plugins.audio.providers.google_heard import Message, Turn, decode
 from plugins.audio.providers.google_setup import setup
 from plugins.audio.providers.google_transcript import transcribes
-from plugins.audio.tape import PAUSE, Lost, Tape, reconnecting
+from plugins.audio.tape import PAUSE, Lost, Tape, heard_live
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, clean
 from plugins.vendors.settings import GoogleSettings
@@ -62,16 +63,9 @@ class GoogleSessions:
         self.patience = patience
         self.last_word = last_word
 
-    async def listen(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+    def listen(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
         """What is heard while it is spoken."""
-        tape = Tape(audio, request.rate)
-        hearing = reconnecting(lambda: self._to_the_end(request, tape), self._pause)
-        try:
-            async with aclosing(hearing) as segments:  # type: ignore[type-var]
-                async for segment in segments:
-                    yield segment
-        finally:
-            await tape.close()
+        return heard_live(audio, request.rate, partial(self._to_the_end, request), self._pause)
 
     async def _to_the_end(self, request: TranscriptionRequest, tape: Tape) -> AsyncIterator[Segment]:
         """Session after session, each to its limit."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -16,7 +17,7 @@ from engine.wire.trace import trace_headers
 from plugins.audio.pauses import Pauses
 from plugins.audio.providers.openai_items import Items
 from plugins.audio.providers.openai_setup import leaves_pauses, session
-from plugins.audio.tape import PAUSE, Lost, Tape, reconnecting
+from plugins.audio.tape import PAUSE, Lost, Tape, heard_live
 from plugins.vendors.codecs import Resampler
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import clean
@@ -63,16 +64,9 @@ class Sessions:
         self.silence = silence
         self.patience = patience
 
-    async def listen(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+    def listen(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
         """What is heard while it is spoken. Raises `NoSessions` before anything of the audio is taken."""
-        tape = Tape(audio, request.rate)
-        hearing = reconnecting(lambda: self._session(request, tape), self._pause)
-        try:
-            async with aclosing(hearing) as segments:  # type: ignore[type-var]
-                async for segment in segments:
-                    yield segment
-        finally:
-            await tape.close()
+        return heard_live(audio, request.rate, partial(self._session, request), self._pause)
 
     async def _session(self, request: TranscriptionRequest, tape: Tape) -> AsyncIterator[Segment]:
         begin = tape.rewind()
