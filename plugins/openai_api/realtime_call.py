@@ -16,6 +16,8 @@ _SPELLINGS = {
     "encoding": "session.audio.input.format",
     "model": "session.model",
     "transcription_model": "session.audio.input.transcription.model",
+    "prompt": "session.audio.input.transcription.prompt",
+    "transcription_prompt": "session.audio.input.transcription.prompt",
 }
 
 

@@ -62,6 +62,14 @@ class Ears:
         return told.language or (told.languages[0] if told.languages and len(told.languages) == 1 else None)
 
     @property
+    def expected(self) -> str | None:
+        """Words that the transcriber is to expect."""
+        told = self.transcription
+        if told is None:
+            return None
+        return ", ".join(filter(None, (told.prompt, *(told.keywords or ())))) or None
+
+    @property
     def patience(self) -> float | None:
         """Seconds of silence after an answer that are answered, too."""
         idle = self.detection.idle_timeout_ms if self.detection is not None else None
@@ -229,7 +237,8 @@ class TranscriptionSession:
     def start(self) -> dict[str, Any]:
         """The fields of `realtime.start`."""
         told = {"model": "cascade", "listen_only": True, "modalities": ["text"], **self.ears.start()}
-        return told if self._model is None else {**told, "transcription_model": self._model}
+        named = {"transcription_model": self._model, "transcription_prompt": self.ears.expected}
+        return told | {name: value for name, value in named.items() if value is not None}
 
     def shown(self) -> dict[str, Any]:
         """As `session.created` and `session.updated` show it."""

@@ -58,6 +58,9 @@ class RealtimeStart(RealtimeUpdateFields):
     )
     chat_model: str | None = Field(default=None, max_length=200, description="Of a cascade: who thinks.")
     transcription_model: str | None = Field(default=None, max_length=200, description="Of a cascade: who hears.")
+    transcription_prompt: str | None = Field(
+        default=None, max_length=2_000, description="Of a cascade: words to expect, for who hears."
+    )
     speech_model: str | None = Field(default=None, max_length=200, description="Of a cascade: who speaks.")
     listen_only: bool = Field(
         default=False,

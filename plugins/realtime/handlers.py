@@ -59,7 +59,7 @@ log = structlog.get_logger(__name__)
 PAST = 100
 """Messages of a conversation that a vendor's model is told of."""
 
-_CASCADE_ONLY = ("chat_model", "transcription_model", "speech_model", "listen_only")
+_CASCADE_ONLY = ("chat_model", "transcription_model", "transcription_prompt", "speech_model", "listen_only")
 
 
 class Handlers:

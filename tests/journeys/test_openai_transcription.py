@@ -195,7 +195,8 @@ async def test_a_turn_that_a_vendor_cannot_write_fails_alone(vendor: tuple[OpenA
     emulator, url = vendor
     emulator.script.append(Fault("status", code=400, message="This is no speech."))
     emulator.transcripts.append("It is late.")
-    manual: Any = {"transcription": {"model": "whisper-1", "language": "en"}, "turn_detection": None}
+    expected = {"prompt": "A harbour", "keywords": ["Oslo", "Bergen"]}
+    manual: Any = {"transcription": {"model": "whisper-1", "language": "en", **expected}, "turn_detection": None}
     async with (
         client(url) as official,
         official.realtime.connect(model="whisper-1", extra_query=LISTENING) as connection,
@@ -212,3 +213,4 @@ async def test_a_turn_that_a_vendor_cannot_write_fails_alone(vendor: tuple[OpenA
     assert committed == [failed["item_id"], written["item_id"]]
     assert (failed["error"]["code"], written["transcript"]) == ("transcription_failed", "It is late.")
     assert "This is no speech." in failed["error"]["message"]
+    assert b"A harbour, Oslo, Bergen" in emulator.requests[-1].raw

@@ -25,11 +25,10 @@ from engine.api import (
     SpeechModel,
     SpeechRequest,
     TranscriptionModel,
-    TranscriptionRequest,
 )
 from plugins.realtime.detecting import SpeechFinder, missing
 from plugins.realtime.providers.answering import Answering
-from plugins.realtime.providers.hearing import RATE, Hearing
+from plugins.realtime.providers.hearing import RATE, Hearing, listening
 from plugins.realtime.settings import RealtimeSettings
 
 ANY = "default"
@@ -69,7 +68,7 @@ class Cascade:
         if not _listens_only(request):
             self._providers.chat(self._model(request, "chat"))
         ears = self._ears(request)
-        ears.check(TranscriptionRequest(model=ears.target.model, rate=RATE, language=request.language))
+        ears.check(listening(ears, request))
         if (voice := self._voice(request)) is not None:
             language = request.translate_to or request.language
             voice.check(SpeechRequest(model=voice.target.model, voice=request.voice, language=language))

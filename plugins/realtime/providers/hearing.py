@@ -263,7 +263,7 @@ class Hearing:
         raise AssertionError("the last attempt returns or raises")
 
     async def _listen(self, spoken: Utterance) -> str:
-        asked = TranscriptionRequest(model=self._model.target.model, rate=RATE, language=self._request.language)
+        asked = listening(self._model, self._request)
         final = ""
         segments = self._model.live(asked, spoken.pieces(), self._stage.stream)
         async with aclosing(segments) as heard:  # type: ignore[type-var]
@@ -281,6 +281,12 @@ class Hearing:
         detection = self._request.turn_detection
         if detection.type == "semantic" and spoken is self._speaking:
             self._endpointer.silence_ms = silence_after(text, detection.silence_duration_ms)
+
+
+def listening(model: TranscriptionModel, request: RealtimeRequest) -> TranscriptionRequest:
+    """What the transcriber of a call is asked."""
+    prompt: str | None = request.options.get("transcription_prompt")
+    return TranscriptionRequest(model=model.target.model, rate=RATE, language=request.language, prompt=prompt)
 
 
 def _frames(request: RealtimeRequest) -> int:
