@@ -16,6 +16,7 @@ import msgspec
 import uvloop
 from aiohttp import WSMsgType, web
 
+from bench.hosting import host, ready
 from bench.process import raise_file_limit
 
 HEADER = 16
@@ -88,10 +89,6 @@ async def answer(client: aiohttp.ClientSession, vendors: str, said: str, socket:
         await socket.send_bytes(BLANK + sound[at : at + FRAME])
 
 
-async def ready(request: web.Request) -> web.Response:
-    return web.Response(text="ready")
-
-
 async def client_context(app: web.Application) -> AsyncIterator[None]:
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60)) as client:
         app[CLIENT] = client
@@ -105,10 +102,7 @@ async def main(port: int, vendors: str) -> None:
     app.router.add_get("/relay", relay)
     app.router.add_get("/turns", turns)
     app.router.add_get("/health/ready", ready)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-    await asyncio.Event().wait()
+    await host(app, port)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ second eight bytes. GET /v1/listen is Deepgram's live socket, POST /v1/chat/comp
 """
 
 import argparse
-import asyncio
 import binascii
 from typing import Any
 
@@ -15,6 +14,7 @@ import msgspec
 import uvloop
 from aiohttp import WSMsgType, web
 
+from bench.hosting import host, ready
 from bench.process import raise_file_limit
 from bench.traffic import monotonic_us
 
@@ -99,10 +99,6 @@ async def speech(request: web.Request) -> web.Response:
     return web.Response(body=LONG_SPEECH if asked["voice"] == "ash" else SPEECH, content_type="audio/pcm")
 
 
-async def ready(request: web.Request) -> web.Response:
-    return web.Response(text="ready")
-
-
 async def main(port: int) -> None:
     app = web.Application()
     app.router.add_get("/v1/realtime", realtime)
@@ -110,10 +106,7 @@ async def main(port: int) -> None:
     app.router.add_post("/v1/chat/completions", chat)
     app.router.add_post("/v1/audio/speech", speech)
     app.router.add_get("/ready", ready)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-    await asyncio.Event().wait()
+    await host(app, port)
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ its answer comes back as one frame, `[DONE]` last.
 """
 
 import argparse
-import asyncio
 from collections.abc import AsyncIterator
 
 import aiohttp
 import uvloop
 from aiohttp import web
 
+from bench.hosting import host, ready
 from bench.process import raise_file_limit
 
 JSON = {"Content-Type": "application/json"}
@@ -58,10 +58,6 @@ async def relay_frames(app: web.Application, body: bytes, socket: web.WebSocketR
                 await socket.send_frame(event.removeprefix(b"data: "), aiohttp.WSMsgType.TEXT)
 
 
-async def ready(request: web.Request) -> web.Response:
-    return web.Response(text="ready")
-
-
 async def client_context(app: web.Application) -> AsyncIterator[None]:
     connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=60)
     jar = aiohttp.DummyCookieJar()
@@ -81,17 +77,10 @@ def build_floor(upstream: str) -> web.Application:
     return app
 
 
-async def main(port: int, upstream: str) -> None:
-    runner = web.AppRunner(build_floor(upstream), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port, backlog=4096).start()
-    await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--port", type=int, default=9200)
     parser.add_argument("--upstream", default="http://127.0.0.1:9100/v1")
     arguments = parser.parse_args()
     raise_file_limit()
-    uvloop.run(main(arguments.port, arguments.upstream))
+    uvloop.run(host(build_floor(arguments.upstream), arguments.port))
