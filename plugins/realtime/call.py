@@ -127,14 +127,15 @@ class RealtimeCall:
 
     def tell(self, item: RealtimeInput) -> None:
         """Something that the client says beside its audio."""
+        self._intake.say(item)
         if isinstance(item, RealtimeClear):
             self._recorder.no_speech()
-        self._intake.say(item)
 
     def tool_answered(self, result: RealtimeToolResult) -> None:
         """What a tool of the client's says; raises `ToolCallNotFound` where nobody waits for it."""
         self._calls.answered(result.call_id)
-        self.tell(result)
+        # A model waits for it: nobody could send it again.
+        self._put(result)
 
     def interrupt(self) -> None:
         """The client wants no more of the answer."""
@@ -154,6 +155,7 @@ class RealtimeCall:
 
     def change(self, **changes: Any) -> None:
         """Go on with other settings; raises what the model has against them, and then nothing changes."""
+        self._intake.check_room()
         request = structs.replace(self._request, **changes)
         if self._sounds < ("audio" in request.modalities):
             raise InvalidRequest("a call that began in writing alone has no sound", field="modalities")
@@ -294,7 +296,7 @@ class RealtimeCall:
         """Have the answer made that is owed, unless the person goes on or an answer that may not be stopped does."""
         if self._owed and not self._turns.talking and self._turns.phase in (Phase.IDLE, Phase.THINKING):
             self._owed = False
-            self.tell(RealtimeAnswer())
+            self._put(RealtimeAnswer())
 
     def answering(self) -> None:
         self._recorder.answering()

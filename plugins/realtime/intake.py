@@ -14,6 +14,9 @@ from plugins.vendors.codecs import Resampler
 ACKNOWLEDGED_EVERY = 0.2
 """Seconds of audio from one acknowledgement to the next."""
 
+MOST_SAID = 1_000
+"""Things that were said beside the audio and wait for the model; what is above is refused."""
+
 
 class Intake:
     """Audio of `rate` samples a second for a model that hears `hears` of them, and what is said beside it.
@@ -44,6 +47,7 @@ class Intake:
         self._items: deque[RealtimeInput] = deque()
         self._came = asyncio.Event()
         self._waiting = 0
+        self._said = 0
         self._last = 0
         self._unacknowledged = 0
         self._loop = asyncio.get_running_loop()
@@ -83,13 +87,20 @@ class Intake:
         self._waiting += len(pcm)
         self.put(RealtimeAudio(pcm))
 
+    def check_room(self) -> None:
+        """Raise `Overloaded` where the model is far behind what is said beside the audio."""
+        if self._said >= MOST_SAID:
+            raise Overloaded("the model has not come so far yet; send this again", retry_after=0.5)
+
     def say(self, item: RealtimeInput) -> None:
-        """Something that the client says beside its audio."""
+        """Something that the client says beside its audio; raises `Overloaded`."""
+        self.check_room()
         self.touched = self._loop.time()
         self.put(item)
 
     def put(self, item: RealtimeInput) -> None:
         """Something that the call itself tells the model."""
+        self._said += not isinstance(item, RealtimeAudio)
         self._items.append(item)
         self._came.set()
 
@@ -104,6 +115,7 @@ class Intake:
         while True:
             while self._items:
                 item = self._items.popleft()
+                self._said -= not isinstance(item, RealtimeAudio)
                 if isinstance(item, RealtimeAudio):
                     self._waiting -= len(item.pcm)
                     if self._resampler is not None:
