@@ -129,11 +129,11 @@ class ChatTurn:
         await self._chain.ask(request, stream, partial(take, step, stream))
 
     def _take_aloud(self, voice: TurnVoice, step: Step, stream: Writer, deltas: ChatDeltas) -> None:
-        known = len(step.text)
+        known, called = len(step.text), len(step.calls)
         self._take(step, stream, deltas)
         for text in step.text[known:]:
             voice.say(text)
-        if step.calls:
+        if len(step.calls) > called:
             voice.pause()
 
     def _take(self, step: Step, stream: Writer, deltas: ChatDeltas) -> None:
