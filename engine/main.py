@@ -96,7 +96,13 @@ class Engine:
         self.shared = SharedResources()
         bus = self.core.bus
         self._loop_time = asyncio.get_running_loop().time
-        self.bus = Bus(clock=self._loop_time, stream_bytes=bus.stream_bytes, memory=bus.memory, keep=bus.keep)
+        self.bus = Bus(
+            clock=self._loop_time,
+            stream_bytes=bus.stream_bytes,
+            memory=bus.memory,
+            keep=bus.keep,
+            answer_characters=self.core.limits.answer_characters,
+        )
         self.tracing = Tracing()
         bounds = Limits(principal_streams=self.core.limits.principal_streams)
         self.supervisor = Supervisor(self.bus, limits=bounds, tracing=self.tracing)

@@ -47,6 +47,7 @@ from engine.api.embedding import (
     EmbeddingRequest,
 )
 from engine.api.errors import (
+    AnswerTooLong,
     BudgetExceeded,
     Cancelled,
     Conflict,
@@ -234,6 +235,7 @@ __all__ = (
     "ON_DISCONNECT",
     "REALTIME_RATE",
     "Answer",
+    "AnswerTooLong",
     "Answered",
     "AssistantEnded",
     "AssistantStarted",

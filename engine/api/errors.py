@@ -367,6 +367,12 @@ class ProviderTimeout(ProviderError):
     retryable = True
 
 
+class AnswerTooLong(ProviderError):
+    """The answer is longer than `[limits] answer_characters`; the request to the vendor was ended, what came is kept."""
+
+    code = "answer_too_long"
+
+
 class ToolCallNotFound(EngineError):
     """Raised for a result to a call that no running turn has made, or that is wanted no more."""
 

@@ -10,7 +10,7 @@ from engine.api.events import Event, StreamEnded
 from engine.api.identity import Principal
 from engine.api.ids import random_hex
 from engine.bus.log import Log, MemoryLog
-from engine.bus.stream import Stream, Token
+from engine.bus.stream import ANSWER_CHARACTERS, Stream, Token
 
 
 def new_stream_id() -> str:
@@ -21,7 +21,8 @@ def new_stream_id() -> str:
 class Bus:
     """Streams by id. Ended ones stay for `keep` seconds and share `memory` bytes, the oldest leaving first.
 
-    `stream_bytes` bounds what a live stream holds. `clock` counts seconds and never goes back.
+    `stream_bytes` bounds what a live stream holds for its readers, `answer_characters` its output. `clock` counts seconds
+    and never goes back.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Bus:
         stream_bytes: int = 1 << 20,
         memory: int = 16 << 20,
         keep: float = 300.0,
+        answer_characters: int = ANSWER_CHARACTERS,
         log: Callable[[int], Log] = MemoryLog,
     ) -> None:
         self._clock = clock
         self._stream_bytes = stream_bytes
         self._memory = memory
         self._keep = keep
+        self._answer_characters = answer_characters
         self._log = log
         self._number = 0
         self._live: dict[str, Stream] = {}
@@ -47,7 +50,13 @@ class Bus:
         """Open a stream and give the right to write it."""
         self._number = self._number % 0xFFFFFFFF + 1
         stream = Stream(
-            id or new_stream_id(), self._number, principal, kind, self._log(self._stream_bytes), self._clock()
+            id or new_stream_id(),
+            self._number,
+            principal,
+            kind,
+            self._log(self._stream_bytes),
+            self._clock(),
+            self._answer_characters,
         )
         self._live[stream.id] = stream
         return stream.grant()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import ref
 
-from engine.api.errors import EngineError, NotOwner, SlowConsumer, StreamOver
+import msgspec
+
+from engine.api.errors import AnswerTooLong, EngineError, NotOwner, SlowConsumer, StreamOver
 from engine.api.events import (
     Audio,
     Citation,
@@ -36,6 +38,24 @@ MOST_LANES = 255
 """Names of lanes in one stream: a binary frame has one byte for the lane."""
 
 
+ANSWER_CHARACTERS = 2_000_000
+"""Characters of output that a stream may have, where nothing else is configured."""
+
+
+OBJECT = 64
+"""What a tool call, a citation or a token's probability counts for, in characters, beside its text."""
+
+
+class Mark(NamedTuple):
+    """How much output a stream had at some moment: pieces of each choice, and of the other kinds."""
+
+    choices: tuple[int, ...] = ()
+    reasoning: int = 0
+    tool_calls: int = 0
+    citations: int = 0
+    logprobs: int = 0
+
+
 class Token:
     """The right to write one stream. Compared by identity; there is at most one live token for a stream."""
 
@@ -48,6 +68,7 @@ class Token:
 class Stream:
     """One unit of work that clients can watch.
 
+    `room` is how many characters of output it may still have; past it `publish` raises `AnswerTooLong`.
     `n` is the last number given, `waited` the seconds that its owner has waited for providers, `settled` whether its work is
     done, so that only its end is to come. `on_unwatched` is called when the last cursor of a running stream has left.
     """
@@ -73,19 +94,30 @@ class Stream:
         "on_unwatched",
         "prefix",
         "principal",
+        "room",
         "settled",
         "started",
         "waited",
         "words",
     )
 
-    def __init__(self, id: str, number: int, principal: Principal, kind: str, log: Log, started: float) -> None:
+    def __init__(
+        self,
+        id: str,
+        number: int,
+        principal: Principal,
+        kind: str,
+        log: Log,
+        started: float,
+        room: int = ANSWER_CHARACTERS,
+    ) -> None:
         self.id = id
         self.number = number
         self.principal = principal
         self.kind = kind
         self.log = log
         self.started = started
+        self.room = room
         self.n = 0
         self.words = 0
         self.waited = 0.0
@@ -130,10 +162,14 @@ class Stream:
         text = type(event) is TextDelta
         if not text and isinstance(event, StreamEnded):
             raise TypeError("a stream is ended with end()")
+        size = len(event.text) if text and event.logprobs is None else _output(event)  # type: ignore[attr-defined]
+        if size > self.room:
+            raise AnswerTooLong("the answer is longer than this server takes; what came before is kept")
         # What the log does not take was not said.
         n = self.n + 1
         self.log.append(Entry(n, event))
         self.n = n
+        self.room -= size
         if not text:
             self._fold(event)
         elif event.choice or event.logprobs is not None:  # type: ignore[attr-defined]
@@ -216,14 +252,30 @@ class Stream:
     @property
     def said(self) -> Said:
         """Everything said so far."""
+        return msgspec.structs.replace(self.said_since(Mark()), saved=self._saved)
+
+    @property
+    def mark(self) -> Mark:
+        """How much output there is so far."""
+        return Mark(
+            tuple(map(len, self._choices)),
+            len(self._reasoning),
+            len(self._tool_calls),
+            len(self._citations),
+            len(self._logprobs or ()),
+        )
+
+    def said_since(self, mark: Mark) -> Said:
+        """The output that came after a mark: the parts of a stream, added up, are `said`."""
+        before = mark.choices + (0,) * (len(self._choices) - len(mark.choices))
+        choices = ["".join(pieces[start:]) for pieces, start in zip(self._choices, before, strict=True)]
         return Said(
-            text="".join(self._choices[0]),
-            choices=tuple("".join(pieces) for pieces in self._choices) if len(self._choices) > 1 else (),
-            reasoning="".join(self._reasoning),
-            tool_calls=tuple(self._tool_calls),
-            citations=tuple(self._citations),
-            logprobs=tuple(self._logprobs) if self._logprobs is not None else None,
-            saved=self._saved,
+            text=choices[0],
+            choices=tuple(choices) if len(choices) > 1 else (),
+            reasoning="".join(self._reasoning[mark.reasoning :]),
+            tool_calls=tuple(self._tool_calls[mark.tool_calls :]),
+            citations=tuple(self._citations[mark.citations :]),
+            logprobs=tuple(self._logprobs[mark.logprobs :]) if self._logprobs is not None else None,
         )
 
     def _fold_text(self, event: TextDelta) -> None:
@@ -362,6 +414,20 @@ class Cursor:
         # until the garbage collector came by.
         self.wake = _asleep
         self.stream.leave(self)
+
+
+def _output(event: Event) -> int:
+    """Characters of output that an event adds to what its stream keeps; each object counts beside its text."""
+    if isinstance(event, TextDelta):
+        objects = sum(1 + len(each.get("top_logprobs") or ()) for each in event.logprobs or ())
+        return len(event.text) + objects * OBJECT
+    if isinstance(event, ReasoningDelta | TranscriptFinal):
+        return len(event.text)
+    if isinstance(event, ToolCall):
+        return OBJECT + len(event.name) + len(event.arguments)
+    if isinstance(event, Citation):
+        return OBJECT + len(event.url) + len(event.title or "") + len(event.text or "")
+    return 0
 
 
 def _asleep(_: Cursor) -> None:

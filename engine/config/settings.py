@@ -115,7 +115,7 @@ def _redis_address(address: SecretStr) -> SecretStr:
 
 
 class LimitsSettings(Settings):
-    """Operator's `[limits]` table; a limit that is not set is off."""
+    """Operator's `[limits]` table; a limit without a default is off until it is set."""
 
     session_streams: int | None = Field(default=None, ge=1, description="Streams that one session may run at a time.")
     principal_streams: int | None = Field(
@@ -130,6 +130,12 @@ class LimitsSettings(Settings):
         ge=1,
         description="Tokens, input and output, that the turns of one principal may use in a minute; the next turn "
         "is refused when none is left.",
+    )
+    answer_characters: int = Field(
+        default=2_000_000,
+        ge=1_000,
+        description="Characters that one turn may answer: text, reasoning, tool calls and transcripts together. A turn that "
+        "passes it ends with `answer_too_long`, and keeps what came before.",
     )
     redis: Annotated[SecretStr, AfterValidator(_redis_address)] | None = Field(
         default=None,

@@ -41,9 +41,20 @@ turns = Table(
     Index("ix_turns_principal_created", "principal", "created_at"),
     Index("ix_turns_status_lease", "status", "lease_until"),
 )
-"""One row for every turn. `said` is the checkpoint while it runs and the whole at its end; `ended` is the terminal event.
+"""One row for every turn. `said` is its whole output once it has ended, until then that stands in `turn_parts`; `ended` is
+the terminal event.
 `reserved_cost` and `reserved_tokens` are the most that it may have used where a budget bounds it, for the case that its
 process dies."""
+
+turn_parts = Table(
+    "turn_parts",
+    metadata,
+    Column("stream", Key(40), primary_key=True),
+    Column("part", Integer, primary_key=True, autoincrement=False),
+    Column("said", Json, nullable=False),
+)
+"""The output of running turns, one row for each checkpoint that found some: a checkpoint appends, so that its cost does not
+grow with the length of the answer. Rows of turns that have ended are removed."""
 
 api_keys = Table(
     "api_keys",

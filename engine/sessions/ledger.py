@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import RowMapping, and_, select
+from sqlalchemy import and_
 
 from engine.api.commands import Closing, Lost, Serve
 from engine.api.data import Database, Write
@@ -20,8 +20,9 @@ from engine.api.events import Cost, Event, MessageSaved, StreamEnded, Usage
 from engine.api.identity import Principal
 from engine.api.streams import Ending, Said
 from engine.bus.stream import Stream
-from engine.db.schema import turns
+from engine.db.schema import turn_parts, turns
 from engine.log import get_logger
+from engine.sessions.checkpoints import Checkpoints, leftovers, read_turns
 from engine.wire.control import StreamSnapshot
 
 log = get_logger(__name__)
@@ -30,6 +31,9 @@ LINGER = 0.01
 """Seconds for which an accept commit that nobody waits for stands back: the request to the model goes first."""
 
 LEASE = timedelta(seconds=15)
+REAPED = 100
+"""Lost turns that are closed in one go: their output is in memory meanwhile."""
+
 LEAP = 1 << 20
 """How far behind its last checkpoint the end of a lost turn is numbered: its process may have sent more than it kept."""
 
@@ -109,7 +113,7 @@ class Ledger:
         self._database = database
         self._owner = owner
         self._embedded = embedded
-        self._checkpointed: dict[str, int] = {}
+        self._checkpoints = Checkpoints()
         self._accepting: dict[str, tuple[list[Write], asyncio.Future[None]]] = {}
         self._unsaved: deque[tuple[str, list[Write], list[Write] | None]] = deque()
 
@@ -173,17 +177,18 @@ class Ledger:
 
     def checkpoint(self, running: Sequence[tuple[Stream, bool]], *, renew: bool = True) -> asyncio.Future[None] | None:
         """Keep what the running turns have said since the last time, in one transaction; `renew` renews their lease, too."""
-        writes = []
-        for stream, keep in running:
-            if keep and self._checkpointed.get(stream.id, 0) != stream.n:
-                self._checkpointed[stream.id] = stream.n
-                values = {"said": stream.said, "n": stream.n}
-                writes.append(Write(turns, "update", values, {"stream": stream.id, "owner": self._owner}))
+        kept = [stream for stream, keep in running if keep]
+        writes = [row for stream in kept for row in self._checkpoints.rows(stream, self._owner)]
         if renew and running:
             # One statement for all: each row's lease stands in an index, and to move it costs more than the text.
             mine = {"owner": self._owner, "status": "running"}
             writes.append(Write(turns, "update", {"lease_until": _now() + LEASE}, mine))
-        return self._database.submit(writes) if writes else None
+        writes += self._checkpoints.removals()
+        if not writes:
+            return None
+        done = self._database.submit(writes)
+        self._checkpoints.committing(kept, done)
+        return done
 
     def end(self, stream: Stream, keep: bool, ended: StreamEnded, closing: Closing, n: int) -> asyncio.Future[None]:
         """Write the end of a turn and what its command leaves behind in one transaction; `n` numbers the terminal event.
@@ -191,7 +196,7 @@ class Ledger:
         Where the accept commit did not go through, its rows are written now, before the end's. Where the database refuses the
         command's rows, then or now, the turn's own row is written without them, and the future fails.
         """
-        self._checkpointed.pop(stream.id, None)
+        self._checkpoints.end(stream.id)
         saved = closing.event if isinstance(closing.event, MessageSaved) else None
         said = msgspec.structs.replace(stream.said, saved=saved) if keep else Said()
         values = _end_values(ended, said) | {"n": n}
@@ -258,12 +263,11 @@ class Ledger:
         return await self._one(and_(turns.c.stream == stream, turns.c.principal == principal.id))
 
     async def _one(self, condition: Any) -> TurnRecord | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(turns).where(condition))).mappings().first()
-        return _record(row) if row is not None else None
+        rows = await self._database.look(partial(read_turns, condition=condition, limit=1))
+        return _record(rows[0]) if rows else None
 
     async def reap(self, recover: Callable[[str], Callable[[Lost], Closing] | None]) -> int:
-        """Close the turns whose process died, with what it checkpointed; gives how many.
+        """Close the turns whose process died, with what it checkpointed; gives how many, at most `REAPED`.
 
         `recover` finds a command's rows for a lost turn. Another live process's turns are left alone: theirs is the
         lease. The embedded database has one process, so whatever runs there under another owner is lost.
@@ -271,8 +275,7 @@ class Ledger:
         lost = and_(turns.c.status == "running", turns.c.owner != self._owner)
         if not self._embedded:
             lost = and_(lost, turns.c.lease_until < _now())
-        async with self._database.read() as connection:
-            rows = (await connection.execute(select(turns).where(lost).limit(1000))).mappings().all()
+        rows = await self._database.look(partial(read_turns, condition=lost, limit=REAPED))
         for row in rows:
             record = _record(row)
             ended = lost_end(record)
@@ -296,8 +299,14 @@ class Ledger:
                 # What its command would have written is lost; the turn itself is over all the same.
                 log.exception("turn_recovery_crashed", stream=record.stream, command=record.command)
                 await self._database.submit([_lost_row(record, ended, Closing())])
-            log.warning("turn_recovered", stream=record.stream, words=len(record.said.text))
+            log.warning("turn_recovered", stream=record.stream, characters=len(record.said.text))
+        if rows:
+            await self._remove_leftovers()
         return len(rows)
+
+    async def _remove_leftovers(self) -> None:
+        streams = await self._database.look(leftovers)
+        await self._database.submit([Write(turn_parts, "delete", {}, {"stream": stream}) for stream in streams])
 
 
 def lost_end(record: TurnRecord) -> StreamEnded:
@@ -346,7 +355,7 @@ def _end_values(ended: StreamEnded, said: Said) -> dict[str, Any]:
     }
 
 
-def _record(row: RowMapping) -> TurnRecord:
+def _record(row: Mapping[str, Any]) -> TurnRecord:
     return TurnRecord(
         stream=row["stream"],
         command=row["command"],

@@ -30,7 +30,7 @@ from engine.bus.stream import Stream
 from engine.db.errors import RowConflict
 from engine.log import get_logger
 from engine.sessions.budgets import Budgets
-from engine.sessions.ledger import Ledger, TurnRecord, body_hash
+from engine.sessions.ledger import REAPED, Ledger, TurnRecord, body_hash
 from engine.sessions.reader import Reader
 from engine.sessions.record import RecordReader
 from engine.sessions.table import CommandTable, validated
@@ -364,7 +364,8 @@ class Supervisor:
     async def open(self) -> None:
         """Close turns that an earlier process left, and begin to checkpoint."""
         if self.ledger is not None:
-            await self.ledger.reap(self._recovery)
+            while await self.ledger.reap(self._recovery) == REAPED:
+                pass
         self._ticker = asyncio.create_task(self._tick(), name="checkpoints")
 
     def _recovery(self, command: str) -> Callable[..., Any] | None:

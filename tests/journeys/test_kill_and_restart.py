@@ -17,7 +17,7 @@ from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from sqlalchemy.pool import NullPool
 
-from engine.db.schema import turns
+from engine.db.schema import turn_parts, turns
 from tests.databases import mysql_url
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Hold, Say
@@ -53,11 +53,12 @@ class Kept:
             await engine.dispose()
 
     async def checkpointed(self, stream: str, text: str) -> None:
-        """Wait until the turn's row holds so much of its text; a checkpoint is due each second."""
+        """Wait until the database holds so much of the turn's text; a checkpoint is due each second."""
+        of_stream = select(turn_parts.c.said).where(turn_parts.c.stream == stream).order_by(turn_parts.c.part)
         async with asyncio.timeout(CHECKPOINTED_WITHIN), self.connection() as connection:
             while True:
-                row = (await connection.execute(select(turns.c.said).where(turns.c.stream == stream))).first()
-                if row is not None and (row.said or {}).get("text") == text:
+                parts = (await connection.execute(of_stream)).scalars().all()
+                if "".join(part["text"] for part in parts) == text:
                     return
                 await asyncio.sleep(0.05)
 

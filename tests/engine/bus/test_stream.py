@@ -8,8 +8,19 @@ import weakref
 
 import pytest
 
-from engine.api.errors import LogUnavailable, NotOwner, SlowConsumer, StreamOver
-from engine.api.events import Audio, Citation, LaneEnded, LaneStarted, MessageSaved, StreamEnded, TextDelta
+from engine.api.errors import AnswerTooLong, LogUnavailable, NotOwner, SlowConsumer, StreamOver
+from engine.api.events import (
+    Audio,
+    Citation,
+    LaneEnded,
+    LaneStarted,
+    MessageSaved,
+    ReasoningDelta,
+    StatusChanged,
+    StreamEnded,
+    TextDelta,
+    ToolCall,
+)
 from engine.api.identity import LOCAL
 from engine.bus.bus import Bus
 from engine.bus.log import Entry, MemoryLog
@@ -216,3 +227,33 @@ def test_a_stream_that_has_ended_waits_for_no_garbage_collector() -> None:
     assert bus.held == (0, 0, 0)
     del token, turn
     assert gc.collect() == 0
+
+
+def test_output_past_the_bound_is_refused_and_the_stream_can_still_end(token: Token) -> None:
+    stream = token.stream
+    stream.room = 10
+    stream.publish(token, TextDelta("0123456"))
+    for event in (TextDelta("4567"), ReasoningDelta("4567"), ToolCall(call_id="c", name="a", arguments="{}")):
+        with pytest.raises(AnswerTooLong):
+            stream.publish(token, event)
+    stream.publish(token, StatusChanged(stage="cut"))
+    assert (stream.said.text, stream.n) == ("0123456", 2)
+    stream.end(token, StreamEnded(status="failed", reason="provider_error"))
+
+
+def test_probabilities_count_as_output(token: Token) -> None:
+    token.stream.room = 1_000
+    tops = [{"token": "a", "top_logprobs": [{"token": "a"}] * 20}]
+    with pytest.raises(AnswerTooLong):
+        token.stream.publish(token, TextDelta("a", logprobs=tops))
+
+
+def test_the_parts_of_the_output_add_up_to_the_whole(token: Token) -> None:
+    stream = token.stream
+    stream.publish(token, TextDelta("one "))
+    mark = stream.mark
+    for event in (TextDelta("two"), TextDelta("other", 2), ReasoningDelta("hm"), Citation(url="u")):
+        stream.publish(token, event)
+    later = stream.said_since(mark)
+    assert (later.text, later.choices, later.reasoning, len(later.citations)) == ("two", ("two", "", "other"), "hm", 1)
+    assert stream.said_since(stream.mark).text == ""

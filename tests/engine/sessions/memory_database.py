@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar, cast
 
-from sqlalchemy import Connection, MetaData, create_engine, select
+from sqlalchemy import Connection, MetaData, create_engine, true
 from sqlalchemy.exc import IntegrityError, StatementError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.pool import StaticPool
@@ -15,8 +15,9 @@ from sqlalchemy.pool import StaticPool
 from engine.api.data import Write
 from engine.api.errors import DatabaseUnavailable, EngineError
 from engine.db.errors import RowConflict, RowRefused
-from engine.db.schema import metadata, turns
+from engine.db.schema import metadata
 from engine.db.statements import Statements
+from engine.sessions.checkpoints import read_turns
 
 T = TypeVar("T")
 
@@ -65,10 +66,10 @@ class MemoryDatabase:
             return work(connection)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The turns, oldest first."""
+        """The turns, oldest first, with their output as far as it was kept."""
         with self._engine.connect() as connection:
-            found = connection.execute(select(turns).order_by(turns.c.created_at, turns.c.stream))
-            return [dict(row) for row in found.mappings()]
+            found = read_turns(connection, true(), limit=1000)
+        return sorted(found, key=lambda row: (row["created_at"], row["stream"]))
 
     def close(self) -> None:
         self._engine.dispose()

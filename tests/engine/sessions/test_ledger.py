@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,14 +12,24 @@ from sqlalchemy import Connection, select
 
 from engine.api.commands import Closing, Serve
 from engine.api.data import Write
-from engine.api.events import Cost, MessageSaved, StreamEnded, TextDelta, ToolCall, Usage
+from engine.api.errors import EngineError
+from engine.api.events import (
+    Cost,
+    MessageSaved,
+    ReasoningDelta,
+    StatusChanged,
+    StreamEnded,
+    TextDelta,
+    ToolCall,
+    Usage,
+)
 from engine.api.identity import LOCAL, Principal
 from engine.api.streams import Writer
 from engine.bus.bus import Bus
 from engine.bus.stream import Token
 from engine.db.databases import Database
 from engine.db.errors import RowConflict
-from engine.db.schema import metadata, turns
+from engine.db.schema import metadata, turn_parts, turns
 from engine.sessions.ledger import LEAP, Ledger, body_hash
 
 DONE = StreamEnded(
@@ -31,13 +42,14 @@ async def work(stream: Writer) -> None:
     """Never run here: the ledger writes down what the stream says."""
 
 
+def in_transaction(connection: Connection, work: Callable[[Connection], None]) -> None:
+    with connection.begin():
+        work(connection)
+
+
 @pytest.fixture
 async def rows(database: Database) -> AsyncIterator[Database]:
-    def create(connection: Connection) -> None:
-        with connection.begin():
-            metadata.create_all(connection)
-
-    await database.run(create)
+    await database.run(partial(in_transaction, work=metadata.create_all))
     yield database
 
 
@@ -65,6 +77,11 @@ async def row(rows: Database, token: Token) -> dict[str, Any]:
         return dict(found.mappings().one())
 
 
+async def parts(rows: Database) -> list[dict[str, Any]]:
+    async with rows.read() as connection:
+        return list((await connection.execute(select(turn_parts.c.said).order_by(turn_parts.c.part))).scalars())
+
+
 async def test_accept_writes_a_running_turn_under_a_lease(ledger: Ledger, rows: Database, token: Token) -> None:
     await accept(ledger, token, "k")
     written = await row(rows, token)
@@ -82,8 +99,60 @@ async def test_a_checkpoint_keeps_what_was_said_and_renews_the_lease(
     assert done is not None
     await done
     written = await row(rows, token)
-    assert (written["n"], written["said"]["text"]) == (2, "Héllo 漢😀")
+    assert written["n"] == 2
+    assert [part["text"] for part in await parts(rows)] == ["Héllo 漢😀"]
     assert written["lease_until"] > before
+
+
+async def checkpoint(ledger: Ledger, token: Token) -> None:
+    done = ledger.checkpoint([(token.stream, True)])
+    assert done is not None
+    await done
+
+
+async def test_a_checkpoint_writes_only_the_output_since_the_last_one(
+    ledger: Ledger, rows: Database, token: Token
+) -> None:
+    await accept(ledger, token)
+    await checkpoint(ledger, token)
+    for event in (ReasoningDelta("Hm."), TextDelta(" more"), TextDelta("other", 1)):
+        token.stream.publish(token, event)
+    await checkpoint(ledger, token)
+    token.stream.publish(token, StatusChanged(stage="loading"))
+    await checkpoint(ledger, token)  # an event without output moves the number alone
+    first, second = await parts(rows)
+    assert (first["text"], len(first["tool_calls"])) == ("Héllo 漢😀", 1)
+    assert (second["text"], second["choices"], second["reasoning"]) == (" more", [" more", "other"], "Hm.")
+    assert second["tool_calls"] == []
+    assert (await row(rows, token))["n"] == 6
+    record = await ledger.by_stream(LOCAL, token.stream.id)
+    assert record is not None
+    assert record.said == token.stream.said
+
+
+async def test_a_checkpoint_that_failed_is_written_with_the_next_one(
+    ledger: Ledger, rows: Database, token: Token
+) -> None:
+    await accept(ledger, token)
+    await rows.run(partial(in_transaction, work=turn_parts.drop))
+    with pytest.raises(EngineError):
+        await checkpoint(ledger, token)
+    await rows.run(partial(in_transaction, work=turn_parts.create))
+    token.stream.publish(token, TextDelta("!"))
+    await checkpoint(ledger, token)
+    assert [part["text"] for part in await parts(rows)] == ["Héllo 漢😀!"]
+
+
+async def test_the_parts_of_a_turn_are_removed_after_its_end(ledger: Ledger, rows: Database, token: Token) -> None:
+    await accept(ledger, token)
+    await checkpoint(ledger, token)
+    await ledger.end(token.stream, True, DONE, Closing(), 3)
+    done = ledger.checkpoint([])
+    assert done is not None
+    await done
+    assert await parts(rows) == []
+    assert (await row(rows, token))["said"]["text"] == "Héllo 漢😀"
+    assert ledger.checkpoint([], renew=False) is None
 
 
 async def test_the_end_is_read_back_as_it_was_told(ledger: Ledger, rows: Database, token: Token) -> None:
@@ -103,6 +172,7 @@ async def test_a_turn_that_keeps_nothing_has_no_words_in_its_row(ledger: Ledger,
     await accept(ledger, token, keep=False)
     await ledger.checkpoint([(token.stream, False)])  # type: ignore[misc]
     assert (await row(rows, token))["said"] is None
+    assert await parts(rows) == []
     await ledger.end(token.stream, False, DONE, Closing(), 3)
     assert "Héllo" not in str(await row(rows, token))
 
@@ -148,6 +218,7 @@ class TestAfterAKill:
         assert (record.said.text, record.last) == ("Héllo 漢😀", 2 + LEAP + 1)
         assert record.ended.usage == Usage(output_tokens=2, estimated=True)
         assert await heir.reap(lambda _: None) == 0
+        assert await parts(rows) == []
 
     async def test_its_command_adds_the_rows_that_close_it(
         self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
