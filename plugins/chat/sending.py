@@ -11,7 +11,7 @@ import msgspec
 
 from engine.api.chat import ChatRequest, FunctionTool, WebSearch
 from engine.api.commands import Closing, Lost, Request, Serve
-from engine.api.errors import Conflict, InvalidRequest, ToolCallNotFound
+from engine.api.errors import Conflict, ContextTooLong, InvalidRequest, ToolCallNotFound
 from engine.api.events import MessageSaved
 from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
@@ -19,6 +19,7 @@ from engine.api.streams import Ending, Writer
 from engine.api.tools import Tool
 from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
 from plugins.chat.history.store import History
+from plugins.chat.history.thread import Thread
 from plugins.chat.history.turns import Opened
 from plugins.chat.inputs import chat_request, read_input
 from plugins.chat.settings import ChatSettings
@@ -70,8 +71,10 @@ class Sending:
         if body.conversation is not None or body.parent is not None:
             # Nothing is kept, so the conversation is not taken: any number may look back at one at the same time.
             thread = await self._history.thread(principal, body.conversation, body.parent)
-            plan = msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages))
-        return Serve(serve=waits.serving(make(plan)), model=model, keep=body.store)
+            turn = make(self._after(thread, plan), left_out=thread.left_out)
+        else:
+            turn = make(plan)
+        return Serve(serve=waits.serving(turn), model=model, keep=body.store)
 
     async def _stored(
         self,
@@ -79,12 +82,13 @@ class Sending:
         plan: ChatRequest,
         model: str,
         waits: _Waits,
-        make: Callable[[ChatRequest], ChatTurn],
+        make: Callable[..., ChatTurn],
     ) -> Serve:
         body, principal = request.body, request.principal
         release = self._take(body.conversation, request.stream) if body.conversation else None
         try:
             thread = await self._history.thread(principal, body.conversation, body.parent)
+            turn = make(self._after(thread, plan), left_out=thread.left_out)
             opened = self._history.opening(
                 thread, principal, plan.messages, model=model, stream=request.stream, metadata=body.metadata
             )
@@ -92,7 +96,6 @@ class Sending:
             if release is not None:
                 release()
             raise
-        turn = make(msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages)))
         return Serve(
             serve=waits.serving(turn),
             rows=opened.rows,
@@ -101,6 +104,14 @@ class Sending:
             model=model,
             detail=opened.detail,
         )
+
+    def _after(self, thread: Thread, plan: ChatRequest) -> ChatRequest:
+        if thread.left_out and self._settings.context != "trim":
+            raise ContextTooLong(
+                f"the conversation has {thread.left_out} messages more than a turn reads; fork it, or begin another",
+                field="conversation",
+            )
+        return msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages))
 
     def _closing(self, opened: Opened, ending: Ending, turn: ChatTurn) -> Closing:
         steps = [message for step in turn.steps[:-1] for message in step.messages()]

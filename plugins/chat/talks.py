@@ -131,13 +131,14 @@ class Talks:
         ]
 
     async def past(self, request: Request[Past]) -> Mapping[str, Any]:
-        thread = await self._history.thread(request.principal, request.body.conversation, None)
+        body = request.body
+        thread = await self._history.thread(request.principal, body.conversation, None, newest=4 * body.limit)
         said = [
             {"role": "system" if message.role == "developer" else message.role, "text": message.text}
             for message in thread.messages
             if message.role != "tool" and message.text.strip()
         ]
-        return {"messages": said[-request.body.limit :]}
+        return {"messages": said[-body.limit :]}
 
     async def record(self, request: Request[Record]) -> Mapping[str, Any]:
         body = request.body

@@ -20,6 +20,9 @@ log = structlog.get_logger(__name__)
 WAITING = 100
 """Conversations that wait for a name; past it a new one keeps its first words."""
 
+FIRST_TURN = 100
+"""Messages in which the question and the answer of a first turn are looked for."""
+
 _ASK = (
     "Give this conversation a title of two to six words. Answer with the title alone, without quotes.\n\n"
     "User: {question}\n\nAssistant: {answer}"
@@ -70,7 +73,7 @@ class Titles:
 
     async def _name(self, turn: TurnEnded) -> None:
         conversation = str(turn.detail["conversation"])
-        thread = await self._history.thread(turn.principal, conversation, None)
+        thread = await self._history.thread(turn.principal, conversation, None, newest=FIRST_TURN)
         words = {message.role: message.text[:2000] for message in thread.messages if message.text}
         ask = _ASK.format(question=words.get("user", ""), answer=words.get("assistant", ""))
         body: dict[str, Any] = {

@@ -51,8 +51,8 @@ class Step:
 class ChatTurn:
     """Serves one `chat.send`. `asked` counts the messages of this turn at the end of the request's.
 
-    `tell_reasoning` gives the client what the vendor wants back, for a turn that the client keeps. `voice` reads the answer
-    aloud.
+    `left_out` counts messages of the conversation that are too old to be read. `tell_reasoning` gives the client what the
+    vendor wants back, for a turn that the client keeps. `voice` reads the answer aloud.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class ChatTurn:
         trim: bool,
         tell_reasoning: bool = False,
         voice: TurnVoice | None = None,
+        left_out: int = 0,
     ) -> None:
         self.steps: list[Step] = []
         self._chain = chain
@@ -78,6 +79,7 @@ class ChatTurn:
         self._trim = trim
         self._tell_reasoning = tell_reasoning
         self._voice = voice
+        self._left_out = left_out
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream."""
@@ -88,6 +90,8 @@ class ChatTurn:
 
     async def _answer(self, stream: Writer) -> None:
         request = self._request
+        if self._left_out:
+            stream.status("trimmed", _left_out(self._left_out))
         for left in range(self._max_steps, 0, -1):
             if left == 1 and self.steps:
                 stream.status(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from engine.api.chat import ChatRequest, FunctionTool, Message, TextPart
 from engine.api.errors import ContextTooLong
@@ -42,30 +42,34 @@ def fit(messages: Sequence[Message], tokens: int, turn: int) -> tuple[Message, .
     The last `turn` messages are what is asked now: they are never left out. An assistant's tool calls and their results stay
     together. Raises `ContextTooLong` when what is asked now does not fit alone.
     """
-    kept = list(messages)
-    total = sum(map(estimated_tokens, kept))
-    asked = sum(map(estimated_tokens, kept[len(kept) - turn :]))
+    sizes = list(map(estimated_tokens, messages))
+    end = len(messages) - turn
+    asked = sum(sizes[end:])
     if asked > tokens:
         raise ContextTooLong(
             f"the input takes about {asked} tokens and the model has room for {max(tokens, 0)}; send less, or ask a model with "
             "a larger context",
             field="input",
         )
-    while total > tokens and (cut := _oldest_turn(kept, len(kept) - turn)):
-        total -= sum(estimated_tokens(kept[i]) for i in cut)
-        kept = [message for i, message in enumerate(kept) if i not in cut]
-    return tuple(kept)
-
-
-def _oldest_turn(messages: Sequence[Message], end: int) -> set[int]:
-    """Indices of the oldest user's message and all that answers it, before `end`."""
-    start = next((i for i in range(end) if messages[i].role not in ("system", "developer")), None)
-    if start is None:
-        return set()
-    cut = {start}
-    for i in range(start + 1, end):
-        if messages[i].role == "user":
+    total = sum(sizes)
+    left_out: set[int] = set()
+    for old in _turns(messages[:end]):
+        if total <= tokens:
             break
-        if messages[i].role not in ("system", "developer"):
-            cut.add(i)
-    return cut
+        total -= sum(sizes[i] for i in old)
+        left_out.update(old)
+    return tuple(message for i, message in enumerate(messages) if i not in left_out)
+
+
+def _turns(messages: Sequence[Message]) -> Iterator[list[int]]:
+    """Indices of each user's message and all that answers it, oldest first; system messages are in none."""
+    current: list[int] = []
+    for i, message in enumerate(messages):
+        if message.role in ("system", "developer"):
+            continue
+        if message.role == "user" and current:
+            yield current
+            current = []
+        current.append(i)
+    if current:
+        yield current

@@ -13,7 +13,7 @@ from engine.api.data import Database, Write
 from engine.api.identity import Principal
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.pages import mark, older_than
-from plugins.chat.history.reading import read_conversation, read_whole
+from plugins.chat.history.reading import Tree, read_conversation, read_messages
 from plugins.chat.history.records import (
     Conversation,
     ConversationWithMessages,
@@ -21,7 +21,7 @@ from plugins.chat.history.records import (
     conversation_of,
 )
 from plugins.chat.history.tables import conversations, messages, texts
-from plugins.chat.history.tree import newest_leaf, path, subtree
+from plugins.chat.history.tree import newest_leaf, subtree
 from plugins.chat.history.turns import NO_TITLE, new_conversation
 
 
@@ -76,14 +76,15 @@ class Conversations:
 
     async def shown(self, principal: Principal, id: str) -> ConversationWithMessages:
         """One conversation with the branch that is shown."""
-        whole = await read_whole(self._database, principal, id)
-        branch = whole.stored(path(whole.parents, whole.leaf))
-        return ConversationWithMessages(**msgspec.structs.asdict(whole.conversation), messages=branch)
+        return await read_messages(self._database, principal, id, lambda tree: tree.shown, _shown)
 
     async def whole(self, principal: Principal, id: str) -> tuple[Conversation, list[StoredMessage]]:
         """One conversation with all its messages, each after its parent and each branch whole."""
-        whole = await read_whole(self._database, principal, id)
-        return whole.conversation, whole.stored(subtree(whole.parents, None))
+
+        def everything(tree: Tree) -> tuple[Conversation, list[StoredMessage]]:
+            return tree.conversation, tree.stored(subtree(tree.parents, None))
+
+        return await read_messages(self._database, principal, id, lambda tree: list(tree.shape), everything)
 
     async def create(
         self,
@@ -125,9 +126,14 @@ class Conversations:
         if favourite is not None:
             values["favourite"] = favourite
         if leaf is not None:
-            whole = await read_whole(self._database, principal, id)
-            whole.row(leaf, field="leaf")
-            values["leaf"] = newest_leaf(whole.parents, leaf)
+            chosen = leaf
+            values["leaf"] = await read_messages(
+                self._database,
+                principal,
+                id,
+                lambda tree: (tree.has(chosen, field="leaf"),),
+                lambda tree: newest_leaf(tree.parents, chosen),
+            )
         if values:
             await self._database.submit([Write(conversations, "update", values, {"id": id, "principal": principal.id})])
         return await self.get(principal, id)
@@ -142,6 +148,10 @@ class Conversations:
                 Write(conversations, "delete", {}, {"id": id, "principal": principal.id}),
             ]
         )
+
+
+def _shown(tree: Tree) -> ConversationWithMessages:
+    return ConversationWithMessages(**msgspec.structs.asdict(tree.conversation), messages=tree.stored(tree.shown))
 
 
 def tagged(tag: str) -> ColumnElement[bool]:

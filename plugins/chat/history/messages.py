@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
+from sqlalchemy import RowMapping
 
 from engine.api.chat import Message, ReasoningPart, TextPart
 from engine.api.data import Database, Write
 from engine.api.errors import InvalidRequest
 from engine.api.identity import Principal
 from plugins.chat.history.ids import new_id, new_ids
-from plugins.chat.history.reading import Whole, read_conversation, read_whole
+from plugins.chat.history.reading import Tree, read_conversation, read_messages
 from plugins.chat.history.records import Conversation, StoredMessage, message_of
 from plugins.chat.history.tables import conversations, messages, texts
-from plugins.chat.history.tree import leaf_without, path, subtree
+from plugins.chat.history.tree import leaf_without, subtree
 from plugins.chat.history.turns import message_rows, new_conversation
 
 _COPIED = ("model", "status", "finish_reason", "error", "thinking", "citations", "metadata", "created_at")
@@ -32,26 +34,40 @@ class Messages:
 
     async def branch(self, principal: Principal, conversation: str) -> list[StoredMessage]:
         """The branch that is shown, first message first."""
-        whole = await read_whole(self._database, principal, conversation)
-        return whole.stored(path(whole.parents, whole.leaf))
+        return await read_messages(
+            self._database, principal, conversation, lambda tree: tree.shown, lambda tree: tree.stored(tree.shown)
+        )
 
     async def tree(self, principal: Principal, conversation: str) -> list[StoredMessage]:
         """All messages, each after its parent and each branch whole."""
-        whole = await read_whole(self._database, principal, conversation)
-        return whole.stored(subtree(whole.parents, None))
+        return await read_messages(
+            self._database,
+            principal,
+            conversation,
+            lambda tree: list(tree.shape),
+            lambda tree: tree.stored(subtree(tree.parents, None)),
+        )
 
     async def get(self, principal: Principal, conversation: str, id: str) -> StoredMessage:
-        whole = await read_whole(self._database, principal, conversation)
-        whole.row(id)
-        return whole.stored([id])[0]
+        return await read_messages(
+            self._database, principal, conversation, lambda tree: (tree.has(id),), lambda tree: tree.stored([id])[0]
+        )
+
+    async def _row(self, principal: Principal, conversation: str, id: str, field: str | None = None) -> RowMapping:
+        return await read_messages(
+            self._database,
+            principal,
+            conversation,
+            lambda tree: (tree.has(id, field=field),),
+            lambda tree: tree.rows[id],
+        )
 
     async def edit(self, principal: Principal, conversation: str, id: str, text: str) -> StoredMessage:
         """Write other words beside a message: a new branch from its parent, which is shown from now on.
 
         What was attached to the message comes along, its tool calls do not. The message itself and what followed it stay.
         """
-        whole = await read_whole(self._database, principal, conversation)
-        row = whole.row(id)
+        row = await self._row(principal, conversation, id)
         message = message_of(row)
         if message.role == "tool":
             raise InvalidRequest("what a tool answered cannot be edited; edit a message before it", field="message")
@@ -70,9 +86,7 @@ class Messages:
 
         What its vendor wanted back goes, since it belongs to the whole answer. Doing it again changes nothing.
         """
-        whole = await read_whole(self._database, principal, conversation)
-        row = whole.row(id, field="message")
-        message = message_of(row)
+        message = message_of(await self._row(principal, conversation, id, "message"))
         if message.role != "assistant":
             raise InvalidRequest(
                 f"only an answer can be cut, and this message is the {message.role}'s", field="message"
@@ -100,9 +114,14 @@ class Messages:
         self, principal: Principal, conversation: str, id: str, notes: Mapping[str, str], question: Mapping[str, str]
     ) -> StoredMessage:
         """Add notes to a message, and others to the question that it answers: the user's last message before it."""
-        whole = await read_whole(self._database, principal, conversation)
-        noted = [(whole.row(id, field="message"), notes)]
-        noted += [(row, question) for row in whole.branch(id)[:-1] if row["role"] == "user"][-1:]
+        rows = await read_messages(
+            self._database,
+            principal,
+            conversation,
+            partial(_answer_and_question, id=id),
+            lambda tree: [tree.rows[each] for each in _answer_and_question(tree, id)],
+        )
+        noted = zip(rows, (notes, question), strict=False)
         changes = [
             Write(messages, "update", {"metadata": {**(row["metadata"] or {}), **new}}, {"id": row["id"]})
             for row, new in noted
@@ -113,26 +132,34 @@ class Messages:
 
     async def delete(self, principal: Principal, conversation: str, id: str) -> Conversation:
         """Remove a message and all that follows it; where the shown branch ran through it, another one is shown."""
-        whole = await read_whole(self._database, principal, conversation)
-        whole.row(id)
-        removed = subtree(whole.parents, id)
+        tree = await read_messages(
+            self._database, principal, conversation, lambda tree: (tree.has(id),), lambda tree: tree
+        )
+        removed = subtree(tree.parents, id)
         rows = [Write(texts, "delete", {}, {"message": each}) for each in removed]
         rows += [Write(messages, "delete", {}, {"id": each}) for each in removed]
-        leaf = leaf_without(whole.parents, removed, whole.leaf)
+        leaf = leaf_without(tree.parents, removed, tree.leaf)
         await self._database.submit([*rows, _shows(principal, conversation, leaf)])
-        return msgspec.structs.replace(whole.conversation, leaf=leaf)
+        return msgspec.structs.replace(tree.conversation, leaf=leaf)
 
     async def fork(
         self, principal: Principal, conversation: str, message: str | None, title: str | None
     ) -> Conversation:
         """Copy the branch that ends with `message`, or the one that is shown, into a conversation of its own."""
-        whole = await read_whole(self._database, principal, conversation)
-        if message is not None:
-            whole.row(message, field="message")
+
+        def branch(tree: Tree) -> list[str]:
+            return tree.path(tree.has(message, field="message") if message is not None else tree.leaf)
+
+        old, copied = await read_messages(
+            self._database,
+            principal,
+            conversation,
+            branch,
+            lambda tree: (tree.conversation, [tree.rows[each] for each in branch(tree)]),
+        )
         now = self._now()
         fork = new_id("c_", now)
-        rows, leaf = _copies(whole, message or whole.leaf, fork, principal, now)
-        old = whole.conversation
+        rows, leaf = _copies(copied, fork, principal, now)
         head = new_conversation(
             fork,
             principal.id,
@@ -161,12 +188,17 @@ def _beginning(text: str, heard: str) -> str | None:
     return text if not text[at:].strip() else text[:at]
 
 
+def _answer_and_question(tree: Tree, id: str) -> list[str]:
+    """A message, and the user's last one before it where there is one."""
+    before = tree.path(tree.has(id, field="message"))[:-1]
+    return [id, *[each for each in before if tree.shape[each]["role"] == "user"][-1:]]
+
+
 def _copies(
-    whole: Whole, leaf: str | None, fork: str, principal: Principal, now: datetime
+    branch: Sequence[RowMapping], fork: str, principal: Principal, now: datetime
 ) -> tuple[list[Write], str | None]:
     rows: list[Write] = []
     parent: str | None = None
-    branch = whole.branch(leaf)
     for id, row in zip(new_ids("m_", now, len(branch)), branch, strict=True):
         kept: dict[str, Any] = {name: row[name] for name in _COPIED}
         rows += message_rows(id, fork, principal.id, parent, message_of(row), now, **kept)

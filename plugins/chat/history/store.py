@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from engine.api.chat import Message, ReasoningPart
 from engine.api.commands import Lost
@@ -15,7 +16,7 @@ from plugins.chat.history.conversations import Conversations
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.messages import Messages
 from plugins.chat.history.prompts import Prompts
-from plugins.chat.history.reading import read_for_provider
+from plugins.chat.history.reading import Tree, read_end, read_for_provider
 from plugins.chat.history.records import message_of
 from plugins.chat.history.search import Search
 from plugins.chat.history.tables import conversations
@@ -24,6 +25,14 @@ from plugins.chat.history.turns import NO_TITLE, Opened, Told, close_turn, open_
 
 ROOT = "root"
 """As a turn's parent: begin again at the top of the conversation, beside what it began with."""
+
+
+LONGEST_BRANCH = 10_000
+"""The newest messages of a branch that a turn goes on with, far more than any model's context window holds."""
+
+
+INSTRUCTIONS = 100
+"""System messages that stay where older messages are left out."""
 
 
 def utc_now() -> datetime:
@@ -41,8 +50,10 @@ class History:
         self.prompts = Prompts(database, now)
         self.search = Search(database)
 
-    async def thread(self, principal: Principal, conversation: str | None, parent: str | None) -> Thread:
-        """What a turn goes on with: the branch that ends with `parent`, or the one that is shown.
+    async def thread(
+        self, principal: Principal, conversation: str | None, parent: str | None, *, newest: int = LONGEST_BRANCH
+    ) -> Thread:
+        """What a turn goes on with: the `newest` messages of the branch that ends with `parent`, or of the one that is shown.
 
         Without a `conversation` it is the empty thread of one to begin; `parent` "root" goes on with nothing. Raises
         `ConversationNotFound` and `MessageNotFound`, for foreign ids too.
@@ -51,19 +62,14 @@ class History:
             if parent is not None:
                 raise InvalidRequest("parent is a message of a conversation; name the conversation too", field="parent")
             return Thread(conversation=new_id("c_", self._now()), new=True, title=NO_TITLE)
-        whole = await read_for_provider(self._database, principal, conversation, field="conversation")
-        if parent not in (None, ROOT):
-            whole.row(parent, field="parent")
-        leaf = None if parent == ROOT else parent or whole.leaf
-        told = whole.conversation
-        branch = [message_of(row) for row in whole.branch(leaf)]
-        return Thread(
-            conversation=conversation,
-            untitled=told.titled_by == "first_words" and not whole.rows,
-            parent=leaf,
-            messages=tuple(message for message in branch if says_something(message)),
-            title=told.title,
-            tags=tuple(told.tags),
+        ending = partial(_end_of, parent=parent)
+        return await read_for_provider(
+            self._database,
+            principal,
+            conversation,
+            lambda tree: _newest(tree, ending(tree), newest),
+            lambda tree: _thread(tree, ending(tree), newest),
+            field="conversation",
         )
 
     def opening(
@@ -104,13 +110,54 @@ class History:
         self, principal: Principal, conversation: str | None, told: Sequence[Told]
     ) -> tuple[str, list[str]]:
         """Keep what was said outside of any turn after the branch that is shown; gives the conversation and the ids."""
-        thread = await self.thread(principal, conversation, None)
+        thread = await self._end(principal, conversation)
         rows, ids = recorded(thread, principal.id, told, self._now())
         await self._database.submit(rows)
         return thread.conversation, ids
+
+    async def _end(self, principal: Principal, conversation: str | None) -> Thread:
+        """Where the branch that is shown goes on, without its messages."""
+        if conversation is None:
+            return await self.thread(principal, None, None)
+        told, leaf = await self._database.look(
+            partial(read_end, principal=principal, id=conversation, field="conversation")
+        )
+        untitled = told.titled_by == "first_words" and leaf is None
+        return Thread(conversation=conversation, untitled=untitled, parent=leaf, title=told.title)
 
     async def name(self, principal: Principal, conversation: str, title: str) -> None:
         """Give a conversation a title that a model found, unless its user has named it."""
         unnamed = {"id": conversation, "principal": principal.id, "titled_by": "first_words"}
         values = {"title": title[:200], "titled_by": "model"}
         await self._database.submit([Write(conversations, "update", values, unnamed)])
+
+
+def _end_of(tree: Tree, parent: str | None) -> str | None:
+    if parent is None or parent == ROOT:
+        return None if parent == ROOT else tree.leaf
+    return tree.has(parent, field="parent")
+
+
+def _newest(tree: Tree, leaf: str | None, count: int) -> list[str]:
+    """The newest messages of a branch, from a user's on, and the instructions before them."""
+    branch = tree.path(leaf)
+    if len(branch) <= count:
+        return branch
+    roles = {id: tree.shape[id]["role"] for id in branch}
+    first = next((i for i in range(len(branch) - count, len(branch)) if roles[branch[i]] == "user"), len(branch))
+    instructions = [id for id in branch[:first] if roles[id] in ("system", "developer")]
+    return [*instructions[-INSTRUCTIONS:], *branch[first:]]
+
+
+def _thread(tree: Tree, leaf: str | None, newest: int) -> Thread:
+    told, ids = tree.conversation, _newest(tree, leaf, newest)
+    messages = [message_of(tree.rows[id]) for id in ids]
+    return Thread(
+        conversation=told.id,
+        untitled=told.titled_by == "first_words" and not tree.shape,
+        parent=leaf,
+        left_out=len(tree.path(leaf)) - len(ids),
+        messages=tuple(message for message in messages if says_something(message)),
+        title=told.title,
+        tags=tuple(told.tags),
+    )

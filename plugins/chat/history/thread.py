@@ -14,6 +14,7 @@ NOT_ANSWERED = "This call was not answered."
 class Thread:
     """The messages of a conversation from its root to `parent`.
 
+    `left_out` counts old messages of a very long branch that were not read.
     `new` says that the conversation is still to be written, `untitled` that the first words are to become its title.
     Messages in which nothing was said, as a failed turn may leave one, are left out.
     """
@@ -22,6 +23,7 @@ class Thread:
     new: bool = False
     untitled: bool = False
     parent: str | None = None
+    left_out: int = 0
     messages: tuple[Message, ...] = ()
     title: str = ""
     tags: tuple[str, ...] = ()
