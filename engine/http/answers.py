@@ -34,6 +34,9 @@ from engine.wire.sse import encode_sse
 STREAM_HEADER = "X-Stream-Id"
 TIMING_HEADER = "Server-Timing"
 
+PIECE = 256 << 10
+"""Bytes of a long answer that go to the transport at once."""
+
 BEGUN = web.RequestKey("begun", float)
 """When a request came, by `time.perf_counter`: the clock of uvloop counts milliseconds."""
 
@@ -58,7 +61,7 @@ def _encode_model(value: Any) -> Any:
 async def write(request: web.Request, result: Result, headers: Mapping[str, str]) -> web.StreamResponse:
     """Send the result; streams are sent to their end, and left when the caller leaves."""
     if isinstance(result, Answer):
-        return whole(result, headers)
+        return await _in_pieces(request, whole(result, headers))
     if isinstance(result, FileAnswer):
         return await send_file(request, result, headers)
     if isinstance(result, Upgrade):
@@ -68,7 +71,7 @@ async def write(request: web.Request, result: Result, headers: Mapping[str, str]
     try:
         if isinstance(result, WholeAnswer):
             answer = await _wait(result)
-            return whole(answer, {**headers, TIMING_HEADER: _timing(request, reader)})
+            return await _in_pieces(request, whole(answer, {**headers, TIMING_HEADER: _timing(request, reader)}))
         return await _events(request, result, {**headers, **result.headers})
     finally:
         reader.close()
@@ -81,6 +84,20 @@ def whole(answer: Answer, headers: Mapping[str, str]) -> web.Response:
     if body:
         response.content_type = answer.content_type
     return response
+
+
+async def _in_pieces(request: web.Request, response: web.Response) -> web.StreamResponse:
+    """A long body goes out piece by piece, each once the last is taken: whole, the transport copies it while all wait."""
+    body = response.body
+    if not isinstance(body, bytes) or len(body) <= PIECE or request.method == "HEAD":
+        return response
+    sent = web.StreamResponse(status=response.status, headers=response.headers)
+    sent.content_length = len(body)
+    await sent.prepare(request)
+    for at in range(0, len(body), PIECE):
+        await sent.write(body[at : at + PIECE])
+    await sent.write_eof()
+    return sent
 
 
 async def _wait(result: WholeAnswer) -> Answer:

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-import base64
-from array import array
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 import msgspec
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, FailFast, Field
 
-from engine.api import Answer, Body, EmbeddingRequest, HttpRequest, InvalidRequest, Providers, Route
+from engine.api import (
+    Answer,
+    Body,
+    Embedded,
+    EmbeddingRequest,
+    HttpRequest,
+    InvalidRequest,
+    Providers,
+    Route,
+)
 from plugins.openai_api.naming import embedding_named
 from plugins.openai_api.responses_errors import answer_error
+from plugins.vendors.vectors import apart, as_list, in_base64, yielding
 
 MOST_INPUTS = 2048
 
-Tokens = Annotated[list[int], Field(min_length=1)]
+_BYTES = 20  # that a number has in JSON
+
+
+class _AtTheFirst(FailFast):
+    """Refuses a list at its first wrong item, and not with an error for each."""
+
+    # A part of a union is looked up by its hash.
+    __hash__ = object.__hash__
+
+
+Texts = Annotated[list[str], _AtTheFirst()]
+Tokens = Annotated[list[int], _AtTheFirst()]
+EachInTokens = Annotated[list[Tokens], _AtTheFirst()]
 
 
 class EmbeddingsBody(Body):
@@ -24,7 +45,7 @@ class EmbeddingsBody(Body):
 
     model_config = ConfigDict(extra="allow")
 
-    input: str | list[str] | list[int] | list[Tokens] = Field(
+    input: str | Texts | Tokens | EachInTokens = Field(
         description="A text, texts, or the model's own tokens in their place."
     )
     model: str | None = Field(
@@ -102,19 +123,27 @@ class EmbeddingRoutes:
             provider_options=options,
         )
         made = await model.embed(asked, request.principal)
-        tokens = made.usage.input_tokens if made.usage is not None else 0
-        encode = _in_base64 if body.encoding_format == "base64" else list
-        return Answer(
-            EmbeddingList(
-                object="list",
-                data=[
-                    EmbeddingRow(object="embedding", index=at, embedding=encode(vector))
-                    for at, vector in enumerate(made.vectors)
-                ],
-                model=made.model or model.target.name,
-                usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
-            )
-        )
+        name = made.model or model.target.name
+        size = sum(map(len, made.vectors)) * _BYTES
+        return Answer(await apart(size, partial(_encoded, made, name, body.encoding_format == "base64")))
+
+
+def _encoded(made: Embedded, name: str, base64: bool) -> bytes:
+    """The JSON of an `EmbeddingList`, made of one vector after the other."""
+    encode = _quoted if base64 else as_list
+    tokens = made.usage.input_tokens if made.usage is not None else 0
+    last = {"model": name, "usage": EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens)}
+    pieces: list[bytes] = []
+    head = b'{"object":"list","data":['
+    for at, vector in enumerate(yielding(made.vectors)):
+        pieces += (head, b'{"object":"embedding","index":%d,"embedding":' % at, encode(vector), b"}")
+        head = b","
+    # Of all ways to copy, joining alone lets other threads run meanwhile.
+    return b"".join((*pieces, b"],", msgspec.json.encode(last)[1:]))
+
+
+def _quoted(vector: Sequence[float]) -> bytes:
+    return b'"%b"' % in_base64(vector)
 
 
 def _inputs(given: Any) -> tuple[str | tuple[int, ...], ...]:
@@ -126,14 +155,7 @@ def _inputs(given: Any) -> tuple[str | tuple[int, ...], ...]:
     if len(given) > MOST_INPUTS:
         raise InvalidRequest(f"input has {len(given)} texts; at most {MOST_INPUTS} go in one request", field="input")
     for at, each in enumerate(given):
-        if not each:
-            field = f"input.{at}" if len(given) > 1 else "input"
-            raise InvalidRequest(f"{field} is empty; a vector is of something", field=field)
+        # Whether an empty text has a vector is for the vendor to say: several give one, and programs that cut files send some.
+        if not each and not isinstance(each, str):
+            raise InvalidRequest(f"input.{at} is empty; send tokens", field=f"input.{at}")
     return tuple(each if isinstance(each, str) else tuple(each) for each in given)
-
-
-def _in_base64(vector: Sequence[float]) -> str:
-    numbers = array("f", vector)
-    if array("H", [1]).tobytes() != b"\x01\x00":  # the wire is little-endian, whatever this machine is
-        numbers.byteswap()
-    return base64.b64encode(numbers.tobytes()).decode()

@@ -90,6 +90,8 @@ class Emulator:
         self.models = tuple(models)
         self._tls = tls
         self.script: deque[Script] = deque()
+        self.documents: deque[bytes] = deque()
+        """Bodies that are sent as they stand, in the place of the next answers that are documents."""
         self.otherwise: Callable[[RecordedRequest], Reply] = self._echo
         self.requests: list[RecordedRequest] = []
         self.closed_by_client: list[RecordedRequest] = []

@@ -86,6 +86,8 @@ class GoogleEmulator(Emulator):
                 return web.json_response({"embedding": embedding(self._object(record))})
             case "POST", "batchEmbedContents":
                 self.refuse_as_scripted()
+                if self.documents:
+                    return web.Response(body=self.documents.popleft(), content_type="application/json")
                 asked = self._object(record).get("requests", [])
                 return web.json_response({"embeddings": [embedding(one) for one in asked]})
         raise self.rejection("not_found")

@@ -145,6 +145,8 @@ class OpenAIEmulator(Emulator):
     def _embeddings(self, record: RecordedRequest) -> web.Response:
         body = self._checked(embedding_check(), record)
         self.refuse_as_scripted()
+        if self.documents:
+            return web.Response(body=self.documents.popleft(), content_type="application/json")
         texts = body["input"] if isinstance(body["input"], list) else [body["input"]]
         width = body.get("dimensions") or 4
         encode = in_base64 if body.get("encoding_format") == "base64" else list

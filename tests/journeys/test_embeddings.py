@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any, Literal
 
 import openai
 import pytest
@@ -69,6 +71,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Behi
 def behind(shared: Behind) -> Iterator[Behind]:
     for vendor in shared.vendors.values():
         vendor.script.clear()
+        vendor.documents.clear()
         vendor.requests.clear()
     yield shared
 
@@ -141,7 +144,8 @@ async def test_a_failure_raises_the_exception_that_fits_and_tells_no_key(
     ("fields", "param"),
     [
         ({"input": []}, "input"),
-        ({"input": ["a", ""]}, "input.1"),
+        ({"input": [[1], []]}, "input.1"),
+        ({"input": ["a", 1]}, "input.1"),
         ({"input": ["a"] * 2049}, "input"),
         ({"dimensions": 0}, "dimensions"),
         ({"encoding_format": "int8"}, "encoding_format"),
@@ -163,3 +167,54 @@ async def test_tokens_are_not_for_google(behind: Behind) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         await behind.client.embeddings.create(model=MODELS["google"], input=[[1, 2]])
     assert caught.value.code == "unsupported_parameter"
+
+
+@pytest.mark.parametrize("vendor", ["openai", "google"])
+async def test_an_answer_that_breaks_off_is_a_failure_of_the_vendor(behind: Behind, vendor: str) -> None:
+    behind.vendors[vendor].documents.append(b'{"data": [{"embedding": [0.5')
+    with pytest.raises(openai.InternalServerError, match="broke its protocol") as caught:
+        await behind.client.embeddings.create(model=MODELS[vendor], input="boat")
+    assert caught.value.status_code == 502
+
+
+async def test_a_vendor_that_refuses_base64_is_asked_for_numbers_from_then_on(behind: Behind) -> None:
+    vendor = behind.vendors["lab"]
+    vendor.script.append(Fault.because("bad_request", message="Unknown field: encoding_format"))
+    for _ in range(2):
+        made = await behind.client.embeddings.create(model=MODELS["lab"], input="boat", encoding_format="float")
+        assert len(made.data[0].embedding) == 4
+    assert ["encoding_format" in request.body for request in vendor.requests] == [True, False, False]
+
+
+async def test_an_empty_text_is_for_the_vendor_to_judge(behind: Behind) -> None:
+    made = await behind.client.embeddings.create(model=MODELS["openai"], input=["a", ""])
+    assert len(made.data) == 2
+
+
+@pytest.mark.parametrize("vendor", ["openai", "google"])
+@pytest.mark.parametrize("asked", ["float", "base64"])
+async def test_others_are_served_while_a_large_answer_is_read_and_written(
+    behind: Behind, vendor: str, asked: Literal["float", "base64"]
+) -> None:
+    row = "[" + ",".join(["0.123456789"] * 1_536) + "]"
+    rows = (
+        [{"embedding": f"{row}", "index": at} for at in range(256)] if vendor == "openai" else [{"values": row}] * 256
+    )
+    document = json.dumps({"data" if vendor == "openai" else "embeddings": rows})
+    behind.vendors[vendor].documents.append(document.replace('"[', "[").replace(']"', "]").encode())
+    turns = await turns_during(
+        behind.client.embeddings.create(model=MODELS[vendor], input=["x"] * 256, encoding_format=asked)
+    )
+    # On the loop it would turn some hundred times: once for each piece that is read and written.
+    assert turns > 4_000
+
+
+async def turns_during(work: Awaitable[Any]) -> int:
+    """How often the event loop turned in another thread's time: while it had nothing to do but wait for `work`."""
+    ended = asyncio.ensure_future(work)
+    turns = 0
+    while not ended.done():
+        await asyncio.sleep(0)
+        turns += 1
+    await ended
+    return turns

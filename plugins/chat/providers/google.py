@@ -53,12 +53,16 @@ class Google:
         return Answer(stream, decoder)
 
     def _url(self, model: str) -> URL:
-        # The name comes from the caller and stays one step of the path.
-        collection, _, name = model.partition("/")
-        if collection not in _COLLECTIONS:
-            collection, name = "models", model
-        path = f"{API_VERSION}/{collection}/{quote(name, safe='', errors='replace')}:streamGenerateContent"
-        return URL(f"{self._settings.base_url}/{path}?alt=sse", encoded=True)
+        return model_url(self._settings.base_url, model, "streamGenerateContent?alt=sse")
+
+
+def model_url(base_url: str, model: str, verb: str) -> URL:
+    """The address of one of a model's methods."""
+    # The name comes from the caller and stays one step of the path.
+    collection, _, name = model.partition("/")
+    if collection not in _COLLECTIONS:
+        collection, name = "models", model
+    return URL(f"{base_url}/{API_VERSION}/{collection}/{quote(name, safe='', errors='replace')}:{verb}", encoded=True)
 
 
 def _may_be_grounded(body: dict[str, Any]) -> bool:

@@ -1,21 +1,31 @@
-"""Embeddings of Google's models, through the official SDK."""
+"""Embeddings of Google's models, asked over our own connections and decoded off the event loop."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import aiohttp
 import msgspec
 
 from engine.api import Embedded, EmbeddingRequest, PluginContext, ProviderRole, Shared, UnsupportedParameter
-from plugins.chat.providers.google import NAME
+from plugins.chat.providers.google import NAME, model_url
+from plugins.vendors.decoding import encode_body
+from plugins.vendors.embeddings import JSON, post_for_vectors
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
+from plugins.vendors.transport import vendor_http
+from plugins.vendors.vectors import BadVectors, Lifted, apart, same_length, vector, yielding
 
-if TYPE_CHECKING:
-    from google import genai
+_COLLECTIONS = ("models/", "tunedModels/")
+_OPTIONS = {"task_type": "taskType", "taskType": "taskType", "title": "title"}
+
+
+class _Row(msgspec.Struct):
+    values: Any = None
+
+
+class _Document(msgspec.Struct):
+    embeddings: list[_Row] = []
 
 
 class GoogleEmbeddings:
@@ -29,7 +39,8 @@ class GoogleEmbeddings:
         self._vendor = GoogleVendor(
             settings.title, read_google_fault, credential=settings.credential, secret=settings.key
         )
-        self._client: Shared[genai.Client] = context.shared(self._open)
+        self._headers = {**JSON, **({"x-goog-api-key": settings.key} if settings.key else {})}
+        self._http: Shared[aiohttp.ClientSession] = context.shared(vendor_http)
 
     @property
     def own_address(self) -> bool:
@@ -39,43 +50,37 @@ class GoogleEmbeddings:
     @property
     def unavailable(self) -> str | None:
         """What is missing before this provider can serve, or None."""
-        if find_spec("google.genai") is None:
-            return "the package google-genai is not installed: pip install 'betterai-engine[google]'"
         return self._settings.unavailable
 
     async def embed(self, request: EmbeddingRequest) -> Embedded:
-        """A vector for each input; usage is estimated, since Google tells none."""
-        # Imported on first use: a server that embeds nothing starts without the SDK.
-        from google.genai import errors, types
-
-        texts = [each for each in request.inputs if isinstance(each, str)]
-        if len(texts) < len(request.inputs):
+        """A vector for each input; usage is estimated, since Google reports none."""
+        if not all(isinstance(each, str) for each in request.inputs):
             raise UnsupportedParameter("Google embeds texts, not lists of tokens.", field="input")
-        client = await self._client.get()
-        contents: Any = [types.Content(parts=[types.Part(text=text)]) for text in texts]
+        url = model_url(self._settings.base_url, request.model, "batchEmbedContents")
+        body, count = encode_body(_body(request)), len(request.inputs)
+        answer = await post_for_vectors(self._http, url, self._headers, body, self._vendor, count)
+        return await apart(len(answer), lambda: self._read(answer, request))
+
+    def _read(self, answer: bytes, request: EmbeddingRequest) -> Embedded:
         try:
-            made = await client.aio.models.embed_content(
-                model=request.model,
-                contents=contents,
-                config=types.EmbedContentConfig(output_dimensionality=request.dimensions),
-            )
-        except errors.APIError as error:
-            raise self._vendor.failure(msgspec.json.encode(error.details), status=error.code) from None
-        except (OSError, TimeoutError) as error:
-            raise self._vendor.unreachable(type(error).__name__) from None
-        return Embedded(vectors=[each.values or [] for each in made.embeddings or ()], model=request.model)
+            lifted = Lifted(answer, most=4 * len(request.inputs) + 1_000)
+            rows = msgspec.json.decode(lifted.document, type=_Document).embeddings
+            if len(rows) != len(request.inputs):
+                raise BadVectors(f"it gave {len(rows)} vectors for {len(request.inputs)} inputs")
+            vectors = [vector(row.values, lifted) for row in yielding(rows)]
+            same_length(vectors, request.dimensions)
+        except BadVectors as error:
+            raise self._vendor.broke_protocol(str(error)) from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            raise self._vendor.broke_protocol("its answer is not one of embeddings") from None
+        return Embedded(vectors=vectors, model=request.model)
 
-    @asynccontextmanager
-    async def _open(self) -> AsyncIterator[genai.Client]:
-        # Imported on first use, as above.
-        from google import genai
 
-        # It has more types than all else that runs here.
-        from google.genai import types
-
-        options = types.HttpOptions(base_url=self._settings.base_url, api_version="v1beta")
-        client = genai.Client(api_key=self._settings.key, http_options=options)
-        try:
-            yield client
-        finally:
-            await client.aio.aclose()
+def _body(request: EmbeddingRequest) -> dict[str, Any]:
+    model = request.model if request.model.startswith(_COLLECTIONS) else f"models/{request.model}"
+    options = {_OPTIONS[name]: value for name, value in request.provider_options.items() if name in _OPTIONS}
+    if request.dimensions is not None:
+        options["outputDimensionality"] = request.dimensions
+    return {
+        "requests": [{"model": model, "content": {"parts": [{"text": each}]}, **options} for each in request.inputs]
+    }
