@@ -204,7 +204,7 @@ class Engine:
         await open_tables(self.loader, self.databases, auto_upgrade=self.core.databases.auto_upgrade)
         default = self.databases.database()
         owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
-        self.supervisor.budgets = self.registry.ledgers.purse = Budgets(default)
+        self.supervisor.budgets = self.registry.ledgers.purse = Budgets(default, owner, shared=not default.embedded)
         self.supervisor.ledger = Ledger(default, owner, embedded=default.embedded)
 
     # Tables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any
 
@@ -11,7 +12,16 @@ from engine.cli.keys import with_engine_tables
 from engine.cli.terminal import ConfigOption, fail, plain_table, read, run, say, show
 from engine.db.databases import Database
 from engine.providers.metering import amount
-from engine.sessions.budgets import Budget, Period, Unit, all_budgets, remove_budget, set_budget
+from engine.sessions.budget_rows import (
+    Budget,
+    Period,
+    Standing,
+    Unit,
+    all_budgets,
+    remove_budget,
+    set_budget,
+    standings,
+)
 
 app = typer.Typer(help="Bound what principals and keys may spend.", no_args_is_help=True)
 
@@ -49,11 +59,16 @@ def set_(
 
 @app.command("list")
 def list_(config: ConfigOption = None) -> None:
-    """List the budgets."""
-    found: Any = run(with_engine_tables(read(config), all_budgets))
-    table = plain_table("who", "period", "at most")
-    for budget in found:
-        table.add_row(budget.subject, budget.period, f"{amount(budget.amount)} {_noun(budget.unit)}")
+    """List the budgets, with what is spent of each, what running turns have put aside, and what is left."""
+
+    async def work(database: Database) -> list[Standing]:
+        return await standings(database, datetime.now(UTC))
+
+    found: Any = run(with_engine_tables(read(config), work))
+    table = plain_table("who", "period", "at most", "spent", "put aside", "left", "")
+    for each in found:
+        figures = (amount(figure) for figure in (each.budget.amount, each.spent, each.held, each.left))
+        table.add_row(each.budget.subject, each.budget.period, *figures, _noun(each.budget.unit))
     show(table)
 
 

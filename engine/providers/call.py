@@ -148,6 +148,12 @@ class Call:
                 self._breaker.release()
         return error
 
+    def drop(self) -> None:
+        """The call is not made after all: nothing was used, and its provider is not to blame."""
+        self.watch.stop()
+        self._breaker.release()
+        self._judged = True
+
     async def close(self, raised: BaseException | None) -> None:
         """Meter what was used, then close the connection to the vendor."""
         self.watch.stop()

@@ -105,9 +105,9 @@ class Chain:
         if self._purse is None or not self._purse.applies(stream.id):
             return
         try:
-            self._purse.reserve(stream.id, *most(request, call.target))
-        except EngineError as error:
-            await call.close(error)
+            await self._purse.reserve(stream.id, *most(request, call.target))
+        except BaseException:
+            call.drop()
             raise
 
     def _ledger(self, stream: Writer) -> Ledger:

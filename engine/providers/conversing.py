@@ -68,11 +68,7 @@ class Converser:
         """Count what an answer used, and tell it on the stream's meter."""
         price = self.target.info.price if self.target.info is not None else None
         cost = cost_of(usage, price) if price is not None else None
-        ledger = self._ledgers.of(stream)
-        # It is said already, so that no budget can refuse it.
-        ledger.add(usage, cost)
-        total, spent = ledger.total(Usage(), None)
-        stream.meter(usage=total, cost=spent)
+        self._ledgers.count(stream, usage, cost)
         return None if cost is None else Cost(amount=amount(cost))
 
     def _explained(self, raised: Exception) -> EngineError:

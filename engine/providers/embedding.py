@@ -31,7 +31,7 @@ EMBED = "embed"
 class Account(Protocol):
     """What one call may use, and what it has used."""
 
-    def reserve(self, tokens: int, cost: Decimal) -> None:
+    async def reserve(self, tokens: int, cost: Decimal) -> None:
         """Put aside the most that the call can use; raises `BudgetExceeded`."""
         ...
 
@@ -74,7 +74,7 @@ class Embedder:
             return await self._try(asked)
         async with self._accounts.open(principal, EMBED) as account:
             most, price = _estimate(asked).input_tokens * 4 // 3 + len(asked.inputs), self._price
-            account.reserve(most, cost_of(Usage(input_tokens=most), price) if price is not None else Decimal(0))
+            await account.reserve(most, cost_of(Usage(input_tokens=most), price) if price is not None else Decimal(0))
             answered = await self._try(asked)
             account.used(self.target.name, answered.usage or Usage(), answered.cost)
         return answered

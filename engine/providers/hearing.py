@@ -139,11 +139,7 @@ class Listener:
         price = self.target.info.price if self.target.info is not None else None
         minute = price.minute if price is not None else None
         cost = Decimal(str(round(seconds, 3))) * minute / 60 if minute is not None else None
-        ledger = self._ledgers.of(stream)
-        # It is heard already, so that no budget can refuse it.
-        ledger.add(Usage(seconds=round(seconds, 3)), cost)
-        usage, spent = ledger.total(Usage(), None)
-        stream.meter(usage=usage, cost=spent)
+        self._ledgers.count(stream, Usage(seconds=round(seconds, 3)), cost)
 
 
 class _Heard:

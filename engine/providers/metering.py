@@ -27,7 +27,11 @@ class Purse(Protocol):
         """Whether a budget bounds the turn of this stream."""
         ...
 
-    def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
+    def room(self, stream: str) -> tuple[int | None, Decimal | None]:
+        """Tokens and dollars that the turn's next call may put aside; None where nothing bounds them."""
+        ...
+
+    async def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
         """Put aside the most that a call can use; raises `BudgetExceeded`."""
         ...
 
@@ -35,8 +39,16 @@ class Purse(Protocol):
         """The call is over, and all calls of the turn have used so much."""
         ...
 
-    def spend(self, stream: str, cost: Decimal) -> None:
-        """Something is bought whose price is known before; raises `BudgetExceeded`."""
+    def used(self, stream: str, usage: Usage, cost: Cost | None) -> None:
+        """The turn has used so much by now, whatever its call has put aside."""
+        ...
+
+    async def buy(self, stream: str, cost: Decimal) -> None:
+        """Put aside what something beside the calls costs; raises `BudgetExceeded`."""
+        ...
+
+    def bought(self, stream: str, price: Decimal, usage: Usage, cost: Cost | None) -> None:
+        """It is bought at this price, and the turn has used so much by now."""
         ...
 
 
@@ -85,14 +97,26 @@ class Ledgers:
             ledger = self._of[stream] = Ledger()
         return ledger
 
-    def spend(self, stream: Writer, usage: Usage, cost: Decimal | None) -> None:
+    async def buy(self, stream: Writer, usage: Usage, cost: Decimal | None) -> None:
         """Buy something whose price is known before; raises `BudgetExceeded` where the turn may not."""
         if self.purse is not None and cost is not None:
-            self.purse.spend(stream.id, cost)
+            await self.purse.buy(stream.id, cost)
+        total, spent = self._add(stream, usage, cost)
+        if self.purse is not None:
+            self.purse.bought(stream.id, cost or Decimal(0), total, spent)
+
+    def count(self, stream: Writer, usage: Usage, cost: Decimal | None) -> None:
+        """Count what was used already, so that no budget can refuse it."""
+        total, spent = self._add(stream, usage, cost)
+        if self.purse is not None:
+            self.purse.used(stream.id, total, spent)
+
+    def _add(self, stream: Writer, usage: Usage, cost: Decimal | None) -> tuple[Usage, Cost | None]:
         ledger = self.of(stream)
         ledger.add(usage, cost)
         total, spent = ledger.total(Usage(), None)
         stream.meter(usage=total, cost=spent)
+        return total, spent
 
 
 class Meter:

@@ -117,7 +117,7 @@ class Speaker:
                 await self._pass(provider.speak_stream(request, counted), made, given)
             else:
                 async for sentence in sentences_of(texts):
-                    self._meter(sentence, stream)
+                    await self._meter(sentence, stream)
                     await self._speak(request, sentence, made)
         except asyncio.CancelledError:
             raise
@@ -216,18 +216,18 @@ class Speaker:
     ) -> AsyncIterator[str]:
         try:
             async for text in texts:
-                self._meter(text, stream)
+                await self._meter(text, stream)
                 yield text
         finally:
             if not given.done():
                 given.set_result(None)
 
-    def _meter(self, text: str, stream: Writer) -> None:
+    async def _meter(self, text: str, stream: Writer) -> None:
         """Count what is about to be spoken: vendors charge for it, heard or not."""
         price = self.target.info.price if self.target.info is not None else None
         characters = price.characters if price is not None else None
         cost = (len(text) * characters).scaleb(-6) if characters is not None else None
-        self._ledgers.spend(stream, Usage(characters=len(text)), cost)
+        await self._ledgers.buy(stream, Usage(characters=len(text)), cost)
 
 
 class _Unheard(Exception):

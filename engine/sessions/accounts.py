@@ -18,17 +18,28 @@ from engine.sessions.supervisor import Supervisor
 class Account:
     """What one call may use, and what it has used."""
 
-    def __init__(self, supervisor: Supervisor, id: str) -> None:
+    def __init__(self, supervisor: Supervisor, id: str, principal: Principal, command: str) -> None:
         self._supervisor = supervisor
         self._id = id
+        self._principal = principal
+        self._command = command
+        self.written = False
         self.model: str | None = None
         self.usage = Usage()
         self.cost: Cost | None = None
 
-    def reserve(self, tokens: int, cost: Decimal) -> None:
-        """Put aside the most that the call can use; raises `BudgetExceeded`."""
-        if self._supervisor.budgets is not None:
-            self._supervisor.budgets.reserve(self._id, tokens, cost)
+    async def reserve(self, tokens: int, cost: Decimal) -> None:
+        """Put aside the most that the call can use; raises `BudgetExceeded`.
+
+        Where a budget bounds it, its row is written before the call, so that it counts even if the process dies.
+        """
+        budgets, ledger = self._supervisor.budgets, self._supervisor.ledger
+        if budgets is None or not budgets.applies(self._id):
+            return
+        if ledger is not None:
+            self.written = True
+            ledger.begin(self._id, self._principal, self._command)
+        await budgets.reserve(self._id, tokens, cost)
 
     def used(self, model: str, usage: Usage, cost: Cost | None) -> None:
         """The call was answered."""
@@ -51,7 +62,7 @@ class Accounts:
             await supervisor.rates.admit_turn(principal)
         if supervisor.budgets is not None:
             await supervisor.budgets.admit(principal, id)
-        account = Account(supervisor, id)
+        account = Account(supervisor, id, principal, command)
         status: Status = "completed"
         reason: Reason = "done"
         error: EngineError | None = None
@@ -79,7 +90,7 @@ class Accounts:
             if supervisor.rates is not None:
                 supervisor.rates.charge(principal, account.usage.input_tokens)
             if supervisor.ledger is not None:
-                supervisor.ledger.note(id, principal, command, ended)
+                supervisor.ledger.note(id, principal, command, ended, begun=account.written)
             supervisor.stats.turn_ended(
                 command, ended, seconds=perf_counter() - begun, first_word=None, added=None, events=0
             )

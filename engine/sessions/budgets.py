@@ -1,34 +1,42 @@
 """What principals and keys may spend in a day and in a month, and that they spend no more.
 
 Every call to a model puts aside the most that it can cost before it is made; what is spent and what is put aside together
-never pass a budget. Days and months are those of UTC.
+never pass a budget, on however many servers of one database. Days and months are those of UTC.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from engine.api.data import Database, Write
-from engine.api.errors import BudgetExceeded, DatabaseUnavailable, EngineError, InvalidRequest
+from engine.api.errors import BudgetExceeded, DatabaseUnavailable, EngineError
 from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
 from engine.db.refusals import reason
-from engine.db.schema import budgets, turns
+from engine.db.schema import turns
 from engine.log import get_logger
 from engine.providers.metering import amount
+from engine.sessions.budget_rows import (
+    Budget,
+    Period,
+    Spend,
+    Spent,
+    all_budgets,
+    begin_of,
+    end_of,
+    spent_by_others,
+)
 
 log = get_logger(__name__)
 
-Period: TypeAlias = Literal["day", "month"]
-Unit: TypeAlias = Literal["cost", "tokens"]
+PERIODS: tuple[Period, ...] = ("day", "month")
 
 REMEMBERED_SECONDS = 10.0
 """For how long budgets are not read again: so soon another one takes effect."""
@@ -36,41 +44,40 @@ REMEMBERED_SECONDS = 10.0
 READ_WITHIN = 0.05
 """Seconds for which a turn waits for budgets that are read again; then the old ones hold for it."""
 
+KEPT_WITHIN = 2.0
+"""Seconds for which a call waits until the turn's row says what it may cost; then it is made all the same."""
 
-class Budget(NamedTuple):
-    """The most that a subject (`principal:ann`, `key:bai_…`) spends in a period: dollars, or input and output tokens."""
+READING_SHARE = 20
+"""Sums are read again after so many times the time that their last reading took: a long month costs little, too."""
 
-    subject: str
-    period: Period
-    unit: Unit
-    amount: Decimal
-
-
-@dataclass(slots=True)
-class Spend:
-    """Dollars and tokens."""
-
-    cost: Decimal = Decimal(0)
-    tokens: int = 0
-
-    def add(self, other: Spend, sign: int = 1) -> None:
-        """Count another spend in, or with -1 out again."""
-        self.cost += sign * other.cost
-        self.tokens += sign * other.tokens
-
-    def of(self, unit: Unit) -> Decimal:
-        """One of the two."""
-        return self.cost if unit == "cost" else Decimal(self.tokens)
+Key = tuple[str, Period, datetime]
+"""A subject, and a period by its kind and its begin: on the first of a month both kinds begin at once."""
 
 
 @dataclass(slots=True)
 class _Open:
-    """A turn that runs: what it has used, and what its call has put aside."""
+    """A turn that runs: what it has used, what its call has put aside, and what it is about to buy beside its calls."""
 
     subjects: tuple[str, ...]
     begun: datetime
     used: Spend = field(default_factory=Spend)
     aside: Spend = field(default_factory=Spend)
+    buying: Spend = field(default_factory=Spend)
+    over: bool = False
+
+    @property
+    def most(self) -> Spend:
+        """All that it may have spent by the end of what it does now."""
+        each = self.used, self.aside, self.buying
+        return Spend(sum((one.cost for one in each), Decimal(0)), sum(one.tokens for one in each))
+
+
+@dataclass(slots=True)
+class _Others:
+    """What rows of other processes say of a period, when that was read, and for how long it is taken."""
+
+    spent: Spent
+    until: float
 
 
 def utc_now() -> datetime:
@@ -79,21 +86,34 @@ def utc_now() -> datetime:
 
 
 class Budgets:
-    """The budgets of one database, and the spending of the turns of this process.
+    """The budgets of one database, and the spending of the turns of this process, which is their `owner`.
 
-    Implements what `engine.providers` asks before and after each call.
+    Implements what `engine.providers` asks before and after each call. Turns of this process are counted in memory alone, and
+    those of others from their rows alone, so that none counts twice.
     """
 
-    def __init__(self, database: Database, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        database: Database,
+        owner: str = "",
+        *,
+        shared: bool = False,
+        now: Callable[[], datetime] = utc_now,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database = database
+        self._owner = owner
+        self._shared = shared
         self._now = now
+        self._clock = clock
         self._limits: dict[str, list[Budget]] = {}
-        self._read_at: datetime | None = None
-        self._spent: dict[tuple[str, datetime], Spend] = {}
+        self._read_at: float | None = None
+        self._own: dict[Key, Spend] = {}
+        self._others: dict[Key, _Others] = {}
         self._held: dict[str, Spend] = {}
         self._open: dict[str, _Open] = {}
-        self._loading = asyncio.Lock()
         self._reading: asyncio.Task[None] | None = None
+        self._summing: dict[Key, asyncio.Task[None]] = {}
 
     # A turn
 
@@ -102,9 +122,8 @@ class Budgets:
         await self._refresh()
         subjects = (principal.subject, *([principal.key_subject] if principal.key_subject else ()))
         opened = _Open(subjects, self._now())
-        for budget in self._of(subjects):
-            await self._load(budget.subject, _begin(budget.period, opened.begun))
-        self._check(opened, Spend(Decimal(0), 1), "nothing is left for another turn")
+        await self._sum(opened)
+        self._check(opened, Spend(Decimal(0), 1), Spend(), "nothing is left for another turn")
         self._open[stream] = opened
 
     def applies(self, stream: str) -> bool:
@@ -112,94 +131,165 @@ class Budgets:
         opened = self._open.get(stream)
         return opened is not None and bool(self._of(opened.subjects))
 
-    def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
-        """Put aside the most that a call can use; raises `BudgetExceeded` where that is more than is left."""
+    def room(self, stream: str) -> tuple[int | None, Decimal | None]:
+        """Tokens and dollars that the turn's next call may put aside; None where nothing bounds them."""
         opened = self._open.get(stream)
-        if opened is None or not self._of(opened.subjects):
-            return
-        wanted = Spend(cost, tokens)
-        self._check(opened, wanted, "this call may use more than is left")
-        self._hold(opened, wanted)
-        values = {
-            "reserved_cost": amount(opened.used.cost + cost),
-            "reserved_tokens": opened.used.tokens + tokens,
-        }
-        # If the process dies, the turn's row tells what it may have cost.
-        kept = self._database.submit([Write(turns, "update", values, {"stream": stream})])
-        kept.add_done_callback(_note_unkept)
+        left: dict[str, Decimal] = {}
+        for budget in self._of(opened.subjects) if opened is not None else ():
+            each = max(Decimal(0), self._left(budget) + (opened.aside.of(budget.unit) if opened else 0))
+            left[budget.unit] = min(each, left.get(budget.unit, each))
+        return int(left["tokens"]) if "tokens" in left else None, left.get("cost")
 
-    def spend(self, stream: str, cost: Decimal) -> None:
-        """Something is bought beside the calls; raises `BudgetExceeded` where that is more than is left."""
+    async def reserve(self, stream: str, tokens: int, cost: Decimal) -> None:
+        """Put aside the most that a call can use; raises `BudgetExceeded` where that is more than is left.
+
+        When it returns, the turn's row says so, and other servers of the database count it.
+        """
+        await self._refresh()
         opened = self._open.get(stream)
         if opened is None or not self._of(opened.subjects):
             return
-        bought = Spend(cost, 0)
-        wanted = Spend(cost + opened.aside.cost, opened.aside.tokens)
-        self._check(opened, wanted, "this may cost more than is left")
-        opened.used.add(bought)
-        for subject in opened.subjects:
-            self._held.setdefault(subject, Spend()).add(bought)
+        words = "this call may use more than is left"
+        await self._sum(opened)
+        before, aside = opened.aside, Spend(cost, tokens)
+        self._check(opened, aside, before, words)
+        self._hold(opened, aside)
+        try:
+            await self._confirm(stream, opened, aside, words)
+        except BudgetExceeded:
+            if opened.aside is aside:
+                self._hold(opened, before)
+            raise
+
+    async def buy(self, stream: str, cost: Decimal) -> None:
+        """Put aside what something beside the calls costs; raises `BudgetExceeded` where that is more than is left."""
+        opened = self._open.get(stream)
+        if opened is None or not self._of(opened.subjects):
+            return
+        words = "this may cost more than is left"
+        await self._sum(opened)
+        price = Spend(cost, 0)
+        self._check(opened, price, Spend(), words)
+        self._buying(opened, cost)
+        try:
+            await self._confirm(stream, opened, price, words)
+        except BaseException:
+            self._buying(opened, -cost)
+            raise
+
+    def bought(self, stream: str, price: Decimal, usage: Usage, cost: Cost | None) -> None:
+        """It is bought at this price, and the turn has used so much by now."""
+        if (opened := self._open.get(stream)) is not None:
+            self._buying(opened, -min(price, opened.buying.cost))
+            self._count(opened, spend_of(usage, cost))
+
+    def used(self, stream: str, usage: Usage, cost: Cost | None) -> None:
+        """The turn has used so much by now; what its call has put aside stays."""
+        if (opened := self._open.get(stream)) is not None:
+            self._count(opened, spend_of(usage, cost))
 
     def settle(self, stream: str, usage: Usage, cost: Cost | None) -> None:
         """The call is over: all calls of the turn have used so much, and nothing is put aside any more."""
         if (opened := self._open.get(stream)) is not None:
-            self._use(opened, _spend(usage, cost))
+            self._hold(opened, Spend())
+            self._count(opened, spend_of(usage, cost))
 
     def end(self, stream: str, usage: Usage | None, cost: Cost | None) -> None:
         """The turn is over, and its end says what it used; for a turn that was not begun, nothing."""
         opened = self._open.get(stream)
         if opened is None:
             return
-        total = _spend(usage or Usage(), cost)
-        self._use(opened, Spend())
+        self._hold(opened, Spend())
+        self._buying(opened, -opened.buying.cost)
+        self._count(opened, Spend())
+        opened.over = True
         del self._open[stream]
+        total = spend_of(usage or Usage(), cost)
+        if not total.cost and not total.tokens:
+            return
         for subject in opened.subjects:
-            for period in ("day", "month"):
-                spent = self._spent.get((subject, _begin(period, opened.begun)))
-                if spent is not None:
-                    spent.add(total)
+            for period in PERIODS:
+                self._own.setdefault((subject, period, begin_of(period, opened.begun)), Spend()).add(total)
 
     # Accounts
 
     def _of(self, subjects: Iterable[str]) -> list[Budget]:
         return [budget for subject in subjects for budget in self._limits.get(subject, ())]
 
-    def _check(self, opened: _Open, wanted: Spend, words: str) -> None:
+    async def _confirm(self, stream: str, opened: _Open, wanted: Spend, words: str) -> None:
+        """Have the row say what is put aside; where other servers may have done so at the same moment, look once more.
+
+        Whoever looks after both wrote sees both.
+        """
+        if await self._keep(stream, opened) and self._shared:
+            await self._sum(opened, anew=True)
+            self._check(opened, wanted, wanted, words)
+
+    async def _keep(self, stream: str, opened: _Open) -> bool:
+        """Have the turn's row say what it may cost: if the process dies, nothing else does. False where it was too slow."""
+        most = opened.most
+        values = {"reserved_cost": amount(most.cost), "reserved_tokens": most.tokens}
+        kept = self._database.submit([Write(turns, "update", values, {"stream": stream})])
+        kept.add_done_callback(_note_unkept)
+        done, _ = await asyncio.wait((kept,), timeout=KEPT_WITHIN)
+        # Turns go on while a database is away, within the budgets that are known.
+        return bool(done) and not kept.cancelled() and kept.exception() is None
+
+    def _left(self, budget: Budget) -> Decimal:
+        """What a budget has left beside all that is put aside."""
+        key: Key = (budget.subject, budget.period, begin_of(budget.period, self._now()))
+        others = self._others.get(key)
+        elsewhere = (others.spent.spent.of(budget.unit) + others.spent.held.of(budget.unit)) if others else Decimal(0)
+        own = self._own.get(key, Spend()).of(budget.unit) + self._held.get(budget.subject, Spend()).of(budget.unit)
+        return budget.amount - own - elsewhere
+
+    def _check(self, opened: _Open, wanted: Spend, freed: Spend, words: str) -> None:
+        """Raise where a budget has less left than is wanted, once what is freed for it is put back."""
         for budget in self._of(opened.subjects):
-            begin = _begin(budget.period, self._now())
-            spent = self._spent.get((budget.subject, begin), Spend()).of(budget.unit)
-            held = self._held.get(budget.subject, Spend()).of(budget.unit) - opened.aside.of(budget.unit)
-            left = budget.amount - spent - held
+            left = self._left(budget) + freed.of(budget.unit)
             if left < wanted.of(budget.unit) or left <= 0:
-                frees = _end(budget.period, begin)
-                told = f"{amount(max(left, Decimal(0)))} of {amount(budget.amount)}"
-                unit = "dollars" if budget.unit == "cost" else "tokens"
-                raise BudgetExceeded(
-                    f"the budget of {budget.subject} has {told} {unit} left for this {budget.period}; {words}; "
-                    f"it is whole again at {frees:%Y-%m-%d %H:%M} UTC",
-                    retry_after=(frees - self._now()).total_seconds(),
-                )
+                self._refuse(budget, max(left, Decimal(0)), words)
+
+    def _refuse(self, budget: Budget, left: Decimal, words: str) -> None:
+        now = self._now()
+        frees = end_of(budget.period, begin_of(budget.period, now))
+        told = f"{amount(left)} of {amount(budget.amount)}"
+        unit = "dollars" if budget.unit == "cost" else "tokens"
+        raise BudgetExceeded(
+            f"the budget of {budget.subject} has {told} {unit} left for this {budget.period}; {words}; "
+            f"it is whole again at {frees:%Y-%m-%d %H:%M} UTC",
+            retry_after=(frees - now).total_seconds(),
+        )
 
     def _hold(self, opened: _Open, aside: Spend) -> None:
-        for subject in opened.subjects:
-            held = self._held.setdefault(subject, Spend())
-            held.add(opened.aside, -1)
-            held.add(aside)
+        self._shift(opened, opened.aside, aside)
         opened.aside = aside
 
-    def _use(self, opened: _Open, used: Spend) -> None:
-        self._hold(opened, Spend())
+    def _count(self, opened: _Open, used: Spend) -> None:
+        self._shift(opened, opened.used, used)
+        opened.used = used
+
+    def _buying(self, opened: _Open, more: Decimal) -> None:
+        if not opened.over:
+            after = Spend(opened.buying.cost + more, 0)
+            self._shift(opened, opened.buying, after)
+            opened.buying = after
+
+    def _shift(self, opened: _Open, before: Spend, after: Spend) -> None:
+        if opened.over:
+            return
         for subject in opened.subjects:
             held = self._held.setdefault(subject, Spend())
-            held.add(opened.used, -1)
-            held.add(used)
+            held.add(before, -1)
+            held.add(after)
             if not held.cost and not held.tokens:
                 del self._held[subject]
-        opened.used = used
+
+    # What is read
 
     async def _refresh(self) -> None:
         """Read the budgets again where they are no longer fresh; a slow database holds nobody up for long."""
-        if self._read_at is not None and (self._now() - self._read_at).total_seconds() < REMEMBERED_SECONDS:
+        if self._read_at is not None and self._clock() - self._read_at < REMEMBERED_SECONDS:
             return
         first = self._read_at is None
         if self._reading is None or self._reading.done():
@@ -207,7 +297,7 @@ class Budgets:
         await asyncio.wait((self._reading,), timeout=None if first else READ_WITHIN)
 
     async def _read(self) -> None:
-        now = self._now()
+        at = self._clock()
         try:
             found = await all_budgets(self._database)
         except (SQLAlchemyError, OSError, EngineError) as error:
@@ -217,82 +307,64 @@ class Budgets:
             self._limits = {}
             for budget in found:
                 self._limits.setdefault(budget.subject, []).append(budget)
-            oldest = _begin("month", now) - timedelta(days=1)
-            self._spent = {key: spent for key, spent in self._spent.items() if key[1] >= oldest}
-        self._read_at = now
+            self._drop_past()
+        self._read_at = at
+
+    def _drop_past(self) -> None:
+        """Forget the sums of periods that are over and that no running turn began in."""
+        oldest = min([self._now(), *(opened.begun for opened in self._open.values())])
+        over = [key for key in (*self._own, *self._others) if end_of(key[1], key[2]) <= oldest]
+        for key in over:
+            self._own.pop(key, None)
+            self._others.pop(key, None)
+
+    async def _sum(self, opened: _Open, *, anew: bool = False) -> None:
+        """Know what other processes have spent of the budgets of a turn, from their rows; `anew` reads in any case."""
+        now = self._now()
+        for budget in self._of(opened.subjects):
+            key: Key = (budget.subject, budget.period, begin_of(budget.period, now))
+            known = self._others.get(key)
+            if known is not None and not anew and self._clock() < known.until:
+                continue
+            reading = self._summing.get(key)
+            if reading is None or anew:
+                reading = self._summing[key] = asyncio.create_task(self._sum_one(key), name=f"spending of {key[0]}")
+                reading.add_done_callback(_looked_at)
+            await self._await_sum(key, reading, known)
+
+    async def _await_sum(self, key: Key, reading: asyncio.Task[None], known: _Others | None) -> None:
+        await asyncio.wait((reading,), timeout=None if known is None else READ_WITHIN)
+        if key not in self._others:
+            raise DatabaseUnavailable(
+                f"what {key[0]} has spent cannot be read at the moment; try again", retry_after=1.0
+            )
+
+    async def _sum_one(self, key: Key) -> None:
+        subject, period, begin = key
+        at = self._clock()
+        try:
+            spent = await spent_by_others(self._database, subject, begin, end_of(period, begin), self._owner)
+        except (SQLAlchemyError, OSError, EngineError) as error:
+            log.warning("spending_unreadable", subject=subject, reason=reason(error))
+        else:
+            took = self._clock() - at
+            fresh = 0.0 if self._shared else REMEMBERED_SECONDS
+            self._others[key] = _Others(spent, at + max(fresh, READING_SHARE * took))
+        finally:
+            if self._summing.get(key) is asyncio.current_task():
+                del self._summing[key]
 
     async def close(self) -> None:
         """Read no more."""
-        if self._reading is not None:
-            self._reading.cancel()
-            await asyncio.gather(self._reading, return_exceptions=True)
-
-    async def _load(self, subject: str, begin: datetime) -> None:
-        """Sum up what the rows say of a period, once; turns of this process that run are counted from memory."""
-        async with self._loading:
-            if (subject, begin) in self._spent:
-                return
-            mine = list(self._open)
-            ended = Spend()
-            # In its place before the rows are read: what ends meanwhile is counted here, and not among the rows.
-            self._spent[subject, begin] = ended
-            try:
-                ended.add(await _spent_since(self._database, subject, begin, mine))
-            except (SQLAlchemyError, OSError) as error:
-                del self._spent[subject, begin]
-                log.warning("spending_unreadable", subject=subject, reason=reason(error))
-                raise DatabaseUnavailable(
-                    f"what {subject} has spent cannot be read at the moment; try again", retry_after=1.0
-                ) from None
-            except BaseException:
-                del self._spent[subject, begin]
-                raise
+        tasks = [*self._summing.values(), *([self._reading] if self._reading is not None else ())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _spent_since(database: Database, subject: str, begin: datetime, without: Sequence[str]) -> Spend:
-    kind, _, name = subject.partition(":")
-    whose = turns.c.principal if kind == "principal" else turns.c.api_key
-    tokens = func.coalesce(func.sum(turns.c.input_tokens), 0) + func.coalesce(func.sum(turns.c.output_tokens), 0)
-    statement = (
-        select(turns.c.cost, func.count().label("turns"), tokens.label("tokens"))
-        .where(whose == name, turns.c.created_at >= begin, turns.c.status != "running")
-        .where(turns.c.stream.not_in(without))
-        .group_by(turns.c.cost)
-    )
-    async with database.read() as connection:
-        rows = (await connection.execute(statement)).all()
-    return Spend(sum((Decimal(row[0] or 0) * row[1] for row in rows), Decimal(0)), sum(int(row[2]) for row in rows))
-
-
-# The table
-
-
-async def all_budgets(database: Database) -> list[Budget]:
-    """Every budget, by subject."""
-    statement = select(budgets).order_by(budgets.c.subject, budgets.c.period, budgets.c.unit)
-    async with database.read() as connection:
-        rows = (await connection.execute(statement)).all()
-    return [Budget(row.subject, row.period, row.unit, Decimal(row.amount)) for row in rows]
-
-
-async def set_budget(database: Database, budget: Budget) -> None:
-    """Put a budget in the place of the one before; raises `InvalidRequest`."""
-    kind, _, name = budget.subject.partition(":")
-    if kind not in ("principal", "key") or not name or len(budget.subject) > 80:
-        raise InvalidRequest("a budget belongs to principal:NAME or key:ID", field="subject")
-    if not budget.amount.is_finite() or budget.amount < 0:
-        raise InvalidRequest("a budget is an amount from 0 on", field="amount")
-    values = {**budget._asdict(), "amount": amount(budget.amount)}
-    await database.submit([_removal(budget.subject, budget.period, budget.unit), Write(budgets, "insert", values)])
-
-
-async def remove_budget(database: Database, subject: str, period: Period, unit: Unit) -> None:
-    """Take a budget away; one that is not there is none."""
-    await database.submit([_removal(subject, period, unit)])
-
-
-def _removal(subject: str, period: Period, unit: Unit) -> Write:
-    return Write(budgets, "delete", {}, {"subject": subject, "period": period, "unit": unit})
+def spend_of(usage: Usage, cost: Cost | None) -> Spend:
+    """What a terminal event says was spent."""
+    return Spend(Decimal(cost.amount) if cost is not None else Decimal(0), usage.input_tokens + usage.output_tokens)
 
 
 def _note_unkept(kept: asyncio.Future[None]) -> None:
@@ -300,14 +372,6 @@ def _note_unkept(kept: asyncio.Future[None]) -> None:
         log.warning("reservation_not_written", error=str(error))
 
 
-def _spend(usage: Usage, cost: Cost | None) -> Spend:
-    return Spend(Decimal(cost.amount) if cost is not None else Decimal(0), usage.input_tokens + usage.output_tokens)
-
-
-def _begin(period: Period | str, at: datetime) -> datetime:
-    day = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day if period == "day" else day.replace(day=1)
-
-
-def _end(period: Period, begin: datetime) -> datetime:
-    return begin + timedelta(days=1) if period == "day" else _begin("month", begin + timedelta(days=32))
+def _looked_at(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("spending_read_crashed", exc_info=error)

@@ -134,10 +134,19 @@ class Ledger:
         future.add_done_callback(lambda done: self._accepted(stream, done))
         return future
 
-    def note(self, stream: str, principal: Principal, command: str, ended: StreamEnded) -> None:
-        """Write a call that is over and was no turn: nothing of it can be watched, and its row counts like a turn's."""
+    def begin(self, stream: str, principal: Principal, command: str) -> None:
+        """Write a call that is no turn before it is made."""
+        begun = self._database.submit([Write(turns, "insert", self._row(stream, principal, command))])
+        begun.add_done_callback(lambda done: self._accepted(stream, done))
+
+    def note(self, stream: str, principal: Principal, command: str, ended: StreamEnded, *, begun: bool = False) -> None:
+        """Write a call that is over and was no turn: nothing of it can be watched, and its row counts like a turn's.
+
+        One that was `begun` may have its row already.
+        """
         row = self._row(stream, principal, command) | {"n": 1} | _end_values(ended, Said())
-        self._submit_end(stream, [Write(turns, "insert", row)])
+        write = Write(turns, "upsert", row, {"stream": stream}) if begun else Write(turns, "insert", row)
+        self._submit_end(stream, [write])
 
     def _row(self, stream: str, principal: Principal, command: str) -> dict[str, Any]:
         now = _now()

@@ -117,4 +117,14 @@ async def test_what_a_killed_turn_may_have_cost_counts(start: Start, vendor: Ope
         server.kill()
         hold.release()
     await asyncio.to_thread(server.start)
-    assert spent(server) > 0
+    used = spent(server)
+    assert used > 0
+    assert server.run("budgets", "list").split()[-7:] == [
+        "principal:ann",
+        "day",
+        "100",
+        str(used),
+        "0",
+        str(100 - used),
+        "dollars",
+    ]

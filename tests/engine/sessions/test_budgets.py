@@ -18,7 +18,8 @@ from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
 from engine.db.databases import Database
 from engine.db.schema import metadata, turns
-from engine.sessions.budgets import Budget, Budgets, Spend, _begin, _end, all_budgets, remove_budget, set_budget
+from engine.sessions.budget_rows import Budget, all_budgets, begin_of, end_of, remove_budget, set_budget, standings
+from engine.sessions.budgets import Budgets
 
 ANN = Principal("ann", key="bai_one")
 NOW = datetime(2026, 11, 26, 15, 30, tzinfo=UTC)
@@ -32,6 +33,9 @@ class Clock:
 
     def __call__(self) -> datetime:
         return self.now
+
+    def monotonic(self) -> float:
+        return self.now.timestamp()
 
 
 @pytest.fixture
@@ -51,7 +55,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def purse(rows: Database, clock: Clock) -> Budgets:
-    return Budgets(rows, now=clock)
+    return Budgets(rows, now=clock, clock=clock.monotonic)
 
 
 def dollars(amount: str) -> Cost:
@@ -79,7 +83,7 @@ async def ended_row(database: Database, stream: str, cost: str | None, at: datet
 
 async def test_without_a_budget_nothing_is_bounded(purse: Budgets) -> None:
     await purse.admit(ANN, "s_1")
-    purse.reserve("s_1", 10**9, Decimal(10**6))
+    await purse.reserve("s_1", 10**9, Decimal(10**6))
     assert not purse.applies("s_1")
 
 
@@ -87,11 +91,11 @@ async def test_what_is_put_aside_counts_until_the_call_is_over(rows: Database, p
     await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("1")))
     await purse.admit(ANN, "s_1")
     await purse.admit(ANN, "s_2")
-    purse.reserve("s_1", 100, Decimal("0.7"))
+    await purse.reserve("s_1", 100, Decimal("0.7"))
     with pytest.raises(BudgetExceeded, match=r"principal:ann has 0.3 of 1 dollars left for this day"):
-        purse.reserve("s_2", 100, Decimal("0.4"))
+        await purse.reserve("s_2", 100, Decimal("0.4"))
     purse.settle("s_1", Usage(input_tokens=10), dollars("0.2"))
-    purse.reserve("s_2", 100, Decimal("0.8"))
+    await purse.reserve("s_2", 100, Decimal("0.8"))
     with pytest.raises(BudgetExceeded) as refused:
         await purse.admit(ANN, "s_3")
     assert refused.value.retry_after == timedelta(hours=8, minutes=30).total_seconds()
@@ -109,8 +113,8 @@ async def test_what_earlier_turns_spent_is_read_from_their_rows(rows: Database, 
     await ended_row(rows, "s_f", "50", NOW, principal="bob", api_key="bai_two")
     await purse.admit(ANN, "s_1")
     with pytest.raises(BudgetExceeded, match=r"key:bai_one has 0.35 of 1 dollars"):
-        purse.reserve("s_1", 1, Decimal("0.36"))
-    purse.reserve("s_1", 1, Decimal("0.35"))
+        await purse.reserve("s_1", 1, Decimal("0.36"))
+    await purse.reserve("s_1", 1, Decimal("0.35"))
     purse.end("s_1", Usage(input_tokens=1), dollars("0.35"))
     with pytest.raises(BudgetExceeded, match=r"key:bai_one has 0 of 1 dollars"):
         await purse.admit(ANN, "s_2")
@@ -121,8 +125,61 @@ async def test_tokens_are_bounded_too(rows: Database, purse: Budgets) -> None:
     await ended_row(rows, "s_a", "1", NOW)
     await purse.admit(ANN, "s_1")
     with pytest.raises(BudgetExceeded, match="has 85 of 100 tokens left"):
-        purse.reserve("s_1", 86, Decimal(0))
-    purse.reserve("s_1", 85, Decimal(0))
+        await purse.reserve("s_1", 86, Decimal(0))
+    await purse.reserve("s_1", 85, Decimal(0))
+
+
+async def test_on_the_first_of_a_month_a_turn_counts_once_in_both_periods(
+    rows: Database, purse: Budgets, clock: Clock
+) -> None:
+    clock.now = datetime(2026, 12, 1, 9, 30, tzinfo=UTC)
+    for period in ("day", "month"):
+        await set_budget(rows, Budget("principal:ann", period, "tokens", Decimal(1000)))
+    await purse.admit(ANN, "s_1")
+    purse.end("s_1", Usage(input_tokens=33, output_tokens=20), None)
+    await purse.admit(ANN, "s_2")
+    assert purse.room("s_2") == (947, None)
+
+
+async def test_a_clock_that_is_set_back_does_not_keep_budgets_from_being_read_again(
+    rows: Database, clock: Clock
+) -> None:
+    seconds = 0.0
+    purse = Budgets(rows, now=clock, clock=lambda: seconds)
+    await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("5")))
+    await purse.admit(ANN, "s_1")
+    clock.now -= timedelta(hours=1)
+    seconds += 11
+    await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("0")))
+    with pytest.raises(BudgetExceeded):
+        await purse.admit(ANN, "s_2")
+
+
+async def test_a_budget_that_is_lowered_holds_for_the_next_call_of_a_running_turn(
+    rows: Database, purse: Budgets, clock: Clock
+) -> None:
+    await set_budget(rows, Budget("principal:ann", "day", "tokens", Decimal(1000)))
+    await purse.admit(ANN, "s_1")
+    await purse.reserve("s_1", 100, Decimal(0))
+    await set_budget(rows, Budget("principal:ann", "day", "tokens", Decimal(50)))
+    clock.now += timedelta(seconds=11)
+    with pytest.raises(BudgetExceeded):
+        await purse.reserve("s_1", 100, Decimal(0))
+
+
+async def test_two_servers_of_one_database_share_a_budget(rows: Database, clock: Clock) -> None:
+    one, two = (Budgets(rows, name, shared=True, now=clock, clock=clock.monotonic) for name in ("one", "two"))
+    await set_budget(rows, Budget("principal:ann", "day", "tokens", Decimal(100)))
+    await ended_row(rows, "s_1", None, NOW, status="running", owner="one", input_tokens=0, output_tokens=0)
+    await ended_row(rows, "s_2", None, NOW, status="running", owner="two", input_tokens=0, output_tokens=0)
+    await one.admit(ANN, "s_1")
+    await two.admit(ANN, "s_2")
+    await one.reserve("s_1", 70, Decimal(0))
+    with pytest.raises(BudgetExceeded, match="has 30 of 100 tokens left"):
+        await two.reserve("s_2", 70, Decimal(0))
+    await two.reserve("s_2", 30, Decimal(0))
+    [standing] = await standings(rows, NOW)
+    assert (standing.held, standing.left) == (Decimal(100), Decimal(0))
 
 
 async def test_a_new_day_begins_at_midnight_and_a_turn_counts_where_it_began(
@@ -130,11 +187,11 @@ async def test_a_new_day_begins_at_midnight_and_a_turn_counts_where_it_began(
 ) -> None:
     await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("1")))
     await purse.admit(ANN, "s_1")
-    purse.reserve("s_1", 1, Decimal("1"))
+    await purse.reserve("s_1", 1, Decimal("1"))
     clock.now += timedelta(hours=9)
     purse.end("s_1", Usage(), dollars("1"))
     await purse.admit(ANN, "s_2")
-    purse.reserve("s_2", 1, Decimal("1"))
+    await purse.reserve("s_2", 1, Decimal("1"))
 
 
 async def test_a_budget_that_is_changed_or_removed_holds_soon(rows: Database, purse: Budgets, clock: Clock) -> None:
@@ -155,9 +212,9 @@ async def test_the_row_tells_what_a_killed_turn_may_have_cost(rows: Database, pu
     await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("1")))
     await ended_row(rows, "s_1", None, NOW, status="running")
     await purse.admit(ANN, "s_1")
-    purse.reserve("s_1", 120, Decimal("0.25"))
+    await purse.reserve("s_1", 120, Decimal("0.25"))
     purse.settle("s_1", Usage(input_tokens=20, output_tokens=10), dollars("0.1"))
-    purse.reserve("s_1", 100, Decimal("0.3"))
+    await purse.reserve("s_1", 100, Decimal("0.3"))
     await rows.submit([])
     async with rows.read() as connection:
         row = (await connection.execute(select(turns))).mappings().one()
@@ -181,73 +238,6 @@ async def test_a_budget_that_is_none_is_refused_by_its_field(rows: Database, bud
 
 @given(st.datetimes(datetime(2020, 1, 1), datetime(2040, 1, 1)), st.sampled_from(["day", "month"]))
 def test_a_period_holds_its_moment_and_the_next_begins_where_it_ends(at: datetime, period: Any) -> None:
-    begin = _begin(period, at)
-    assert begin <= at < _end(period, begin)
-    assert _begin(period, _end(period, begin)) == _end(period, begin)
-
-
-STEPS = st.lists(
-    st.tuples(st.sampled_from(["admit", "reserve", "settle", "end"]), st.integers(0, 4), st.integers(0, 40)),
-    max_size=60,
-)
-
-
-@given(STEPS)
-def test_spent_and_put_aside_never_pass_the_budget(steps: list[tuple[str, int, int]]) -> None:
-    """In memory alone: turns 0 to 4 in any order, each using at most what it had put aside."""
-    purse = Budgets(None, now=lambda: NOW)  # type: ignore[arg-type]  # no row is read or written here
-    limit = Decimal(100)
-    purse._limits = {"principal:ann": [Budget("principal:ann", "day", "tokens", limit)]}
-    purse._spent = {("principal:ann", _begin("day", NOW)): Spend()}
-    purse._read_at = NOW
-    purse._database = _Nowhere()  # type: ignore[assignment]
-    aside: dict[str, int] = {}
-    used: dict[str, int] = {}
-    spent = 0
-    for step, turn, much in steps:
-        id = f"s_{turn}"
-        if step == "admit" and id not in used:
-            try:
-                _run(purse.admit(ANN, id))
-            except BudgetExceeded:
-                assert spent + sum(used.values()) + sum(aside.values()) >= limit
-            else:
-                aside[id] = used[id] = 0
-        elif id not in used:
-            continue
-        elif step == "reserve":
-            others = spent + sum(used.values()) + sum(aside.values()) - aside[id]
-            try:
-                purse.reserve(id, much, Decimal(0))
-                aside[id] = much
-            except BudgetExceeded:
-                assert others + much > limit or others >= limit
-        elif step == "settle":
-            used[id] += min(much, aside[id])
-            aside[id] = 0
-            purse.settle(id, Usage(input_tokens=used[id]), None)
-        else:
-            purse.end(id, Usage(input_tokens=used[id]), None)
-            spent += used.pop(id)
-            del aside[id]
-        assert spent + sum(used.values()) + sum(aside.values()) <= limit
-
-
-class _Nowhere:
-    def submit(self, writes: list[Write]) -> Unwaited:
-        """Written nowhere."""
-        return Unwaited()
-
-
-class Unwaited:
-    def add_done_callback(self, callback: Any) -> None:
-        """Never done."""
-
-
-def _run(work: Any) -> None:
-    """Run what never waits."""
-    try:
-        work.send(None)
-    except StopIteration:
-        return
-    raise AssertionError("it waited")
+    begin = begin_of(period, at)
+    assert begin <= at < end_of(period, begin)
+    assert begin_of(period, end_of(period, begin)) == end_of(period, begin)
