@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import NoneType, UnionType
@@ -16,6 +17,11 @@ from engine.api.routes import HttpRequest, Route, Upload
 from engine.wire.validation import dotted, explain
 
 Pairs = Iterable[tuple[str, str]]
+
+# Every escape of JSON, so that a backslash that is itself escaped begins none; the group is half of a character.
+_SURROGATES = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
+)
 
 
 def typed_request(
@@ -36,11 +42,14 @@ def typed_request(
     query or body gets None, and takes anything there. Raises `InvalidRequest` or `UnsupportedMedia`.
     """
     fields, upload = form if form is not None else ((), None)
+    read: BaseModel | None
+    if form is not None and route.body is not None:
+        read = read_query(route.body, fields, "form")
+    else:
+        read, body = _body(route, headers, body)
     return HttpRequest(
         principal=principal,
-        body=_body(route, headers, body)
-        if form is None or route.body is None
-        else read_query(route.body, fields, "form"),
+        body=read,
         query=None if route.query is None else read_query(route.query, query),
         path=path,
         headers=headers,
@@ -90,13 +99,24 @@ def read_json(model: type[BaseModel], body: bytes, content_type: str) -> BaseMod
         raise explain(error, model) from None
 
 
-def _body(route: Route, headers: Mapping[str, str], body: bytes) -> BaseModel | None:
-    if route.body is None:
-        return None
+def whole_characters(body: bytes) -> bytes:
+    """JSON with U+FFFD for each half of a character, as of a text that was cut within an emoji."""
+    return _SURROGATES.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
+
+
+def _body(route: Route, headers: Mapping[str, str], body: bytes) -> tuple[BaseModel | None, bytes]:
+    """The body as its route describes it, and its bytes with whole characters."""
+    if route.body is None or (route.body_optional and not body):
+        return None, body
     if body:
-        return read_json(route.body, body, headers.get("content-type", ""))
-    if route.body_optional:
-        return None
+        content_type = headers.get("content-type", "")
+        try:
+            return read_json(route.body, body, content_type), body
+        except InvalidRequest:
+            whole = whole_characters(body)
+            if whole == body:
+                raise
+            return read_json(route.body, whole, content_type), whole
     raise InvalidRequest("the body is empty; send a JSON object with Content-Type: application/json")
 
 

@@ -148,3 +148,18 @@ def test_headers_are_lower_case_and_repeated_ones_joined() -> None:
     sent = [("Accept", "a"), ("X-One", "1"), ("ACCEPT", "b")]
 
     assert lower_headers(sent) == {"accept": "a, b", "x-one": "1"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "text"),
+    [
+        (rb'{"input":"cut \ud83d"}', "cut �"),
+        (rb'{"input":"cut \uDE00 here"}', "cut � here"),
+        (rb'{"input":"\ud83d\ud83d\ude00"}', "�\U0001f600"),
+        (rb'{"input":"\\ud83d and \ude00"}', "\\ud83d and �"),
+    ],
+)
+def test_half_a_character_is_replaced_and_the_rest_is_read(sent: bytes, text: str) -> None:
+    request = read(sent, body=Ask)
+    assert request.body.input == text
+    assert request.raw.count(rb"\ufffd") == 1
