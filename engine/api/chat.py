@@ -19,10 +19,11 @@ from engine.api.events import (
 )
 
 
-class TextPart(msgspec.Struct, frozen=True, tag="text", tag_field="type"):
-    """Words."""
+class TextPart(msgspec.Struct, frozen=True, tag="text", tag_field="type", omit_defaults=True):
+    """Words. `cache` marks the end of what the vendor is to keep in its prompt cache, as Anthropic words it."""
 
     text: str
+    cache: Mapping[str, Any] | None = None
 
 
 class ImagePart(msgspec.Struct, frozen=True, tag="image", tag_field="type", kw_only=True, omit_defaults=True):
@@ -32,6 +33,7 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image", tag_field="type", kw_o
     data: str | None = None
     media_type: str | None = None
     detail: Literal["auto", "low", "high"] | None = None
+    cache: Mapping[str, Any] | None = None
 
 
 class AudioPart(msgspec.Struct, frozen=True, tag="audio", tag_field="type", kw_only=True):
@@ -48,6 +50,7 @@ class FilePart(msgspec.Struct, frozen=True, tag="file", tag_field="type", kw_onl
     data: str | None = None
     media_type: str | None = None
     name: str | None = None
+    cache: Mapping[str, Any] | None = None
 
 
 class ReasoningPart(msgspec.Struct, frozen=True, tag="reasoning", tag_field="type", kw_only=True, omit_defaults=True):
@@ -91,6 +94,7 @@ class FunctionTool(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     description: str = ""
     parameters: Mapping[str, Any] = {}
     strict: bool | None = None
+    cache: Mapping[str, Any] | None = None
 
 
 class WebSearch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -141,6 +145,8 @@ class ChatRequest(msgspec.Struct, frozen=True, kw_only=True):
     top_p: float | None = None
     stop: tuple[str, ...] = ()
     seed: int | None = None
+    top_k: int | None = None
+    """Sample from so many of the likeliest tokens. A hint: a vendor that has no such field is not sent it."""
     n: int = 1
     max_output_tokens: int | None = None
     reasoning: Reasoning | None = None

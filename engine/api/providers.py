@@ -304,8 +304,21 @@ class Target:
         return getattr(self.provider, "dialect", None) == dialect
 
     def can(self, capability: str) -> bool:
-        """False only where the catalogue knows that the model lacks the capability."""
+        """False only where the provider or the catalogue knows that the model lacks the capability."""
+        if self.lacks(capability):
+            return False
         return not self.checked or self.info is None or capability in self.info.capabilities
+
+    def lacks(self, feature: str) -> bool:
+        """Whether the provider lists a feature in its attribute `lacks`, as its vendor's API has no field for it.
+
+        That is a capability, `reasoning_effort`, or `chat_completions` for the fields of that dialect.
+        """
+        return feature in getattr(self.provider, "lacks", ())
+
+    def takes(self, feature: str) -> bool:
+        """Whether the provider lists a feature in its attribute `takes`: `cache_control`, marks for the prompt cache."""
+        return feature in getattr(self.provider, "takes", ())
 
 
 class ChatChain(Protocol):

@@ -15,6 +15,8 @@ EXPOSED = (
     "Location",
     "Retry-After",
     "Server-Timing",
+    "X-BetterAI-Estimated",
+    "X-BetterAI-Ignored",
     "X-Request-Id",
     "X-Stream-Id",
     "x-ratelimit-limit-requests",

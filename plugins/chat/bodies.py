@@ -13,11 +13,21 @@ from plugins.vendors.codecs import AudioFormat
 Effort = Literal["none", "minimal", "low", "medium", "high", "max"]
 
 
+CacheMark = Annotated[
+    dict[str, Any] | None,
+    Field(
+        description='Marks the end of what is to be kept in the vendor\'s prompt cache, as {"type": "ephemeral"}; sent to '
+        "Anthropic and OpenRouter, and to nobody else."
+    ),
+]
+
+
 class TextInput(Body):
     """Words."""
 
     type: Literal["text"]
     text: str
+    cache_control: CacheMark = None
 
 
 class ImageInput(Body):
@@ -30,6 +40,7 @@ class ImageInput(Body):
         default=None, description="Of `data`: image/png, image/jpeg, image/webp or image/gif."
     )
     detail: Literal["auto", "low", "high"] | None = None
+    cache_control: CacheMark = None
 
     @model_validator(mode="after")
     def _one_source(self) -> ImageInput:
@@ -54,6 +65,7 @@ class FileInput(Body):
     data: str | None = None
     media_type: str | None = None
     name: str | None = None
+    cache_control: CacheMark = None
 
     @model_validator(mode="after")
     def _one_source(self) -> FileInput:
@@ -111,10 +123,14 @@ class FunctionToolInput(Body):
     """A function of the client that the model may call."""
 
     type: Literal["function"] = "function"
-    name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{1,128}$",
+        description="A vendor that takes 64 characters is sent a shorter name; the calls have this one.",
+    )
     description: str = ""
     parameters: dict[str, Any] = Field(default_factory=dict, description="A JSON Schema of its arguments.")
     strict: bool | None = None
+    cache_control: CacheMark = None
 
 
 class WebSearchInput(Body):
@@ -206,6 +222,11 @@ class ChatSend(Body):
     top_p: float | None = Field(default=None, ge=0, le=1)
     stop: str | list[str] | None = None
     seed: int | None = None
+    top_k: int | None = Field(
+        default=None,
+        ge=0,
+        description="Sample from so many of the likeliest tokens, where the vendor has such a field.",
+    )
     n: int = Field(default=1, ge=1, le=16, description="Answers to give; more than one is not kept in the history.")
     max_output_tokens: int | None = Field(default=None, ge=1)
     reasoning: Effort | ReasoningDemand | None = None
@@ -216,7 +237,7 @@ class ChatSend(Body):
     )
     store: bool = Field(default=True, description="False keeps no content, in the history or anywhere else.")
     metadata: dict[str, str] = Field(default_factory=dict, description="The client's own notes, kept with the message.")
-    user: str | None = Field(default=None, max_length=200, description="Passed to the vendor as its end user's id.")
+    user: str | None = Field(default=None, max_length=512, description="Passed to the vendor as its end user's id.")
     provider_options: dict[str, Any] = Field(
         default_factory=dict,
         description="Added to the vendor's request as they are; they win over what the engine made.",

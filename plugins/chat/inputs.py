@@ -57,7 +57,9 @@ def read_input(body: ChatSend) -> tuple[Message, ...]:
     else:
         parts = tuple(_part(item, f"input.{i}") for i, item in enumerate(cast("list[InputPart]", given)))
         messages = (Message(role="user", parts=parts),)
-    if not any(_says_something(message) for message in messages):
+    # A message with its role may be empty: what that means, its model says.
+    with_roles = bool(given) and isinstance(given[0], InputMessage)
+    if not with_roles and not any(_says_something(message) for message in messages):
         raise InvalidRequest("input is empty; send a text, parts or messages", field="input")
     return messages
 
@@ -86,7 +88,7 @@ def _message(given: InputMessage, index: int) -> Message:
 def _part(part: InputPart | MessagePart, field: str) -> Part:
     match part:
         case TextInput():
-            return TextPart(part.text)
+            return TextPart(part.text, part.cache_control)
         case ImageInput():
             return _image(part, field)
         case AudioInput():
@@ -101,7 +103,7 @@ def _part(part: InputPart | MessagePart, field: str) -> Part:
 def _image(part: ImageInput, field: str) -> ImagePart:
     if part.url is not None and not part.url.startswith("data:"):
         _web_address(part.url, f"{field}.url")
-        return ImagePart(url=part.url, detail=part.detail)
+        return ImagePart(url=part.url, detail=part.detail, cache=part.cache_control)
     where = f"{field}.url" if part.url is not None else f"{field}.data"
     said, data = _data_url(part.url, where) if part.url is not None else (part.media_type, part.data or "")
     kind = sniff_image(_decoded(data, where))
@@ -109,16 +111,16 @@ def _image(part: ImageInput, field: str) -> ImagePart:
         raise UnsupportedMedia(f"{where} is no PNG, JPEG, GIF or WebP image", field=where)
     if said not in (None, kind, "image/jpg"):
         raise UnsupportedMedia(f"{where} is said to be {said[:60]} and is {kind}", field=where)
-    return ImagePart(data=data, media_type=kind, detail=part.detail)
+    return ImagePart(data=data, media_type=kind, detail=part.detail, cache=part.cache_control)
 
 
 def _file(part: FileInput, field: str) -> FilePart:
     if part.url is not None and not part.url.startswith("data:"):
         _web_address(part.url, f"{field}.url")
-        return FilePart(url=part.url, media_type=part.media_type, name=part.name)
+        return FilePart(url=part.url, media_type=part.media_type, name=part.name, cache=part.cache_control)
     said, data = _data_url(part.url, f"{field}.url") if part.url is not None else (None, part.data or "")
     _decoded(data, field)
-    return FilePart(data=data, media_type=said or part.media_type, name=part.name)
+    return FilePart(data=data, media_type=said or part.media_type, name=part.name, cache=part.cache_control)
 
 
 def sniff_image(data: bytes) -> str | None:
@@ -152,7 +154,13 @@ def _decoded(data: str, field: str) -> bytes:
 def chat_request(body: ChatSend, messages: Sequence[Message], server_tools: Sequence[FunctionTool]) -> ChatRequest:
     """The request for the first step; the model's vendor name is filled in where the call is made."""
     own = [
-        FunctionTool(name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict)
+        FunctionTool(
+            name=tool.name,
+            description=tool.description,
+            parameters=tool.parameters,
+            strict=tool.strict,
+            cache=tool.cache_control,
+        )
         if isinstance(tool, FunctionToolInput)
         else WebSearch(options=tool.options)
         for tool in body.tools
@@ -168,6 +176,7 @@ def chat_request(body: ChatSend, messages: Sequence[Message], server_tools: Sequ
         top_p=body.top_p,
         stop=(body.stop,) if isinstance(body.stop, str) else tuple(body.stop or ()),
         seed=body.seed,
+        top_k=body.top_k,
         n=body.n,
         max_output_tokens=body.max_output_tokens,
         reasoning=_reasoning(body),

@@ -29,7 +29,7 @@ _VENDORS = (
         address="https://api.groq.com/openai/v1",
         key_env=("GROQ_API_KEY",),
         address_env=("GROQ_BASE_URL",),
-        dialect=Dialect(max_tokens="max_completion_tokens", efforts=("none", "low", "medium", "high")),
+        dialect=Dialect(max_tokens="max_completion_tokens", efforts=("none", "low", "medium", "high"), top_k=False),
     ),
     CompatibleVendor(
         name="deepseek",
@@ -37,7 +37,7 @@ _VENDORS = (
         address="https://api.deepseek.com/v1",
         key_env=("DEEPSEEK_API_KEY",),
         address_env=("DEEPSEEK_BASE_URL",),
-        dialect=Dialect(efforts=(), reasoning_back="reasoning_content"),
+        dialect=Dialect(efforts=(), reasoning_back="reasoning_content", top_k=False),
     ),
     CompatibleVendor(
         name="xai",
@@ -45,7 +45,7 @@ _VENDORS = (
         address="https://api.x.ai/v1",
         key_env=("XAI_API_KEY",),
         address_env=("XAI_BASE_URL",),
-        dialect=Dialect(max_tokens="max_completion_tokens", efforts=("low", "high")),
+        dialect=Dialect(max_tokens="max_completion_tokens", efforts=("low", "high"), top_k=False),
     ),
     CompatibleVendor(
         name="perplexity",
@@ -61,7 +61,7 @@ _VENDORS = (
         address="https://api.mistral.ai/v1",
         key_env=("MISTRAL_API_KEY",),
         address_env=("MISTRAL_BASE_URL",),
-        dialect=Dialect(seed="random_seed", include_usage=False, efforts=("none", "high")),
+        dialect=Dialect(seed="random_seed", include_usage=False, efforts=("none", "high"), top_k=False),
     ),
     CompatibleVendor(
         name="openrouter",
@@ -69,7 +69,7 @@ _VENDORS = (
         address="https://openrouter.ai/api/v1",
         key_env=("OPENROUTER_API_KEY",),
         address_env=("OPENROUTER_BASE_URL",),
-        dialect=Dialect(reasoning_object=True, web_search="plugin"),
+        dialect=Dialect(reasoning_object=True, web_search="plugin", cache_control=True),
     ),
     CompatibleVendor(
         name="ollama",

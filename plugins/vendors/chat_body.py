@@ -62,21 +62,40 @@ def with_options(body: dict[str, Any], request: ChatRequest) -> dict[str, Any]:
 def _messages(request: ChatRequest, dialect: Dialect, provider: str) -> Iterator[dict[str, Any]]:
     if request.instructions:
         yield {"role": "system", "content": request.instructions}
+    # What tools answered besides words; it follows the run of their answers, which nothing may interrupt.
+    attached: list[Part] = []
     for message in request.messages:
+        if attached and message.role not in ("tool", "user"):
+            yield {"role": "user", "content": _content(attached, dialect)}
+            attached = []
         match message.role:
             case "assistant":
                 yield _assistant(message, dialect, provider)
             case "tool":
-                yield {
-                    "role": "tool",
-                    "tool_call_id": message.tool_call_id or "",
-                    "content": _only_text(message.parts, "a tool's answer"),
-                }
+                sent, others = _result(message)
+                yield sent
+                attached += others
             case "system" | "developer" as role:
-                sent = role if dialect.developer_role else "system"
-                yield _named({"role": sent, "content": _only_text(message.parts, f"a {role} message")}, message)
+                named = role if dialect.developer_role else "system"
+                yield _named({"role": named, "content": _words(message.parts, dialect, f"a {role} message")}, message)
             case "user":
-                yield _named({"role": "user", "content": _content(message.parts)}, message)
+                parts = (*attached, *message.parts)
+                attached = []
+                yield _named({"role": "user", "content": _content(parts, dialect)}, message)
+    if attached:
+        yield {"role": "user", "content": _content(attached, dialect)}
+
+
+def _result(message: Message) -> tuple[dict[str, Any], list[Part]]:
+    """A tool's answer, and what of it must follow in a user's message: a tool's message holds text only."""
+    identity = message.tool_call_id or ""
+    others: list[Part] = [part for part in message.parts if not isinstance(part, TextPart | ReasoningPart)]
+    text = message.text
+    if others:
+        note = f"[{len(others)} attached to this result: see the next message of the user.]"
+        text = f"{text}\n{note}" if text else note
+        others.insert(0, TextPart(f"[Attached to the result of the tool call {identity}:]"))
+    return {"role": "tool", "tool_call_id": identity, "content": text}, others
 
 
 def _assistant(message: Message, dialect: Dialect, provider: str) -> dict[str, Any]:
@@ -105,10 +124,26 @@ def _only_text(parts: Sequence[Part], where: str) -> str:
     return "".join(part.text for part in parts if isinstance(part, TextPart))
 
 
-def _content(parts: Sequence[Part]) -> str | list[dict[str, Any]]:
-    if len(parts) == 1 and isinstance(parts[0], TextPart):
+def _words(parts: Sequence[Part], dialect: Dialect, where: str) -> str | list[dict[str, Any]]:
+    """Text alone; as parts where one is marked for the cache of a vendor that takes marks."""
+    text = _only_text(parts, where)
+    marked = dialect.cache_control and any(isinstance(part, TextPart) and part.cache for part in parts)
+    return _content(parts, dialect) if marked else text
+
+
+def _content(parts: Sequence[Part], dialect: Dialect) -> str | list[dict[str, Any]]:
+    if len(parts) == 1 and isinstance(parts[0], TextPart) and not (dialect.cache_control and parts[0].cache):
         return parts[0].text
-    return [_part(part) for part in parts if not isinstance(part, ReasoningPart)]
+    if not parts:
+        return ""
+    return [_marked(part, dialect) for part in parts if not isinstance(part, ReasoningPart)]
+
+
+def _marked(part: TextPart | ImagePart | AudioPart | FilePart, dialect: Dialect) -> dict[str, Any]:
+    sent = _part(part)
+    if dialect.cache_control and not isinstance(part, AudioPart) and part.cache is not None:
+        sent["cache_control"] = dict(part.cache)
+    return sent
 
 
 def _part(part: TextPart | ImagePart | AudioPart | FilePart) -> dict[str, Any]:
@@ -134,6 +169,7 @@ def _sampling(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
         "top_p": request.top_p,
         "stop": list(request.stop) or None,
         dialect.seed: request.seed,
+        "top_k": request.top_k if dialect.top_k else None,
         "n": request.n if request.n > 1 else None,
         dialect.max_tokens: request.max_output_tokens,
         "logprobs": True if request.logprobs is not None else None,
@@ -148,7 +184,7 @@ def _tools(request: ChatRequest, dialect: Dialect) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for search in (tool for tool in request.tools if isinstance(tool, WebSearch)):
         fields |= _web_search(search, dialect)
-    if functions := [_function(tool) for tool in request.tools if isinstance(tool, FunctionTool)]:
+    if functions := [_function(tool, dialect) for tool in request.tools if isinstance(tool, FunctionTool)]:
         fields["tools"] = functions
         # Vendors refuse both fields where there is no tool.
         if request.tool_choice:
@@ -170,7 +206,7 @@ def _web_search(search: WebSearch, dialect: Dialect) -> dict[str, Any]:
             raise UnsupportedParameter("This vendor has no web search of its own over this API.", field="tools")
 
 
-def _function(tool: FunctionTool) -> dict[str, Any]:
+def _function(tool: FunctionTool, dialect: Dialect) -> dict[str, Any]:
     function: dict[str, Any] = {"name": tool.name}
     if tool.description:
         function["description"] = tool.description
@@ -178,7 +214,8 @@ def _function(tool: FunctionTool) -> dict[str, Any]:
         function["parameters"] = tool.parameters
     if tool.strict is not None:
         function["strict"] = tool.strict
-    return {"type": "function", "function": function}
+    mark = {"cache_control": dict(tool.cache)} if dialect.cache_control and tool.cache is not None else {}
+    return {"type": "function", "function": function, **mark}
 
 
 def _tool_choice(choice: ToolChoice) -> str | dict[str, Any]:

@@ -33,13 +33,17 @@ class Dialect:
     """Field in which the vendor wants its own thinking back between tool calls."""
     web_search: Literal["web_search_options", "plugin", "always"] | None = None
     """How the vendor's search is switched on: by OpenAI's field, OpenRouter's plugin, or not at all as it always is."""
+    top_k: bool = True
+    """Whether there is a field `top_k`."""
+    cache_control: bool = False
+    """Whether marks for the prompt cache are taken in parts of messages and in tools, as Anthropic words them."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 COMMON = Dialect()
 """What nearly every OpenAI-compatible server understands."""
 
-OPENAI = Dialect(max_tokens="max_completion_tokens", developer_role=True, web_search="web_search_options")
+OPENAI = Dialect(max_tokens="max_completion_tokens", developer_role=True, web_search="web_search_options", top_k=False)
 """OpenAI's own Chat Completions."""
 
 

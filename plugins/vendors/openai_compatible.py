@@ -15,6 +15,7 @@ from plugins.vendors.chat_decoding import ChatDecoder
 from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.dialect import COMMON, Dialect
 from plugins.vendors.failures import Vendor
+from plugins.vendors.tool_names import lengthened, shortened
 from plugins.vendors.transport import open_stream
 
 
@@ -65,16 +66,32 @@ class OpenAICompatible:
         self._credential = credential
 
     @property
+    def lacks(self) -> frozenset[str]:
+        """What this vendor's API has no field for."""
+        missing = {
+            "web_search": self.dialect.web_search is None,
+            "reasoning_effort": not self.dialect.efforts and not self.dialect.reasoning_object,
+        }
+        return frozenset(name for name, is_missing in missing.items() if is_missing)
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """What this vendor's API has a field for, and few others."""
+        return frozenset({"cache_control"} if self.dialect.cache_control else ())
+
+    @property
     def unavailable(self) -> str | None:
         """What is missing before this provider can serve, or None."""
         return self._unavailable()
 
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
-        ask = partial(self._ask, chat_body(request, self.dialect, self.name))
+        named, long = shortened(request)
+        ask = partial(self._ask, chat_body(named, self.dialect, self.name))
         if isinstance(self._endpoint, Endpoint):
-            return ask(self._endpoint)
-        return _Sought(self._endpoint, ask, ModelUnavailable(f"{self._title} has no address.", retryable=True))
+            return lengthened(ask(self._endpoint), long)
+        unknown = ModelUnavailable(f"{self._title} has no address.", retryable=True)
+        return lengthened(_Sought(self._endpoint, ask, unknown), long)
 
     def _ask(self, body: dict[str, Any], endpoint: Endpoint) -> Answer:
         vendor = Vendor(self._title, credential=self._credential, secret=endpoint.api_key)

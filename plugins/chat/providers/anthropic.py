@@ -32,6 +32,8 @@ class Anthropic:
 
     role: ClassVar[ProviderRole] = "chat"
     name = NAME
+    lacks: ClassVar[frozenset[str]] = frozenset({"chat_completions"})
+    takes: ClassVar[frozenset[str]] = frozenset({"cache_control"})
     dialect: ClassVar[str] = DIALECT
     """`ChatRequest.native` of this dialect is the body of a Messages request; its `betas` become the header of that name."""
 

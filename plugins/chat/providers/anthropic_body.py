@@ -26,7 +26,7 @@ from engine.api import (
     WebSearch,
 )
 from plugins.chat.providers.anthropic_thinking import Thinking, generation_of, thinking
-from plugins.chat.providers.conversation import Attachment, arguments_of, attachment, system_texts, turns, with_options
+from plugins.chat.providers.conversation import Attachment, arguments_of, attachment, system_parts, turns, with_options
 
 REDACTED = "redacted_thinking"
 """`ReasoningPart.id` of thinking that only Anthropic can read; its data stands in `signature`."""
@@ -53,13 +53,13 @@ def anthropic_body(request: ChatRequest, provider: str, most: int | None = None)
         **_sampling(request, thought),
         **_tools(request, thought),
     }
-    if system := [_text(text) for text in system_texts(request)]:
+    if system := [_marked(_text(part.text), part) for part in system_parts(request)]:
         body["system"] = system
     if thought.thinking:
         body["thinking"] = thought.thinking
     if output := _output(request.response_format, thought.effort):
         body["output_config"] = output
-    if "cache_control" not in request.provider_options:
+    if "cache_control" not in request.provider_options and not _is_marked(body):
         _mark_cache(body)
     return with_options(body, request.provider_options)
 
@@ -99,7 +99,7 @@ def _assistant(message: Message, provider: str) -> Iterator[dict[str, Any]]:
             case ReasoningPart(provider=owner, signature=str(signature)) if owner == provider:
                 yield _thought(part, signature)
             case TextPart(text) if text.strip():
-                yield _text(text)
+                yield _marked(_text(text), part)
             case ImagePart() | AudioPart() | FilePart():
                 raise UnsupportedMedia("An assistant message holds text only.", field="input")
     for call in message.tool_calls:
@@ -113,12 +113,14 @@ def _thought(part: ReasoningPart, signature: str) -> dict[str, Any]:
 
 
 def _tool_result(message: Message) -> dict[str, Any]:
-    words = all(isinstance(part, TextPart) for part in message.parts)
-    return {
+    words = [part for part in message.parts if isinstance(part, TextPart)]
+    only = len(words) == len(message.parts)
+    sent = {
         "type": "tool_result",
         "tool_use_id": _id(message.tool_call_id or ""),
-        "content": message.text if words else list(_content(message.parts)),
+        "content": message.text if only else list(_content(message.parts)),
     }
+    return _marked(sent, words[-1]) if only and words else sent
 
 
 def _content(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
@@ -126,13 +128,17 @@ def _content(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
         match part:
             # Anthropic refuses blank text.
             case TextPart(text) if text.strip():
-                yield _text(text)
+                yield _marked(_text(text), part)
             case ImagePart():
-                yield _image(attachment(part))
+                yield _marked(_image(attachment(part)), part)
             case FilePart():
-                yield _file(part)
+                yield _marked(_file(part), part)
             case AudioPart():
                 raise UnsupportedParameter("Anthropic takes no audio; send its transcript.", field="input")
+
+
+def _marked(block: dict[str, Any], made_of: TextPart | ImagePart | FilePart | FunctionTool) -> dict[str, Any]:
+    return block if made_of.cache is None else {**block, "cache_control": dict(made_of.cache)}
 
 
 def _text(text: str) -> dict[str, Any]:
@@ -190,6 +196,7 @@ def _sampling(request: ChatRequest, thought: Thinking) -> dict[str, Any]:
     fields = {
         "temperature": temperature,
         "top_p": top_p,
+        "top_k": None if thought.on or generation_of(request.model) == "adaptive" else request.top_k or None,
         "stop_sequences": list(request.stop) or None,
         "metadata": {"user_id": request.user} if request.user else None,
     }
@@ -216,7 +223,7 @@ def _tool(tool: FunctionTool | WebSearch) -> dict[str, Any]:
         fields["description"] = tool.description
     if tool.strict is not None:
         fields["strict"] = tool.strict
-    return fields
+    return _marked(fields, tool)
 
 
 def _tool_choice(choice: ToolChoice, parallel: bool | None) -> dict[str, Any]:
@@ -242,6 +249,12 @@ def _output(wanted: ResponseFormat | None, effort: str | None) -> dict[str, Any]
             raise UnsupportedParameter("Anthropic needs a schema for JSON; use a json_schema.", field=field)
         raise InvalidRequest("A response_format of json_schema needs a schema.", field=field)
     return {**fields, "format": {"type": "json_schema", "schema": wanted.schema}}
+
+
+def _is_marked(body: dict[str, Any]) -> bool:
+    """Whether the client has marked the body for the cache itself."""
+    blocks = (block for message in body["messages"] for block in message["content"])
+    return any("cache_control" in block for block in (*body.get("system", ()), *body.get("tools", ()), *blocks))
 
 
 def _mark_cache(body: dict[str, Any]) -> None:

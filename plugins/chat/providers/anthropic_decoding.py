@@ -98,6 +98,7 @@ class AnthropicDecoder(Decoder):
         self._usage: MessageUsage | None = None
         self._extra: dict[str, Any] = {}
         self._reason: str | None = None
+        self._begun: VendorPart | None = None
 
     def begin(self, *, keep: bool) -> None:
         """Be ready for a message, the first or the next; `keep` its content, so that the vendor may pause it."""
@@ -121,12 +122,19 @@ class AnthropicDecoder(Decoder):
             self._extra["id"] = message.id
         if self._dialect is not None:
             self._extra["usage"] = decode_any(data)["message"].get("usage") or {}
+            self._begun = VendorPart(
+                dialect=self._dialect, part={"type": "message_start", "message": {"usage": self._extra["usage"]}}
+            )
         if message.model:
             self.out.add(Answered(message.model))
 
     def _block_start(self, data: bytes) -> None:
         started = decode_block_start(data)
         block = started.content_block
+        if self._begun is not None:
+            # Its counts come with the first block: until then the vendor may still refuse.
+            self.out.add(self._begun)
+            self._begun = None
         if self._kept is not None:
             self._kept.start(data)
         self._blocks[started.index] = OpenBlock(block, self._said)

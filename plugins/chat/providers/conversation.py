@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from engine.api import ChatRequest, FilePart, ImagePart, InvalidRequest, Message, Role, ToolCall
+from engine.api import ChatRequest, FilePart, ImagePart, InvalidRequest, Message, Role, TextPart, ToolCall
 
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]*)*;base64,(?P<data>.*)", re.DOTALL | re.IGNORECASE)
 _DEFAULT_TYPES = {"image": "image/png", "file": "application/pdf"}
@@ -49,8 +49,17 @@ def arguments_of(call: ToolCall) -> Mapping[str, Any]:
 
 def system_texts(request: ChatRequest) -> list[str]:
     """Instructions and every system or developer message, in order, none of them blank."""
-    said = [message.text for message in request.messages if message.role in ("system", "developer")]
-    return [text for text in (request.instructions or "", *said) if text.strip()]
+    return [part.text for part in system_parts(request)]
+
+
+def system_parts(request: ChatRequest) -> list[TextPart]:
+    """The same with the marks for the prompt cache, each of which is that of the message's last part."""
+    told = [TextPart(request.instructions or "")]
+    for message in request.messages:
+        if message.role in ("system", "developer"):
+            marks = [part.cache for part in message.parts if isinstance(part, TextPart)]
+            told.append(TextPart(message.text, marks[-1] if marks else None))
+    return [part for part in told if part.text.strip()]
 
 
 def turns(messages: Sequence[Message]) -> Iterator[tuple[Role, list[Message]]]:

@@ -8,12 +8,13 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from engine.api import ChatRequest, ProviderRole, Shared
+from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.google_body import google_body
 from plugins.chat.providers.google_decoding import GoogleDecoder
 from plugins.vendors.decoding import Answer, encode_body
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
+from plugins.vendors.tool_names import lengthened, shortened
 from plugins.vendors.transport import open_stream
 
 NAME = "google"
@@ -26,6 +27,7 @@ class Google:
 
     role: ClassVar[ProviderRole] = "chat"
     name = NAME
+    lacks: ClassVar[frozenset[str]] = frozenset({"chat_completions"})
 
     def __init__(self, settings: GoogleSettings, http: Shared[aiohttp.ClientSession]) -> None:
         self._settings = settings
@@ -45,12 +47,13 @@ class Google:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    def stream(self, request: ChatRequest) -> Answer:
+    def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
-        body = google_body(request, self.name)
+        named, long = shortened(request)
+        body = google_body(named, self.name)
         stream = open_stream(self._http, self._url(request.model), self._headers, encode_body(body), self._vendor)
         decoder = GoogleDecoder(self._vendor, self.name, choices=request.n, grounded=_may_be_grounded(body))
-        return Answer(stream, decoder)
+        return lengthened(Answer(stream, decoder), long)
 
     def _url(self, model: str) -> URL:
         return model_url(self._settings.base_url, model, "streamGenerateContent?alt=sse")

@@ -162,6 +162,7 @@ def _generation_config(request: ChatRequest) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "temperature": request.temperature,
         "topP": request.top_p,
+        "topK": request.top_k or None,
         "stopSequences": list(request.stop) or None,
         "seed": request.seed,
         "maxOutputTokens": request.max_output_tokens,

@@ -14,6 +14,7 @@ from plugins.vendors.dialect import COMMON, OPENAI, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible, bearer
 from plugins.vendors.settings import OpenAISettings, account_headers
+from plugins.vendors.tool_names import lengthened, shortened
 from plugins.vendors.transport import open_stream
 
 NAME = "openai"
@@ -42,11 +43,12 @@ class OpenAIResponses:
         """What is missing before this provider can serve, or None."""
         return self._settings.unavailable
 
-    def stream(self, request: ChatRequest) -> Answer:
+    def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
-        body = encode_body(responses_body(request, self.name))
+        named, long = shortened(request)
+        body = encode_body(responses_body(named, self.name))
         stream = open_stream(self._http, self._url, self._headers, body, self._vendor)
-        return Answer(stream, ResponsesDecoder(self._vendor, self.name))
+        return lengthened(Answer(stream, ResponsesDecoder(self._vendor, self.name)), long)
 
 
 class OpenAI:
@@ -82,6 +84,11 @@ class OpenAI:
         return self._settings.unavailable
 
     @property
+    def lacks(self) -> frozenset[str]:
+        """What the APIs that may be used have no field for."""
+        return frozenset({"chat_completions"} if self._settings.api == "responses" else ())
+
+    @property
     def dialect(self) -> str | None:
         """`responses` where that API is what requests go to unless they ask for something that it has not."""
         api = self._settings.api
@@ -107,5 +114,6 @@ def _dialect(settings: OpenAISettings) -> Dialect:
         developer_role=common.developer_role,
         # A server that is not OpenAI's may stand before OpenAI.
         web_search="web_search_options",
+        top_k=common.top_k,
         headers=account_headers(settings),
     )

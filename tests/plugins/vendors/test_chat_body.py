@@ -198,7 +198,6 @@ def test_provider_options_win() -> None:
         (ask(tools=(WebSearch(),)), UnsupportedParameter, "tools"),
         (ask(messages=(user(ImagePart()),)), InvalidRequest, "input"),
         (ask(messages=(user(FilePart(url="https://example.org/a.pdf")),)), UnsupportedMedia, "input"),
-        (ask(messages=(Message(role="tool", parts=(ImagePart(url="u"),)),)), UnsupportedMedia, "input"),
         (ask(response_format=ResponseFormat(kind="json_schema")), InvalidRequest, "response_format"),
         (ask(tool_choice=ToolChoice(mode="required")), InvalidRequest, "tool_choice"),
         (ask(provider_options={"stream": False}), InvalidRequest, "provider_options.stream"),
@@ -213,3 +212,49 @@ def test_what_cannot_be_sent_is_refused_by_name(request_: ChatRequest, error: ty
 def test_effort_at_a_vendor_that_has_none_is_refused() -> None:
     with pytest.raises(UnsupportedParameter):
         chat_body(ask(reasoning=Reasoning(effort="low")), Dialect(efforts=()), "acme")
+
+
+def test_a_picture_of_a_tool_follows_the_run_of_results_in_a_message_of_the_user() -> None:
+    first = Message(role="tool", tool_call_id="call_1", parts=(TextPart("seen"), ImagePart(url="https://a/b.png")))
+    second = Message(role="tool", tool_call_id="call_2", parts=(TextPart("rain"),))
+    calls = Message(role="assistant", tool_calls=(CALL, ToolCall(call_id="call_2", name="time", arguments="{}")))
+    sent = chat_body(ask(messages=(user("Go"), calls, first, second)), COMMON, "vendor")["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "user"]
+    assert sent[2]["content"].startswith("seen\n[1 attached")
+    assert sent[3]["content"] == "rain"
+    words, picture = sent[4]["content"]
+    assert "call_1" in words["text"]
+    assert picture == {"type": "image_url", "image_url": {"url": "https://a/b.png"}}
+
+
+@pytest.mark.parametrize("after", [user("And?"), Message(role="assistant", parts=(TextPart("I see."),))])
+def test_what_follows_a_picture_of_a_tool_keeps_its_place(after: Message) -> None:
+    result = Message(role="tool", tool_call_id="call_1", parts=(ImagePart(url="https://a/b.png"),))
+    asked = ask(messages=(user("Go"), Message(role="assistant", tool_calls=(CALL,)), result, after))
+    sent = chat_body(asked, COMMON, "vendor")["messages"]
+    if after.role == "user":  # no two messages of the user in a row
+        assert [part["type"] for part in sent[3]["content"]] == ["text", "image_url", "text"]
+        assert len(sent) == 4
+    else:
+        assert [message["role"] for message in sent[3:]] == ["user", "assistant"]
+
+
+def test_marks_for_the_prompt_cache_go_only_to_a_vendor_that_takes_them() -> None:
+    mark = {"type": "ephemeral"}
+    asked = ask(
+        messages=(Message(role="system", parts=(TextPart("Be brief.", mark),)), user(TextPart("Hi", mark))),
+        tools=(FunctionTool(name="time", cache=mark),),
+    )
+    marked = chat_body(asked, Dialect(cache_control=True), "vendor")
+    assert [message["content"][0]["cache_control"] for message in marked["messages"]] == [mark, mark]
+    assert marked["tools"][0]["cache_control"] == mark
+    assert "cache_control" not in str(chat_body(asked, COMMON, "vendor"))
+
+
+def test_top_k_is_sent_where_there_is_such_a_field() -> None:
+    assert chat_body(ask(top_k=5), COMMON, "vendor")["top_k"] == 5
+    assert "top_k" not in chat_body(ask(top_k=5), OPENAI, "vendor")
+
+
+def test_a_message_without_words_is_an_empty_text() -> None:
+    assert chat_body(ask(messages=(user(),)), COMMON, "vendor")["messages"] == [{"role": "user", "content": ""}]
