@@ -23,9 +23,7 @@ class SocketCount:
         for subject in counted:
             bound = bounds[subject]
             if bound is not None and self._held[subject] >= bound:
-                raise LimitExceeded(
-                    f"{subject} holds at most {bound} sockets open; close one first", limit=bound, remaining=0
-                )
+                raise LimitExceeded(f"{subject} holds at most {bound} sockets open; close one first")
         self._held.update(counted)
         left = False
 

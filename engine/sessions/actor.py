@@ -284,8 +284,7 @@ class Session:
     def _open(self, data: str) -> Envelope:
         size = len(data) if data.isascii() else len(data.encode(errors="replace"))
         if size > self._settings.max_frame:
-            most = self._settings.max_frame
-            raise FrameTooLarge(f"a frame has at most {most} bytes, this one has {size}", limit=most)
+            raise FrameTooLarge(f"a frame has at most {self._settings.max_frame} bytes, this one has {size}")
         try:
             frame = _decode(data)
         except msgspec.ValidationError:
@@ -374,9 +373,7 @@ class Session:
         bound = self._settings.streams
         if bound is not None and self._outlet.watching + len(self._starts) >= bound:
             raise LimitExceeded(
-                f"a session watches at most {bound} streams at a time; wait for one to end, or detach it",
-                limit=bound,
-                remaining=0,
+                f"a session watches at most {bound} streams at a time; wait for one to end, or detach it"
             )
         self._starts.append(start)
         if self._starter is None or self._starter.done():

@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from engine.api import Body
+from plugins.openai_api.hints import Open, without_blanks
 
-FUNCTION_NAME = r"^[A-Za-z0-9_-]{1,64}$"
+FUNCTION_NAME = r"^[A-Za-z0-9_-]{1,128}$"
+SCHEMA_NAME = r"^[A-Za-z0-9_-]{1,64}$"
 
 
-class TextContent(Body):
+def nothing(content: Any) -> Any:
+    """Null for no words: stored histories have it."""
+    return "" if content is None else content
+
+
+def json_text(arguments: Any) -> Any:
+    """Arguments that were stored as what they mean, as the JSON text that they are."""
+    if arguments is None:
+        return "{}"
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+CacheMark = dict[str, Any] | None
+
+
+class TextContent(Open):
     """Words."""
 
     type: Literal["text"]
     text: str
+    cache_control: CacheMark = None
 
 
-class RefusalContent(Body):
+class RefusalContent(Open):
     """Words with which the model refused to answer, earlier."""
 
     type: Literal["refusal"]
     refusal: str
 
 
-class ImageUrl(Body):
+class ImageUrl(Open):
     """A picture by address, or in a data URL."""
 
     url: str
     detail: Literal["auto", "low", "high"] | None = None
 
 
-class ImageContent(Body):
+class ImageContent(Open):
     """A picture."""
 
     type: Literal["image_url"]
     image_url: ImageUrl
+    cache_control: CacheMark = None
 
 
-class InputAudio(Body):
+class InputAudio(Open):
     """A recording in base64."""
 
     data: str
     format: str = Field(description="wav, mp3, …")
 
 
-class AudioContent(Body):
+class AudioContent(Open):
     """A recording, for models that hear."""
 
     type: Literal["input_audio"]
     input_audio: InputAudio
 
 
-class FileSource(Body):
+class FileSource(Open):
     """A document in base64 or in a data URL."""
 
     file_data: str | None = None
@@ -61,38 +80,39 @@ class FileSource(Body):
     filename: str | None = None
 
 
-class FileContent(Body):
+class FileContent(Open):
     """A document, for models that read files."""
 
     type: Literal["file"]
     file: FileSource
+    cache_control: CacheMark = None
 
 
 UserContent = Annotated[TextContent | ImageContent | AudioContent | FileContent, Field(discriminator="type")]
 AssistantContent = Annotated[TextContent | RefusalContent, Field(discriminator="type")]
 
 
-class CalledFunction(Body):
+class CalledFunction(Open):
     """Which function was called, with which arguments as a JSON text."""
 
     name: str
-    arguments: str
+    arguments: Annotated[str, BeforeValidator(json_text)] = "{}"
     parsed_arguments: Any = Field(default=None, description="Left by the client's parser; not used.")
 
 
-class GoogleCallExtra(Body):
+class GoogleCallExtra(Open):
     """Google's signature of the thought behind a call, which its models want back."""
 
     thought_signature: str | None = None
 
 
-class CallExtra(Body):
+class CallExtra(Open):
     """What a vendor added to a call, as Google's OpenAI-compatible API spells it."""
 
     google: GoogleCallExtra | None = None
 
 
-class MessageToolCall(Body):
+class MessageToolCall(Open):
     """A call that the assistant made earlier."""
 
     id: str
@@ -102,27 +122,30 @@ class MessageToolCall(Body):
     extra_content: CallExtra | None = None
 
 
-class SystemMessage(Body):
+class SystemMessage(Open):
     """What the model is to be and do."""
 
     role: Literal["system", "developer"]
     content: str | list[TextContent]
     name: str | None = None
+    cache_control: CacheMark = None
 
 
-class UserMessage(Body):
+class UserMessage(Open):
     """What a user said."""
 
     role: Literal["user"]
     content: str | list[UserContent]
     name: str | None = None
+    cache_control: CacheMark = None
 
 
-class AssistantMessage(Body):
+class AssistantMessage(Open):
     """What the model said earlier, as it stood in an answer.
 
     An answer's `annotations` and `reasoning_content` may be sent back with it, and what the official client's parser
-    left in it; models are not told them.
+    left in it; models are not told them. So it is with the thinking of other servers (`reasoning`, `reasoning_details`,
+    `thinking_blocks`).
     """
 
     role: Literal["assistant"]
@@ -135,21 +158,23 @@ class AssistantMessage(Body):
     annotations: list[dict[str, Any]] | None = None
     reasoning_content: str | None = None
     parsed: Any = None
+    cache_control: CacheMark = None
 
 
-class ToolMessage(Body):
-    """What a tool answered."""
+class ToolMessage(Open):
+    """What a tool answered; a picture in it reaches models whose vendor takes text only as a message of the user."""
 
     role: Literal["tool"]
-    content: str | list[TextContent]
+    content: Annotated[str | list[UserContent], BeforeValidator(nothing)] = ""
     tool_call_id: str
     name: str | None = None
+    cache_control: CacheMark = None
 
 
 ChatMessage = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
 
 
-class FunctionDefinition(Body):
+class FunctionDefinition(Open):
     """A function of the client; `parameters` is a JSON Schema of its arguments."""
 
     name: str = Field(pattern=FUNCTION_NAME)
@@ -158,65 +183,67 @@ class FunctionDefinition(Body):
     strict: bool | None = None
 
 
-class FunctionTool(Body):
+class FunctionTool(Open):
     """A tool that the model may call."""
 
     type: Literal["function"]
     function: FunctionDefinition
+    cache_control: CacheMark = None
 
 
-class ChosenFunction(Body):
+class ChosenFunction(Open):
     """A function by name."""
 
     name: str
 
 
-class NamedToolChoice(Body):
+class NamedToolChoice(Open):
     """The one function that the model must call."""
 
     type: Literal["function"]
     function: ChosenFunction
 
 
-class JsonSchema(Body):
+class JsonSchema(Open):
     """The form of a JSON answer."""
 
-    name: str = Field(pattern=FUNCTION_NAME)
+    name: str = Field(pattern=SCHEMA_NAME)
     description: str | None = None
     json_schema: dict[str, Any] = Field(alias="schema")
     strict: bool | None = None
 
 
-class TextFormat(Body):
+class TextFormat(Open):
     """An answer in words."""
 
     type: Literal["text"]
 
 
-class JsonObjectFormat(Body):
-    """An answer in JSON, of any form."""
+class JsonObjectFormat(Open):
+    """An answer in JSON: of any form, or of the `schema` that llama.cpp's and Together's clients put here."""
 
     type: Literal["json_object"]
+    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
 
 
-class JsonSchemaFormat(Body):
+class JsonSchemaFormat(Open):
     """An answer in JSON that fits a schema."""
 
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
 
-class StreamOptions(Body):
+class StreamOptions(Open):
     """What a stream tells beside the answer."""
 
     include_usage: bool | None = None
     include_obfuscation: bool | None = Field(default=None, description="Chunks are never padded; true is refused.")
 
 
-class ChatCompletionsBody(Body):
+class ChatCompletionsBody(Open):
     """A chat as OpenAI's clients ask for it. Fields that are not listed here go to the vendor as they are."""
 
-    model_config = ConfigDict(extra="allow")
+    _blanks = model_validator(mode="before")(without_blanks)
 
     messages: list[ChatMessage] = Field(min_length=1)
     model: str | None = Field(
@@ -251,4 +278,4 @@ class ChatCompletionsBody(Body):
         default=None, description="True keeps the turn as a conversation of this server; no content is kept otherwise."
     )
     metadata: dict[str, str] | None = None
-    user: str | None = Field(default=None, max_length=200)
+    user: str | None = Field(default=None, max_length=512)

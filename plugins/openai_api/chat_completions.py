@@ -25,6 +25,7 @@ from plugins.openai_api.chat_translation import chat_send
 from plugins.openai_api.chunks import STOPPED, ChunkEncoder
 from plugins.openai_api.completion import ChatCompletion, completion
 from plugins.openai_api.errors import TURN_STATUSES, answer_error, error_answer
+from plugins.openai_api.hints import Hints
 from plugins.openai_api.naming import ModelNames
 
 Logprobs = Mapping[int, Sequence[Mapping[str, Any]]]
@@ -33,9 +34,10 @@ Logprobs = Mapping[int, Sequence[Mapping[str, Any]]]
 class ChatCompletions:
     """Starts the command in process: what runs here can be watched over the socket under the stream's id."""
 
-    def __init__(self, commands: Commands, names: ModelNames) -> None:
+    def __init__(self, commands: Commands, names: ModelNames, *, strict: bool = False) -> None:
         self._commands = commands
         self._names = names
+        self._strict = strict
 
     def routes(self) -> list[Route]:
         """The route of this file."""
@@ -57,18 +59,21 @@ class ChatCompletions:
     async def create(self, request: HttpRequest[ChatCompletionsBody, Any]) -> Result:
         body = request.body
         model = self._names.find(body.model)
+        hints = Hints(strict=self._strict)
+        sent = chat_send(body, model.name, model.target, hints)
         # Nobody comes back for an answer of this dialect: who hangs up stops the model.
         reader = await self._commands.start(
             request.principal,
             "chat.send",
-            chat_send(body, model.name),
+            sent,
             key=request.headers.get("idempotency-key"),
             on_disconnect="cancel",
         )
-        asked = _Asked(model.target.name, int(time.time()), body.n or 1)
+        asked = _Asked(model.target.name, int(time.time()), body.n or 1, hints.headers())
         if body.stream:
             usage = bool(body.stream_options and body.stream_options.include_usage)
-            return EventStream(reader, asked.encoder(reader.stream, include_usage=usage), hold=True)
+            encoder = asked.encoder(reader.stream, include_usage=usage)
+            return EventStream(reader, encoder, hold=True, headers=asked.headers)
         return await asked.whole(reader, logprobs=bool(body.logprobs))
 
 
@@ -79,6 +84,7 @@ class _Asked:
     model: str
     created: int
     choices: int
+    headers: Mapping[str, str]
 
     def encoder(self, stream: str, *, include_usage: bool) -> ChunkEncoder:
         return ChunkEncoder(stream, self.model, created=self.created, choices=self.choices, include_usage=include_usage)
@@ -100,7 +106,8 @@ class _Asked:
                     created=self.created,
                     choices=self.choices,
                     logprobs=of_first if of_choices is None else of_choices,
-                )
+                ),
+                headers=self.headers,
             )
 
         return WholeAnswer(reader, build)

@@ -38,6 +38,9 @@ NO_USAGE: Mapping[str, Any] = {
 }
 """What Anthropic tells of every message, with nothing in it."""
 
+STARTED = "message_start"
+"""The type of the vendor's part that brings its first counts, before anything is said."""
+
 DIRECT = {"type": "direct"}
 """The `caller` of a tool that the model itself calls."""
 
@@ -145,6 +148,12 @@ def citation(source: Citation) -> dict[str, Any]:
     }
 
 
+def text_block(text: str, citations: list[Any]) -> Block:
+    """Words, and what they lean on where they lean on something: of no sources there is no list, and no null."""
+    block: Block = {"type": "text", "text": text}
+    return {**block, "citations": citations} if citations else block
+
+
 class Content:
     """Folds the events of a stream into the blocks of a message."""
 
@@ -174,6 +183,8 @@ class Content:
             case VendorPart(dialect="anthropic", part={"type": "citations_delta"}):
                 self._theirs = True
                 self._citations.append(event.part["citation"])
+            case VendorPart(dialect="anthropic", part={"type": "message_start"}):
+                pass
             case VendorPart(dialect="anthropic"):
                 self._end()
                 self.blocks.append(event.part)
@@ -203,5 +214,5 @@ class Content:
 
     def _end_text(self) -> None:
         if self._texts:
-            self.blocks.append({"type": "text", "text": "".join(self._texts), "citations": self._citations or None})
+            self.blocks.append(text_block("".join(self._texts), self._citations))
             self._texts, self._citations = [], []

@@ -26,6 +26,7 @@ from engine.api import (
 from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.counting import estimated_tokens
 from plugins.openai_api.errors import TURN_STATUSES
+from plugins.openai_api.hints import Hints
 from plugins.openai_api.message import AnthropicMessage, Content, message
 from plugins.openai_api.messages_bodies import CountTokensBody, MessagesBody
 from plugins.openai_api.messages_errors import answer_error, error_answer, told_here
@@ -45,9 +46,10 @@ class TokenCount(msgspec.Struct):
 class Messages:
     """Starts the command in process: what runs here can be watched over the socket under the stream's id."""
 
-    def __init__(self, commands: Commands, names: ModelNames) -> None:
+    def __init__(self, commands: Commands, names: ModelNames, *, strict: bool = False) -> None:
         self._commands = commands
         self._names = names
+        self._strict = strict
 
     def routes(self) -> list[Route]:
         """The routes of this file."""
@@ -81,7 +83,8 @@ class Messages:
         body = request.body
         model = self._names.find(body.model)
         native = worded(request) if model.target.speaks(DIALECT) else None
-        sent, places = messages_send(body, model.name, native)
+        hints = Hints(strict=self._strict)
+        sent, places = messages_send(body, model.name, model.target, hints, native)
         try:
             # Nobody comes back for an answer of this dialect: who hangs up stops the model.
             reader = await self._commands.start(
@@ -93,11 +96,11 @@ class Messages:
             )
         except EngineError as error:
             raise told_here(error, places) from error.__cause__
-        headers = {"request-id": request.id}
+        headers = {"request-id": request.id, **hints.headers()}
         if body.stream:
-            encoder = MessagesEncoder(reader.stream, model.target.name)
+            encoder = MessagesEncoder(reader.stream, model.target.name, input_tokens=estimated_tokens(sent))
             return EventStream(reader, encoder, hold=True, headers=headers)
-        return await _whole(reader, model.target.name, request.id)
+        return await _whole(reader, model.target.name, headers)
 
     async def count_tokens(self, request: HttpRequest[CountTokensBody, Any]) -> Answer:
         body = request.body
@@ -106,10 +109,11 @@ class Messages:
         headers = {"request-id": request.id}
         if model.target.speaks(DIALECT) and isinstance(counter, TokenCounter):
             return Answer(TokenCount(await counter.count_tokens(model.target.model, worded(request))), headers=headers)
-        translation = Translation(body, native=False)
-        translation.refuse_extras(body)
+        hints = Hints(strict=self._strict)
+        translation = Translation(body, model.target, hints)
+        translation.judge()
         estimate = estimated_tokens({"input": translation.messages(), **translation.settings()})
-        return Answer(TokenCount(estimate), headers={**headers, ESTIMATED: "true"})
+        return Answer(TokenCount(estimate), headers={**headers, **hints.headers(), ESTIMATED: "true"})
 
 
 def worded(request: HttpRequest[Any, Any]) -> Mapping[str, Any]:
@@ -119,7 +123,7 @@ def worded(request: HttpRequest[Any, Any]) -> Mapping[str, Any]:
     return {**body, "betas": betas} if betas else body
 
 
-async def _whole(reader: StreamReader, model: str, request_id: str) -> WholeAnswer:
+async def _whole(reader: StreamReader, model: str, headers: Mapping[str, str]) -> WholeAnswer:
     content = Content()
     try:
         async for _, event in reader:
@@ -132,7 +136,7 @@ async def _whole(reader: StreamReader, model: str, request_id: str) -> WholeAnsw
 
     def build(said: Said, ended: StreamEnded) -> Answer:
         if ended.status != "completed":
-            return error_answer(ended.error or STOPPED, request_id)
-        return Answer(message(reader.stream, model, content.whole(said), ended), headers={"request-id": request_id})
+            return error_answer(ended.error or STOPPED, headers["request-id"])
+        return Answer(message(reader.stream, model, content.whole(said), ended), headers=headers)
 
     return WholeAnswer(reader, build)

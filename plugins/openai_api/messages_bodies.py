@@ -1,22 +1,16 @@
 """What Anthropic's clients send to `/v1/messages` (types: `anthropic.types.message_create_params`).
 
 What is not listed here is taken too: a vendor that speaks this dialect gets the request as it came, and for any other one
-`messages_translation` refuses by name what it cannot say.
+`Hints` says what becomes of it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from engine.api import Body
-
-
-class Open(Body):
-    """Root of bodies whose other fields are looked at later."""
-
-    model_config = ConfigDict(extra="allow")
+from plugins.openai_api.hints import Open, without_blanks
 
 
 class TextBlock(Open):
@@ -24,6 +18,7 @@ class TextBlock(Open):
 
     type: Literal["text"]
     text: str
+    cache_control: dict[str, Any] | None = None
 
 
 class ImageSource(Open):
@@ -40,6 +35,7 @@ class ImageBlock(Open):
 
     type: Literal["image"]
     source: ImageSource
+    cache_control: dict[str, Any] | None = None
 
 
 class DocumentSource(Open):
@@ -58,6 +54,7 @@ class DocumentBlock(Open):
     type: Literal["document"]
     source: DocumentSource
     title: str | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ToolUseBlock(Open):
@@ -66,7 +63,7 @@ class ToolUseBlock(Open):
     type: Literal["tool_use"]
     id: str
     name: str
-    input: Any
+    input: Any = None
 
 
 class ToolResultBlock(Open):
@@ -74,16 +71,16 @@ class ToolResultBlock(Open):
 
     type: Literal["tool_result"]
     tool_use_id: str
-    content: str | list[Block] = ""
+    content: str | list[Block] | None = None
     is_error: bool | None = None
 
 
 class ThinkingBlock(Open):
-    """What the assistant thought earlier, sealed by its signature."""
+    """What the assistant thought earlier. Only what its signature seals goes back to a model."""
 
     type: Literal["thinking"]
-    thinking: str
-    signature: str
+    thinking: str = ""
+    signature: str | None = None
 
 
 class RedactedThinkingBlock(Open):
@@ -95,6 +92,8 @@ class RedactedThinkingBlock(Open):
 
 class OtherBlock(Open):
     """A block that only Anthropic knows."""
+
+    passed_whole: ClassVar[bool] = True
 
     type: str
 
@@ -124,7 +123,7 @@ class MessageIn(Open):
     """One message of the conversation."""
 
     role: Literal["user", "assistant", "system"]
-    content: str | list[Block]
+    content: Annotated[str | list[Block], BeforeValidator(lambda content: "" if content is None else content)]
 
 
 class ToolDefinition(Open):
@@ -135,6 +134,7 @@ class ToolDefinition(Open):
     description: str | None = None
     input_schema: dict[str, Any] | None = None
     strict: bool | None = None
+    cache_control: dict[str, Any] | None = None
 
 
 class ToolChoiceIn(Open):
@@ -182,6 +182,8 @@ class Metadata(Open):
 class CountTokensBody(Open):
     """A request whose input is to be counted."""
 
+    _blanks = model_validator(mode="before")(without_blanks)
+
     model: str | None = Field(
         default=None,
         max_length=200,
@@ -194,6 +196,7 @@ class CountTokensBody(Open):
     tool_choice: ToolChoiceIn | None = None
     thinking: ThinkingIn | None = None
     output_config: OutputConfig | None = None
+    output_format: OutputFormat | None = Field(default=None, description="The older place of output_config.format.")
 
 
 class MessagesBody(CountTokensBody):
@@ -203,5 +206,6 @@ class MessagesBody(CountTokensBody):
     stream: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=1)
     top_p: float | None = Field(default=None, ge=0, le=1)
+    top_k: int | None = Field(default=None, ge=0)
     stop_sequences: list[str] | None = None
     metadata: Metadata | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from engine.api import Answer, EngineError, ErrorBody
-from plugins.openai_api.errors import STATUS_OF, bounds_of, error_headers, respelt
-from plugins.openai_api.messages_translation import Places
+from plugins.openai_api.errors import STATUS_OF, error_headers, respelt
+from plugins.openai_api.messages_translation import SYSTEM, Places
 
 _TYPES = {
     401: "authentication_error",
@@ -21,14 +21,12 @@ _TYPES = {
 
 
 class AnthropicError(msgspec.Struct, kw_only=True):
-    """What went wrong; `code`, `param` (the field at fault), `limit` and `remaining` are ours."""
+    """What went wrong; `code` and `param`, the field at fault, are ours."""
 
     type: str
     message: str
     code: str
     param: str | None = None
-    limit: float | msgspec.UnsetType = msgspec.UNSET
-    remaining: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class AnthropicErrorBody(msgspec.Struct, kw_only=True):
@@ -54,7 +52,7 @@ def error_answer(error: ErrorBody, request_id: str, status: int | None = None) -
 def anthropic_error(error: ErrorBody, status: int | None = None, request_id: str | None = None) -> AnthropicErrorBody:
     """An error as Anthropic words it."""
     kind = error_type(status or STATUS_OF.get(error.code, 502))
-    told = AnthropicError(type=kind, message=error.message, code=error.code, param=error.field, **bounds_of(error))
+    told = AnthropicError(type=kind, message=error.message, code=error.code, param=error.field)
     return AnthropicErrorBody(error=told, request_id=request_id)
 
 
@@ -84,6 +82,8 @@ def _field(field: str, places: Places) -> str:
     if head == "input":
         at, _, inner = rest.partition(".")
         if at.isdigit() and int(at) < len(places):
+            if places[int(at)] == SYSTEM:
+                return "system"
             return ".".join(filter(None, ("messages", str(places[int(at)]), inner.partition(".")[0])))
         return "messages"
     return ".".join(filter(None, (_NAMES.get(head, head), rest)))

@@ -22,12 +22,14 @@ from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.message import (
     CITATIONS,
     NO_USAGE,
+    STARTED,
     Block,
     call_blocks,
     citation,
     kept_block,
     message_id,
     stop_of,
+    text_block,
     usage_of,
 )
 from plugins.openai_api.messages_errors import anthropic_error
@@ -40,12 +42,14 @@ class MessagesEncoder:
     """Folds the events of one stream into server-sent events; implements `engine.api.Encoder`.
 
     Blocks are opened when something of their kind comes, one at a time. A stream that fails ends with an `error` event.
-    `model` is the one that was asked: an answer says its model before anything is known of it.
+    `model` is the one that was asked: an answer says its model before anything is known of it. `input_tokens` is the
+    estimate that it begins with, unless the vendor has told its count by then.
     """
 
-    __slots__ = ("_began", "_head", "_index", "_open", "_piece", "_theirs")
+    __slots__ = ("_began", "_head", "_index", "_open", "_piece", "_theirs", "_usage")
 
-    def __init__(self, stream: str, model: str) -> None:
+    def __init__(self, stream: str, model: str, *, input_tokens: int = 0) -> None:
+        self._usage = {**NO_USAGE, "input_tokens": input_tokens}
         self._head = {"id": message_id(stream), "type": "message", "role": "assistant", "model": model}
         self._began = False
         self._index = -1
@@ -94,6 +98,9 @@ class MessagesEncoder:
         return [self._delta({"type": "signature_delta", "signature": block["signature"]}), *self._close()]
 
     def _vendor_part(self, part: Block) -> list[bytes]:
+        if part.get("type") == STARTED:
+            self._usage = {**NO_USAGE, **(part["message"].get("usage") or {})}
+            return [] if self._began else self._beginning()
         if part.get("type") == CITATIONS:
             self._theirs = True
             return [*self._into("text"), self._delta(part)]
@@ -114,7 +121,7 @@ class MessagesEncoder:
             "stop_sequence": None,
             "stop_details": None,
             "container": None,
-            "usage": NO_USAGE,
+            "usage": self._usage,
         }
         return [_event("message_start", {"message": message}), _event("ping", {})]
 
@@ -124,11 +131,7 @@ class MessagesEncoder:
         """What has to be sent before a piece of a text or a thought."""
         if self._open == kind:
             return []
-        empty = (
-            {"type": "text", "text": "", "citations": None}
-            if kind == "text"
-            else {"type": "thinking", "thinking": "", "signature": ""}
-        )
+        empty = text_block("", []) if kind == "text" else {"type": "thinking", "thinking": "", "signature": ""}
         pieces = [*self._close(), self._start(empty)]
         self._open = kind
         return pieces

@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from engine.api import InvalidRequest, UnsupportedParameter
+from engine.api import InvalidRequest, Target, UnsupportedParameter
+from plugins.openai_api.hints import Hints, Rules, thinks
 from plugins.openai_api.messages_bodies import (
     Block,
     CountTokensBody,
@@ -15,7 +16,6 @@ from plugins.openai_api.messages_bodies import (
     ImageBlock,
     MessageIn,
     MessagesBody,
-    Open,
     OtherBlock,
     RedactedThinkingBlock,
     TextBlock,
@@ -29,26 +29,53 @@ from plugins.openai_api.sealed import Seal, unsealed
 DIALECT = "anthropic"
 REDACTED = "redacted_thinking"
 
-# Marks for Anthropic's own use, without which another vendor's answer is the same.
-_HINTS = frozenset({"cache_control", "citations", "context", "caller", "eager_input_streaming", "display"})
-# Values with which many clients say that they want nothing.
-_NEUTRAL: Mapping[str, Sequence[Any]] = {"service_tier": ("auto", "standard_only"), "top_k": (None,)}
+RULES = Rules(
+    demands={
+        "container": "containers are Anthropic's; leave it out, or ask one of its models",
+        "mcp_servers": "Anthropic connects to these servers itself; list their tools under tools, or ask one of its models",
+    },
+    neutral={
+        "service_tier": ("auto", "standard_only"),
+        "speed": ("standard",),
+        "caller": ({"type": "direct"},),
+        "allowed_callers": (["direct"],),
+    },
+)
+
+SYSTEM = -1
+"""The place of a message that was made of `system`."""
 
 Places = list[int]
 """For each message of `chat.send` the place of the one in the request that it was made of."""
 
 
 class Translation:
-    """One request. With `native` its vendor gets it as it came, so that what we cannot say need not be refused."""
+    """One request to a target. One that speaks the dialect gets it as it came, so that what we cannot say need not be
+    refused; for any other one `hints` notes what is dropped."""
 
-    def __init__(self, body: CountTokensBody, *, native: bool) -> None:
+    def __init__(self, body: CountTokensBody, target: Target, hints: Hints) -> None:
         self._body = body
-        self._native = native
+        self._target = target
+        self._native = target.speaks(DIALECT)
+        self._hints = hints
         self.places: Places = []
+
+    def judge(self) -> None:
+        """Drop and note what this target's vendor knows nothing of; raises `UnsupportedParameter` for a demand."""
+        if self._native:
+            return
+        self._hints.judge(self._body, RULES)
+        if not self._target.takes("cache_control"):
+            for field, marked in _marks(self._body):
+                if marked:
+                    self._hints.drop(field)
 
     def messages(self) -> list[dict[str, Any]]:
         """The messages as `chat.send` takes them."""
         found: list[dict[str, Any]] = []
+        if (system := self._marked_system()) is not None:
+            found.append(system)
+            self.places.append(SYSTEM)
         for at, message in enumerate(self._body.messages):
             for made in self._message(message, f"messages.{at}"):
                 found.append(made)
@@ -70,22 +97,9 @@ class Translation:
         }
         return {name: value for name, value in fields.items() if value is not None}
 
-    def refuse_extras(self, given: Open, field: str = "") -> None:
-        """Raise for fields that nobody but Anthropic understands."""
-        # A block of an unknown kind is refused as a whole.
-        extra = {} if isinstance(given, OtherBlock) else given.model_extra or {}
-        for name, value in extra.items():
-            if self._native or value is None or name in _HINTS or value in _NEUTRAL.get(name, ()):
-                continue
-            where = f"{field}.{name}" if field else name
-            raise UnsupportedParameter(
-                f"{where} is Anthropic's alone; this model's vendor has no such field", field=where
-            )
-
     # Messages
 
     def _message(self, message: MessageIn, field: str) -> Iterator[dict[str, Any]]:
-        self.refuse_extras(message, field)
         if isinstance(message.content, str):
             yield {"role": message.role, "content": message.content}
         elif message.role == "assistant":
@@ -98,7 +112,6 @@ class Translation:
         parts: list[dict[str, Any]] = []
         for at, block in enumerate(content):
             where = f"{field}.content.{at}"
-            self.refuse_extras(block, where)
             if isinstance(block, ToolResultBlock):
                 yield self._result(block, where)
             elif (part := self._part(block, where)) is not None:
@@ -107,8 +120,8 @@ class Translation:
             yield {"role": role, "content": parts}
 
     def _result(self, block: ToolResultBlock, field: str) -> dict[str, Any]:
-        if isinstance(block.content, str):
-            content: str | list[dict[str, Any]] = block.content
+        if block.content is None or isinstance(block.content, str):
+            content: str | list[dict[str, Any]] = block.content or ""
         else:
             parts = [self._part(each, f"{field}.content.{at}") for at, each in enumerate(block.content)]
             content = [part for part in parts if part is not None]
@@ -122,13 +135,14 @@ class Translation:
         seals = {}
         for at, block in enumerate(content):
             where = f"{field}.content.{at}"
-            self.refuse_extras(block, where)
             match block:
                 case ToolUseBlock():
-                    arguments = msgspec.json.encode(block.input).decode()
+                    arguments = msgspec.json.encode({} if block.input is None else block.input).decode()
                     calls.append({"call_id": block.id, "name": block.name, "arguments": arguments})
-                case ThinkingBlock():
-                    seal = unsealed(block.signature)
+                case ThinkingBlock(signature=None | ""):
+                    continue  # no vendor takes its thoughts back unsigned
+                case ThinkingBlock(signature=str(signature)):
+                    seal = unsealed(signature)
                     if seal.call is not None:
                         seals[seal.call] = seal.signature
                     else:
@@ -148,16 +162,21 @@ class Translation:
     def _part(self, block: Block, field: str) -> dict[str, Any] | None:
         match block:
             case TextBlock():
-                return {"type": "text", "text": block.text}
+                return self._marked({"type": "text", "text": block.text}, block)
             case ImageBlock():
-                return self._image(block, field)
+                return self._marked(self._image(block, field), block)
             case DocumentBlock():
-                return self._document(block, field)
+                return self._marked(self._document(block, field), block)
             case OtherBlock() if self._native:
                 return None
         raise UnsupportedParameter(
             f"{field}.type {block.type[:60]!r} does not go here for this model", field=f"{field}.type"
         )
+
+    def _marked(
+        self, part: dict[str, Any] | None, block: TextBlock | ImageBlock | DocumentBlock
+    ) -> dict[str, Any] | None:
+        return part if part is None or not block.cache_control else {**part, "cache_control": block.cache_control}
 
     def _image(self, block: ImageBlock, field: str) -> dict[str, Any] | None:
         source = block.source
@@ -191,33 +210,57 @@ class Translation:
 
     # The rest
 
+    def _marked_system(self) -> dict[str, Any] | None:
+        """The system prompt as a message with its marks for the cache, for a vendor that takes them."""
+        system = self._body.system
+        if not isinstance(system, list) or not self._target.takes("cache_control"):
+            return None
+        if not any(block.cache_control for block in system):
+            return None
+        return {"role": "system", "content": [self._marked({"type": "text", "text": b.text}, b) for b in system]}
+
     def _system(self) -> str | None:
         system = self._body.system
         if system is None or isinstance(system, str):
             return system
-        for at, block in enumerate(system):
-            self.refuse_extras(block, f"system.{at}")
-        return "\n\n".join(block.text for block in system)
+        return None if self._marked_system() is not None else "\n\n".join(block.text for block in system)
 
     def _tool(self, tool: ToolDefinition, field: str) -> dict[str, Any] | None:
         kind = tool.type or "custom"
         if kind == "custom":
-            self.refuse_extras(tool, field)
-            fields = {"description": tool.description, "parameters": tool.input_schema, "strict": tool.strict}
+            fields = {
+                "description": tool.description,
+                "parameters": tool.input_schema,
+                "strict": tool.strict,
+                "cache_control": tool.cache_control,
+            }
             given = {name: value for name, value in fields.items() if value is not None}
             return {"type": "function", "name": tool.name, **given}
-        if kind.startswith("web_search_"):
+        if kind.startswith("web_search_") and self._target.can("web_search"):
             return {"type": "web_search"}
         if self._native:
             return None
-        raise UnsupportedParameter(
-            f"{field}.type {kind[:60]!r} is a tool of Anthropic's; this model's vendor has none of the kind",
-            field=f"{field}.type",
-        )
+        if self._demands(tool):
+            raise UnsupportedParameter(
+                f"{field}.type {kind[:60]!r} is a tool of Anthropic's; this model's vendor has none of the kind",
+                field=f"{field}.type",
+            )
+        # A tool is an offer, which the model need not take.
+        self._hints.drop(field)
+        return None
+
+    def _demands(self, tool: ToolDefinition) -> bool:
+        """Whether this tool must be called: by its name, or as there is none of the client's own to call instead."""
+        choice = self._body.tool_choice
+        if choice is None or choice.type not in ("tool", "any"):
+            return False
+        if choice.type == "tool":
+            return choice.name == tool.name
+        return not any((each.type or "custom") == "custom" for each in self._body.tools or ())
 
     def _tool_choice(self) -> str | dict[str, str] | None:
         choice = self._body.tool_choice
-        if choice is None or not self._body.tools:
+        if choice is None or not any((tool.type or "custom") == "custom" for tool in self._body.tools or ()):
             return None
         if choice.type == "tool":
             if not choice.name:
@@ -227,6 +270,9 @@ class Translation:
 
     def _reasoning(self) -> dict[str, Any] | str | None:
         thinking, config = self._body.thinking, self._body.output_config
+        if not self._native and not thinks(self._target):
+            self._drop_thinking()
+            return None
         if thinking is not None and thinking.type == "enabled":
             if thinking.budget_tokens is None:
                 raise InvalidRequest(
@@ -237,11 +283,29 @@ class Translation:
             return "max" if config.effort == "xhigh" else config.effort
         return None
 
+    def _drop_thinking(self) -> None:
+        thinking, config = self._body.thinking, self._body.output_config
+        if thinking is not None and thinking.type != "disabled":
+            self._hints.drop("thinking")
+        if config is not None and config.effort is not None:
+            self._hints.drop("output_config.effort")
+
     def _response_format(self) -> dict[str, Any] | None:
         config = self._body.output_config
-        if config is None or config.format is None:
-            return None
-        return {"type": "json_schema", "schema": config.format.json_schema}
+        wanted = (config.format if config is not None else None) or self._body.output_format
+        return {"type": "json_schema", "schema": wanted.json_schema} if wanted is not None else None
+
+
+def _marks(body: CountTokensBody) -> Iterator[tuple[str, Any]]:
+    """Where the request marks something for the prompt cache."""
+    for at, block in enumerate(body.system if isinstance(body.system, list) else ()):
+        yield f"system.{at}.cache_control", block.cache_control
+    for at, tool in enumerate(body.tools or ()):
+        yield f"tools.{at}.cache_control", tool.cache_control
+    for at, message in enumerate(body.messages):
+        for number, part in enumerate(message.content if isinstance(message.content, list) else ()):
+            if isinstance(part, TextBlock | ImageBlock | DocumentBlock):
+                yield f"messages.{at}.content.{number}.cache_control", part.cache_control
 
 
 def _thought(seal: Seal, text: str) -> dict[str, Any]:
@@ -250,19 +314,20 @@ def _thought(seal: Seal, text: str) -> dict[str, Any]:
 
 
 def messages_send(
-    body: MessagesBody, model: str | None, native: Mapping[str, Any] | None
+    body: MessagesBody, model: str | None, target: Target, hints: Hints, native: Mapping[str, Any] | None
 ) -> tuple[dict[str, Any], Places]:
     """The fields of `chat.send` and where its messages come from; `native` is the request as a vendor of this dialect gets it.
 
     The turn is not kept, no tool of the server is offered, and it ends with the calls of the client's tools. Raises
-    `UnsupportedParameter` or `InvalidRequest` that names the field.
+    `UnsupportedParameter` or `InvalidRequest` that names the field; what was dropped is in `hints`.
     """
-    translation = Translation(body, native=native is not None)
-    translation.refuse_extras(body)
+    translation = Translation(body, target, hints)
+    translation.judge()
     fields = {
         "model": model,
         "temperature": body.temperature,
         "top_p": body.top_p,
+        "top_k": body.top_k,
         "stop": body.stop_sequences or None,
         "max_output_tokens": body.max_tokens,
         "user": body.metadata.user_id if body.metadata else None,

@@ -31,15 +31,19 @@ class OpenAIApi(Plugin):
 
     @hookimpl
     def register_routes(self, context: PluginContext) -> Iterable[Route]:
-        names = ModelNames(context.providers, context.settings(OpenAIApiSettings).default_vendor)
-        vendor = context.settings(OpenAIApiSettings).default_vendor
-        return [
-            *Models(context.providers, names).routes(),
-            *ChatCompletions(context.commands, names).routes(),
-            *EmbeddingRoutes(context.providers, vendor).routes(),
-            *AudioTranscriptions(context.commands, context.providers, vendor).routes(),
-            *AudioSpeech(context.commands, context.providers, vendor).routes(),
-            *Realtime(context, vendor).routes(),
-            *Messages(context.commands, ModelNames(context.providers, "anthropic")).routes(),
-            *ResponseRoutes(context.commands, names, Responses(context.database)).routes(),
-        ]
+        return _routes(context, context.settings(OpenAIApiSettings))
+
+
+def _routes(context: PluginContext, settings: OpenAIApiSettings) -> list[Route]:
+    vendor, strict = settings.default_vendor, settings.strict
+    names = ModelNames(context.providers, vendor)
+    return [
+        *Models(context.providers, names).routes(),
+        *ChatCompletions(context.commands, names, strict=strict).routes(),
+        *EmbeddingRoutes(context.providers, vendor).routes(),
+        *AudioTranscriptions(context.commands, context.providers, vendor).routes(),
+        *AudioSpeech(context.commands, context.providers, vendor).routes(),
+        *Realtime(context, vendor).routes(),
+        *Messages(context.commands, ModelNames(context.providers, "anthropic"), strict=strict).routes(),
+        *ResponseRoutes(context.commands, names, Responses(context.database), strict=strict).routes(),
+    ]

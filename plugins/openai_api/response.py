@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -75,6 +75,11 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     created_at: int
     told: dict[str, Any]
     """Fields of the request that the response repeats."""
+
+    @property
+    def custom_tools(self) -> frozenset[str]:
+        """The names of the tools that take a text in place of arguments."""
+        return frozenset(tool["name"] for tool in self.told.get("tools") or () if tool.get("type") == "custom")
 
     def response(
         self, stream: str, status: Status, output: list[Item], ended: StreamEnded | None = None
@@ -197,7 +202,36 @@ def call_item(id: str, call: ToolCall, status: str = "completed") -> Item:
     }
 
 
-def output_of(stream: str, said: Said) -> list[Item]:
+def custom_call_item(id: str, call: ToolCall, status: str = "completed") -> Item:
+    """A call of a custom tool of the client's."""
+    return {
+        "id": id,
+        "type": "custom_tool_call",
+        "call_id": call.call_id,
+        "name": call.name,
+        "input": text_input(call.arguments),
+        "status": status,
+    }
+
+
+def text_input(arguments: str) -> str:
+    """The text that a custom tool is called with; what a model wrote instead of the one argument is that text."""
+    try:
+        given = msgspec.json.decode(arguments)
+    except msgspec.DecodeError:
+        return arguments
+    text = given.get("input") if isinstance(given, dict) else None
+    return text if isinstance(text, str) else arguments
+
+
+def tool_item(stream: str, at: int, call: ToolCall, custom: Collection[str]) -> Item:
+    """A call as the item at this place of the output."""
+    if call.name in custom:
+        return custom_call_item(f"ctc_{stream}_{at}", call)
+    return call_item(f"fc_{stream}_{at}", call)
+
+
+def output_of(stream: str, said: Said, custom: Collection[str] = ()) -> list[Item]:
     """The output of a response of which only the whole is known."""
     items: list[Item] = []
     if said.reasoning:
@@ -206,14 +240,15 @@ def output_of(stream: str, said: Said) -> list[Item]:
         content = output_text(said.text, [annotation(source) for source in said.citations])
         items.append(message_item(f"msg_{stream}_{len(items)}", [content]))
     for call in said.tool_calls:
-        items.append(call_item(f"fc_{stream}_{len(items)}", call))
+        items.append(tool_item(stream, len(items), call, custom))
     return items
 
 
 class Output:
     """Folds the events of a stream into items. One item is open at a time; `open` is its kind."""
 
-    def __init__(self, stream: str) -> None:
+    def __init__(self, stream: str, custom: Collection[str] = ()) -> None:
+        self._custom = custom
         self.items: list[Item] = []
         self.open: str | None = None
         self._stream = stream
@@ -276,7 +311,7 @@ class Output:
 
     def call(self, call: ToolCall) -> Item:
         """Add a call."""
-        item = call_item(f"fc_{self._stream}_{len(self.items)}", call)
+        item = tool_item(self._stream, len(self.items), call, self._custom)
         self.items.append(item)
         return item
 

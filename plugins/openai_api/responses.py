@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -28,13 +29,15 @@ from engine.api import (
     WholeAnswer,
 )
 from plugins.openai_api.errors import TURN_STATUSES
+from plugins.openai_api.hints import Hints
 from plugins.openai_api.naming import ModelNames
 from plugins.openai_api.response import Asked, Item, Output, ResponseObject, output_of, response_id, status_of
 from plugins.openai_api.responses_bodies import ResponsesBody
 from plugins.openai_api.responses_errors import answer_error, told_here
 from plugins.openai_api.responses_events import ResponsesEncoder
+from plugins.openai_api.responses_items import References
 from plugins.openai_api.responses_store import PreviousResponseNotFound, ResponseNotFound, Responses
-from plugins.openai_api.responses_translation import DIALECT, responses_send
+from plugins.openai_api.responses_translation import responses_send
 
 # What a response repeats of its request.
 _TOLD = (
@@ -100,10 +103,12 @@ class ItemList(msgspec.Struct, kw_only=True):
 class ResponseRoutes:
     """Starts the command in process: what runs here can be watched over the socket under the stream's id."""
 
-    def __init__(self, commands: Commands, names: ModelNames, stored: Responses) -> None:
+    def __init__(self, commands: Commands, names: ModelNames, stored: Responses, *, strict: bool = False) -> None:
         self._commands = commands
         self._names = names
         self._stored = stored
+        self._strict = strict
+        self._references = References(commands, stored)
 
     def routes(self) -> list[Route]:
         """The routes of this file."""
@@ -163,9 +168,11 @@ class ResponseRoutes:
         ]
 
     async def create(self, request: HttpRequest[ResponsesBody, Any]) -> Result:
-        body, principal = request.body, request.principal
-        model = self._names.find(body.model)
-        sent, places = responses_send(body, model.name, speaks=model.target.speaks(DIALECT))
+        principal = request.principal
+        model = self._names.find(request.body.model)
+        body = await self._references.resolved(principal, request.body)
+        hints = Hints(strict=self._strict)
+        sent, places = responses_send(body, model.name, model.target, hints)
         sent |= await self._thread(principal, body.previous_response_id)
         try:
             reader = await self._commands.start(
@@ -182,7 +189,7 @@ class ResponseRoutes:
         try:
             if sent["store"]:
                 asked = await self._kept(principal, reader.stream, asked, body)
-            return await self._answer(reader, asked, body)
+            return await self._answer(reader, asked, body, hints.headers())
         except BaseException:
             reader.close()
             raise
@@ -195,14 +202,17 @@ class ResponseRoutes:
             await self._stored.keep(principal, stream, asked, _items(body))
             return asked
 
-    async def _answer(self, reader: StreamReader, asked: Asked, body: ResponsesBody) -> Result:
+    async def _answer(
+        self, reader: StreamReader, asked: Asked, body: ResponsesBody, headers: Mapping[str, str]
+    ) -> Result:
         if body.stream:
-            return EventStream(reader, ResponsesEncoder(reader.stream, asked), hold=not body.background)
+            encoder = ResponsesEncoder(reader.stream, asked)
+            return EventStream(reader, encoder, hold=not body.background, headers=headers)
         if body.background:
             response = asked.response(reader.stream, "in_progress", [])
             reader.close()
-            return Answer(response)
-        return await _whole(reader, asked)
+            return Answer(response, headers=headers)
+        return await _whole(reader, asked, headers)
 
     async def _thread(self, principal: Principal, previous: str | None) -> dict[str, str]:
         """The conversation that a response goes on with, and after which of its messages."""
@@ -306,11 +316,11 @@ def _standing(reader: StreamReader, asked: Asked) -> ResponseObject:
     """A response as it stands now."""
     ended = reader.over
     status = status_of(ended) if ended is not None else "in_progress"
-    return asked.response(reader.stream, status, output_of(reader.stream, reader.said), ended)
+    return asked.response(reader.stream, status, output_of(reader.stream, reader.said, asked.custom_tools), ended)
 
 
-async def _whole(reader: StreamReader, asked: Asked) -> WholeAnswer:
-    output = Output(reader.stream)
+async def _whole(reader: StreamReader, asked: Asked, headers: Mapping[str, str]) -> WholeAnswer:
+    output = Output(reader.stream, asked.custom_tools)
     try:
         async for _, event in reader:
             output.add(event)
@@ -319,7 +329,7 @@ async def _whole(reader: StreamReader, asked: Asked) -> WholeAnswer:
         output.items = []  # what is no longer held event by event is known as a whole
 
     def build(said: Said, ended: StreamEnded) -> Answer:
-        items = output.items or output_of(reader.stream, said)
-        return Answer(asked.response(reader.stream, status_of(ended), items, ended))
+        items = output.items or output_of(reader.stream, said, asked.custom_tools)
+        return Answer(asked.response(reader.stream, status_of(ended), items, ended), headers=headers)
 
     return WholeAnswer(reader, build)

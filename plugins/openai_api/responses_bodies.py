@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from engine.api import Body
-from plugins.openai_api.chat_bodies import FUNCTION_NAME
+from plugins.openai_api.chat_bodies import FUNCTION_NAME, SCHEMA_NAME, json_text, nothing
+from plugins.openai_api.hints import Open, without_blanks
 
 
-class InputText(Body):
+class InputText(Open):
     """Words."""
 
     type: Literal["input_text"]
@@ -18,7 +18,7 @@ class InputText(Body):
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
-class InputImage(Body):
+class InputImage(Open):
     """A picture by address, or in a data URL."""
 
     type: Literal["input_image"]
@@ -28,7 +28,7 @@ class InputImage(Body):
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
-class InputFile(Body):
+class InputFile(Open):
     """A document by address, or in base64 or a data URL."""
 
     type: Literal["input_file"]
@@ -40,21 +40,21 @@ class InputFile(Body):
     prompt_cache_breakpoint: dict[str, Any] | None = None
 
 
-class InputAudioData(Body):
+class InputAudioData(Open):
     """A recording in base64."""
 
     data: str
     format: str
 
 
-class InputAudio(Body):
+class InputAudio(Open):
     """A recording, for models that hear."""
 
     type: Literal["input_audio"]
     input_audio: InputAudioData
 
 
-class OutputText(Body):
+class OutputText(Open):
     """Words that the model said earlier."""
 
     model_config = ConfigDict(extra="ignore")
@@ -63,7 +63,7 @@ class OutputText(Body):
     text: str
 
 
-class OutputRefusal(Body):
+class OutputRefusal(Open):
     """Words with which the model refused to answer, earlier."""
 
     type: Literal["refusal"]
@@ -75,18 +75,18 @@ Part = Annotated[
 ]
 
 
-class MessageItem(Body):
+class MessageItem(Open):
     """A message with its role, the caller's or one of an earlier answer."""
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: str | list[Part]
+    content: Annotated[str | list[Part], BeforeValidator(nothing)]
     id: str | None = None
     status: str | None = None
     phase: str | None = None
 
 
-class FunctionCallItem(Body):
+class FunctionCallItem(Open):
     """A call that the model made earlier."""
 
     model_config = ConfigDict(extra="ignore")
@@ -94,28 +94,41 @@ class FunctionCallItem(Body):
     type: Literal["function_call"]
     call_id: str
     name: str
-    arguments: str
+    arguments: Annotated[str, BeforeValidator(json_text)] = "{}"
 
 
-class FunctionCallOutputItem(Body):
+class CustomToolCallItem(Open):
+    """A call of a custom tool, whose input is a text, that the model made earlier."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: Literal["custom_tool_call"]
+    call_id: str
+    name: str
+    input: Annotated[str, BeforeValidator(nothing)] = ""
+
+
+class FunctionCallOutputItem(Open):
     """What a tool of the client answered."""
 
-    type: Literal["function_call_output"]
+    type: Literal["function_call_output", "custom_tool_call_output"]
     call_id: str
-    output: str | list[Annotated[InputText | InputImage | InputFile, Field(discriminator="type")]]
+    output: Annotated[
+        str | list[Annotated[InputText | InputImage | InputFile, Field(discriminator="type")]], BeforeValidator(nothing)
+    ] = ""
     id: str | None = None
     status: str | None = None
     name: str | None = None
 
 
-class SummaryText(Body):
+class SummaryText(Open):
     """A piece of a summary of thinking."""
 
     type: Literal["summary_text"] = "summary_text"
     text: str
 
 
-class ReasoningItem(Body):
+class ReasoningItem(Open):
     """What the model thought earlier; only what is sealed in `encrypted_content` goes back to it."""
 
     model_config = ConfigDict(extra="ignore")
@@ -126,33 +139,44 @@ class ReasoningItem(Body):
     encrypted_content: str | None = None
 
 
-class OtherItem(Body):
+class ItemReference(Open):
+    """An item of a stored response, or of what one was asked, by its id."""
+
+    type: Literal["item_reference"]
+    id: str = Field(max_length=120)
+
+
+class OtherItem(Open):
     """An item of a kind that is not taken here."""
 
-    model_config = ConfigDict(extra="allow")
+    passed_whole: ClassVar[bool] = True
 
     type: str
 
 
-_KNOWN = ("message", "function_call", "function_call_output", "reasoning")
+_OF_CALLS = {"custom_tool_call_output": "function_call_output"}
+_KNOWN = ("message", "function_call", "custom_tool_call", "function_call_output", "reasoning", "item_reference")
 
 
 def _kind(value: Any) -> str:
     kind = value.get("type", "message") if isinstance(value, dict) else getattr(value, "type", "message")
+    kind = _OF_CALLS.get(kind, kind) if isinstance(kind, str) else "message"
     return kind if kind in _KNOWN else "other"
 
 
 Item = Annotated[
     Annotated[MessageItem, Tag("message")]
     | Annotated[FunctionCallItem, Tag("function_call")]
+    | Annotated[CustomToolCallItem, Tag("custom_tool_call")]
     | Annotated[FunctionCallOutputItem, Tag("function_call_output")]
     | Annotated[ReasoningItem, Tag("reasoning")]
+    | Annotated[ItemReference, Tag("item_reference")]
     | Annotated[OtherItem, Tag("other")],
     Discriminator(_kind),
 ]
 
 
-class FunctionToolDefinition(Body):
+class FunctionToolDefinition(Open):
     """A function of the client; `parameters` is a JSON Schema of its arguments."""
 
     type: Literal["function"]
@@ -160,75 +184,95 @@ class FunctionToolDefinition(Body):
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
-    defer_loading: bool | None = None
-    output_schema: dict[str, Any] | None = None
-    allowed_callers: list[str] | None = None
 
 
-class HostedTool(Body):
+class CustomFormat(Open):
+    """What the input of a custom tool is to be like: any text, or one of a grammar."""
+
+    type: str = "text"
+    syntax: str | None = None
+    definition: str | None = None
+
+
+class CustomToolDefinition(Open):
+    """A tool of the client whose input is a text. Models are offered a function with this text as its one argument."""
+
+    type: Literal["custom"]
+    name: str = Field(pattern=FUNCTION_NAME)
+    description: str | None = None
+    format: CustomFormat | None = None
+
+
+class HostedTool(Open):
     """A tool that the vendor runs; of these, web search is known here."""
 
-    model_config = ConfigDict(extra="allow")
+    passed_whole: ClassVar[bool] = True
 
     type: str
 
 
+def _tool_kind(value: Any) -> str:
+    kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+    return kind if kind in ("function", "custom") else "hosted"
+
+
 ToolDefinition = Annotated[
-    Annotated[FunctionToolDefinition, Tag("function")] | Annotated[HostedTool, Tag("hosted")],
-    Discriminator(
-        lambda value: (
-            "function"
-            if (value.get("type") if isinstance(value, dict) else getattr(value, "type", None)) == "function"
-            else "hosted"
-        )
-    ),
+    Annotated[FunctionToolDefinition, Tag("function")]
+    | Annotated[CustomToolDefinition, Tag("custom")]
+    | Annotated[HostedTool, Tag("hosted")],
+    Discriminator(_tool_kind),
 ]
 
 
-class ChosenTool(Body):
-    """The one tool that the model must call."""
-
-    model_config = ConfigDict(extra="allow")
+class AllowedTool(Open):
+    """One of the tools that the model may call."""
 
     type: str
     name: str | None = None
 
 
-class ReasoningConfig(Body):
-    """How hard to think, and whether to tell of it."""
+class ChosenTool(Open):
+    """The one tool that the model must call; with type allowed_tools the ones that it may, or must, choose from."""
 
-    model_config = ConfigDict(extra="allow")
+    type: str
+    name: str | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: list[AllowedTool] | None = None
+
+
+class ReasoningConfig(Open):
+    """How hard to think, and whether to tell of it."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     summary: str | None = None
     generate_summary: str | None = Field(default=None, description="The older name of summary.")
 
 
-class TextFormat(Body):
+class TextFormat(Open):
     """The form of the answer."""
 
     type: Literal["text", "json_object", "json_schema"]
-    name: str | None = Field(default=None, pattern=FUNCTION_NAME)
+    name: str | None = Field(default=None, pattern=SCHEMA_NAME)
     description: str | None = None
     json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
-class TextConfig(Body):
+class TextConfig(Open):
     """What the text is to be like."""
 
     format: TextFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
-class ResponsesBody(Body):
+class ResponsesBody(Open):
     """A response as OpenAI's clients ask for it.
 
-    Fields that are not listed here go to a vendor that speaks this dialect as they are, and are refused by name for any
-    other one.
+    Fields that are not listed here go to a vendor that speaks this dialect as they are; for any other one `Hints` says what
+    becomes of them.
     """
 
-    model_config = ConfigDict(extra="allow")
+    _blanks = model_validator(mode="before")(without_blanks)
 
     model: str | None = Field(
         default=None,
@@ -259,4 +303,4 @@ class ResponsesBody(Body):
     include: list[str] | None = None
     truncation: Literal["auto", "disabled"] | None = None
     metadata: dict[str, str] | None = None
-    user: str | None = Field(default=None, max_length=200)
+    user: str | None = Field(default=None, max_length=512)

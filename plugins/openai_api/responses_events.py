@@ -17,7 +17,7 @@ from engine.api import (
     ToolCall,
 )
 from plugins.openai_api.errors import openai_error
-from plugins.openai_api.response import Asked, Output, ResponseObject, status_of
+from plugins.openai_api.response import Asked, Item, Output, ResponseObject, status_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -37,7 +37,7 @@ class ResponsesEncoder:
         self._after = -1 if after is None else after
         self._began = False
         self._next = 0
-        self._output = Output(stream)
+        self._output = Output(stream, asked.custom_tools)
         self._head = b""
         self._tail = b""
 
@@ -100,11 +100,23 @@ class ResponsesEncoder:
 
     def _call(self, call: ToolCall) -> list[bytes]:
         item = self._output.call(call)
+        if item["type"] == "custom_tool_call":
+            return self._custom_call(item)
         opening = {**item, "arguments": "", "status": "in_progress"}
         return [
             self._event("response.output_item.added", {"output_index": self._index, "item": opening}),
             self._of_item("response.function_call_arguments.delta", delta=call.arguments),
             self._of_item("response.function_call_arguments.done", name=call.name, arguments=call.arguments),
+            self._event("response.output_item.done", {"output_index": self._index, "item": item}),
+        ]
+
+    def _custom_call(self, item: Item) -> list[bytes]:
+        text = item["input"]
+        opening = {**item, "input": "", "status": "in_progress"}
+        return [
+            self._event("response.output_item.added", {"output_index": self._index, "item": opening}),
+            self._of_item("response.custom_tool_call_input.delta", delta=text),
+            self._of_item("response.custom_tool_call_input.done", input=text),
             self._event("response.output_item.done", {"output_index": self._index, "item": item}),
         ]
 

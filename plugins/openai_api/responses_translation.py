@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from engine.api import InvalidRequest, UnsupportedParameter
+import msgspec
+
+from engine.api import InvalidRequest, Target, UnsupportedParameter
+from plugins.openai_api.hints import Hints, Rules, thinks
 from plugins.openai_api.responses_bodies import (
+    CustomToolCallItem,
+    CustomToolDefinition,
     FunctionCallItem,
     FunctionCallOutputItem,
     FunctionToolDefinition,
@@ -22,18 +27,40 @@ from plugins.openai_api.responses_bodies import (
     Part,
     ReasoningItem,
     ResponsesBody,
+    ToolDefinition,
 )
 from plugins.openai_api.sealed import unsealed
 
 DIALECT = "responses"
 
-# Marks for OpenAI's own use, without which another vendor's answer is the same.
-_HINTS = frozenset({"prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier"})
-# Values with which many clients say that they want nothing.
-_NEUTRAL: Mapping[str, Sequence[Any]] = {"service_tier": ("auto", "default")}
+RULES = Rules(
+    demands={
+        "conversation": "go on with previous_response_id, or send what was said before as input",
+        "prompt": "no prompts are kept here; send its text as instructions",
+    },
+    neutral={"service_tier": ("auto", "default"), "allowed_callers": (["direct"],)},
+)
+
 _WEB_SEARCH = "web_search"
 # What an earlier answer had beside its words: the words that follow hold what came of it.
-_PASSED_OVER = frozenset({"web_search_call"})
+_PASSED_OVER = frozenset(
+    {
+        "code_interpreter_call",
+        "file_search_call",
+        "image_generation_call",
+        "mcp_call",
+        "mcp_list_tools",
+        "tool_search_call",
+        "tool_search_output",
+        "web_search_call",
+    }
+)
+_ONE_TEXT = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
 _KNOWN_INCLUDES = frozenset(
     {"reasoning.encrypted_content", "message.output_text.logprobs", "web_search_call.action.sources"}
 )
@@ -42,29 +69,36 @@ Places = list[int]
 """For each message of `chat.send` the place of the first item that it was made of."""
 
 
-def responses_send(body: ResponsesBody, model: str | None, *, speaks: bool) -> tuple[dict[str, Any], Places]:
-    """The fields of `chat.send` and where its messages come from; `speaks` says that the vendor speaks this dialect.
+def responses_send(
+    body: ResponsesBody, model: str | None, target: Target, hints: Hints
+) -> tuple[dict[str, Any], Places]:
+    """The fields of `chat.send` and where its messages come from.
 
     No tool of the server is offered, and the turn ends with the calls of the client's tools. Raises
-    `UnsupportedParameter` or `InvalidRequest` that names the field.
+    `UnsupportedParameter` or `InvalidRequest` that names the field; what `target` knows nothing of is noted in `hints`.
     """
-    _check(body)
+    speaks = target.speaks(DIALECT)
+    _check(body, hints)
+    if not speaks:
+        hints.judge(body, RULES)
+        if body.text is not None and body.text.verbosity not in (None, "medium"):
+            hints.drop("text.verbosity")
     places: Places = []
     fields = {
         "model": model,
         "instructions": body.instructions,
-        "tools": _tools(body),
+        "tools": _tools(body, target, hints),
         "tool_choice": _tool_choice(body),
         "parallel_tool_calls": body.parallel_tool_calls,
         "temperature": body.temperature,
         "top_p": body.top_p,
         "max_output_tokens": body.max_output_tokens,
         "logprobs": _logprobs(body),
-        "reasoning": _reasoning(body),
+        "reasoning": _reasoning(body, target, hints),
         "response_format": _response_format(body),
         "metadata": body.metadata,
         "user": body.user,
-        "provider_options": _passed_on(body, speaks=speaks) or None,
+        "provider_options": (_passed_on(body) if speaks else None) or None,
     }
     sent = {
         "input": body.input if isinstance(body.input, str) else _messages(body.input or (), places),
@@ -76,36 +110,25 @@ def responses_send(body: ResponsesBody, model: str | None, *, speaks: bool) -> t
     return sent, places
 
 
-def _check(body: ResponsesBody) -> None:
+def _check(body: ResponsesBody, hints: Hints) -> None:
     if not body.input:
         raise InvalidRequest("input is empty; send a text or items", field="input")
     if body.background and body.store is False:
         raise InvalidRequest("a response in the background is got by its id, so it needs store", field="store")
     for at, name in enumerate(body.include or ()):
         if name not in _KNOWN_INCLUDES:
-            raise UnsupportedParameter(f"include.{at} {name[:80]!r} is not known here", field=f"include.{at}")
+            hints.drop(f"include.{at}")
 
 
-def _passed_on(body: ResponsesBody, *, speaks: bool) -> dict[str, Any]:
-    """The fields that go to the vendor as they are."""
-    given = dict(body.model_extra or {})
-    if speaks:
-        given |= _worded(body)
-    elif body.reasoning is not None:
-        given |= {f"reasoning.{name}": value for name, value in (body.reasoning.model_extra or {}).items()}
+def _passed_on(body: ResponsesBody) -> dict[str, Any]:
+    """The fields that go to a vendor that speaks this dialect as they are."""
+    given = {**(body.model_extra or {}), **_worded(body)}
     if body.text is not None and body.text.verbosity not in (None, "medium"):
         # The vendor takes the text's form and its verbosity in one field, so both go as they came.
         given["text"] = body.text.model_dump(by_alias=True, exclude_none=True)
-    asked = {
-        name: value
-        for name, value in given.items()
-        if value is not None and value not in _NEUTRAL.get(name, ()) and (speaks or name not in _HINTS)
+    return {
+        name: value for name, value in given.items() if value is not None and value not in RULES.neutral.get(name, ())
     }
-    if asked and not speaks:
-        name = next(iter(asked))
-        field = "text.verbosity" if name == "text" else name
-        raise UnsupportedParameter(f"{field} is OpenAI's alone; this model's vendor has no such field", field=field)
-    return asked
 
 
 def _worded(body: ResponsesBody) -> dict[str, Any]:
@@ -130,7 +153,7 @@ def _messages(items: Sequence[Item], places: Places) -> list[dict[str, Any]]:
             made.append(_message(item, field))
         elif isinstance(item, FunctionCallOutputItem):
             made.append(_result(item, field))
-        elif isinstance(item, MessageItem | FunctionCallItem | ReasoningItem):
+        elif isinstance(item, MessageItem | FunctionCallItem | CustomToolCallItem | ReasoningItem):
             if not made or made[-1]["role"] != "assistant":
                 made.append({"role": "assistant", "content": [], "tool_calls": []})
             _add_to_assistant(made[-1], item)
@@ -143,13 +166,18 @@ def _messages(items: Sequence[Item], places: Places) -> list[dict[str, Any]]:
     return made
 
 
-def _add_to_assistant(message: dict[str, Any], item: MessageItem | FunctionCallItem | ReasoningItem) -> None:
+def _add_to_assistant(
+    message: dict[str, Any], item: MessageItem | FunctionCallItem | CustomToolCallItem | ReasoningItem
+) -> None:
     match item:
         case MessageItem():
             message["content"] += [{"type": "text", "text": text} for text in _said(item) if text]
         case FunctionCallItem():
             call = {"call_id": item.call_id, "name": item.name, "arguments": item.arguments}
             message["tool_calls"].append(call)
+        case CustomToolCallItem():
+            arguments = msgspec.json.encode({"input": item.input}).decode()
+            message["tool_calls"].append({"call_id": item.call_id, "name": item.name, "arguments": arguments})
         case ReasoningItem(encrypted_content=str(sealed)):
             seal = unsealed(sealed)
             fields = {"provider": seal.provider, "signature": seal.signature, "id": seal.id}
@@ -220,26 +248,60 @@ def _source(content: str | None, file_id: str | None, field: str, name: str) -> 
 # The rest
 
 
-def _tools(body: ResponsesBody) -> list[dict[str, Any]] | None:
-    return [_tool(tool, f"tools.{at}") for at, tool in enumerate(body.tools or ())] or None
+def _tools(body: ResponsesBody, target: Target, hints: Hints) -> list[dict[str, Any]] | None:
+    made = [
+        made
+        for at, tool in enumerate(body.tools or ())
+        if _is_allowed(tool, body) and (made := _tool(tool, body, target, hints, f"tools.{at}")) is not None
+    ]
+    return made or None
 
 
-def _tool(tool: FunctionToolDefinition | HostedTool, field: str) -> dict[str, Any]:
+def _tool(tool: ToolDefinition, body: ResponsesBody, target: Target, hints: Hints, field: str) -> dict[str, Any] | None:
     if isinstance(tool, FunctionToolDefinition):
-        for name in ("defer_loading", "output_schema", "allowed_callers"):
-            if getattr(tool, name):
-                raise UnsupportedParameter(f"{field}.{name} is not taken here; leave it out", field=f"{field}.{name}")
         fields = {"description": tool.description, "parameters": tool.parameters, "strict": tool.strict}
-        return {
-            "type": "function",
-            "name": tool.name,
-            **{name: value for name, value in fields.items() if value is not None},
-        }
-    if tool.type.startswith(_WEB_SEARCH):
+        given = {name: value for name, value in fields.items() if value is not None}
+        return {"type": "function", "name": tool.name, **given}
+    if isinstance(tool, CustomToolDefinition):
+        return {"type": "function", "name": tool.name, "description": _described(tool), "parameters": _ONE_TEXT}
+    if tool.type.startswith(_WEB_SEARCH) and target.can("web_search"):
         return {"type": "web_search", "options": tool.model_extra or {}}
-    raise UnsupportedParameter(
-        f"{field}.type {tool.type[:60]!r} is not offered here; functions and web_search are", field=f"{field}.type"
-    )
+    if _demands(tool, body):
+        raise UnsupportedParameter(
+            f"{field}.type {tool.type[:60]!r} is not offered for this model; functions and custom tools are",
+            field=f"{field}.type",
+        )
+    # A tool is an offer, which the model need not take.
+    hints.drop(field)
+    return None
+
+
+def _described(tool: CustomToolDefinition) -> str:
+    """What a custom tool is for, and what its input is to be like: a function's schema cannot say a grammar."""
+    grammar = tool.format.definition if tool.format is not None and tool.format.type == "grammar" else None
+    told = [tool.description or "", "Pass the whole text as `input`."]
+    if grammar and tool.format is not None:
+        told.append(f"It follows this {tool.format.syntax or 'lark'} grammar:\n{grammar}")
+    return "\n\n".join(filter(None, told))
+
+
+def _is_allowed(tool: ToolDefinition, body: ResponsesBody) -> bool:
+    choice = body.tool_choice
+    if choice is None or isinstance(choice, str) or choice.type != "allowed_tools" or choice.tools is None:
+        return True
+    return any(each.type == tool.type and each.name == getattr(tool, "name", None) for each in choice.tools)
+
+
+def _demands(tool: HostedTool, body: ResponsesBody) -> bool:
+    """Whether this tool must be called: by its type, or as there is none of the client's own to call instead."""
+    choice = body.tool_choice
+    if choice is None or choice in ("auto", "none"):
+        return False
+    if not isinstance(choice, str) and choice.type != "allowed_tools":
+        return choice.type == tool.type
+    required = choice == "required" or (not isinstance(choice, str) and choice.mode == "required")
+    own = (each for each in body.tools or () if not isinstance(each, HostedTool) and _is_allowed(each, body))
+    return required and next(own, None) is None
 
 
 def _tool_choice(body: ResponsesBody) -> str | dict[str, str] | None:
@@ -248,11 +310,19 @@ def _tool_choice(body: ResponsesBody) -> str | dict[str, str] | None:
         if choice == "required" or not isinstance(choice, str | None):
             raise InvalidRequest("tool_choice demands a call, and there are no tools", field="tool_choice")
         return None
+    if not any(not isinstance(tool, HostedTool) for tool in body.tools) and choice in ("auto", "none"):
+        return None
     if choice is None or isinstance(choice, str):
         return choice
-    if choice.type != "function" or choice.name is None:
-        raise UnsupportedParameter("tool_choice is a word or a function by its name here", field="tool_choice.type")
-    return {"name": choice.name}
+    if choice.type == "allowed_tools":
+        return choice.mode or "auto"
+    if choice.type in ("function", "custom") and choice.name is not None:
+        return {"name": choice.name}
+    if any(tool.type == choice.type for tool in body.tools):
+        return "required"
+    raise UnsupportedParameter(
+        "tool_choice is a word, allowed_tools, or a function or custom tool by its name here", field="tool_choice.type"
+    )
 
 
 def _logprobs(body: ResponsesBody) -> int | None:
@@ -261,8 +331,12 @@ def _logprobs(body: ResponsesBody) -> int | None:
     return 0 if "message.output_text.logprobs" in (body.include or ()) else None
 
 
-def _reasoning(body: ResponsesBody) -> str | None:
+def _reasoning(body: ResponsesBody, target: Target, hints: Hints) -> str | None:
     effort = body.reasoning.effort if body.reasoning is not None else None
+    if not thinks(target):
+        if effort not in (None, "none"):
+            hints.drop("reasoning.effort")
+        return None
     # The engine's hardest effort has one name.
     return "max" if effort == "xhigh" else effort
 

@@ -15,3 +15,8 @@ class OpenAIApiSettings(SettingsTable):
         pattern=r"^[A-Za-z0-9_.-]+$",
         description="Vendor that gets a bare model name which the catalogue does not know, if it can serve.",
     )
+    strict: bool = Field(
+        default=False,
+        description="Refuse the fields that a model's vendor knows nothing of, and that are otherwise dropped and named in "
+        "the header X-BetterAI-Ignored.",
+    )

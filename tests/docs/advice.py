@@ -42,6 +42,7 @@ ADVICE: Mapping[str, str] = {
     "database_in_use": "Stop the other process, or give this one another SQLite file; several nodes need MySQL.",
     "database_url_invalid": "Correct the setting that `field` names.",
     "response_not_found": "Check the id and the key; responses of `store: false` and deleted ones are not there.",
+    "response_item_not_found": "Send the item itself: what an id names is there for as long as its response is stored.",
     "previous_response_not_found": "Begin without `previous_response_id`, and send what was said before as `input`.",
     "migration_failed": "Correct the cause that the message gives and run `betterai db upgrade` again.",
     "migrations_pending": "Run `betterai db upgrade`, or set `auto_upgrade` in `[databases]`.",

@@ -233,3 +233,13 @@ async def test_the_synchronous_client_is_served_with_a_key_of_the_server(
             with anthropic.Anthropic(api_key=key, base_url=server.url, max_retries=0) as client:
                 message = await asyncio.to_thread(lambda: client.messages.create(**asked))
             assert blocks(message)[0]["text"] == "Hello there"
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+async def test_a_stream_begins_with_the_tokens_of_its_input(behind: Behind, vendor: str) -> None:
+    behind.vendors[vendor].script.append(Say("Sun.", usage=Usage(25, 9)))
+    asked: dict[str, Any] = {"model": MODELS[vendor], "max_tokens": 50, "messages": HELLO}
+    events = [event async for event in await behind.client.messages.create(**asked, stream=True)]
+    assert events[0].type == "message_start"
+    begun = events[0].message.usage.input_tokens
+    assert begun == 25 if vendor == "anthropic" else 0 < begun < 25

@@ -199,13 +199,25 @@ async def test_responses(doors: Doors, kind: str, model: str) -> None:
 async def test_messages(doors: Doors, kind: str, model: str) -> None:
     status, whole = await doors.post("/v1/messages", {"model": model, **MESSAGE_BODIES[kind]})
     assert status == 200, whole
-    assert complaints("anthropic", "Message", whole) == []
+    assert complaints("anthropic", "Message", as_described(whole)) == []
     for vendor in (doors.openai, doors.anthropic):
         vendor.script.append(SAID)
     events = await doors.events("/v1/messages", {"model": model, **MESSAGE_BODIES[kind]})
     assert events[-1]["type"] == "message_stop"
     meant = [event for event in events if event["type"] != "ping"]
-    assert [told for event in meant for told in complaints("anthropic", "MessageStreamEvent", event)] == []
+    assert [
+        told for event in meant for told in complaints("anthropic", "MessageStreamEvent", as_described(event))
+    ] == []
+
+
+def as_described(body: Any) -> Any:
+    """The body with a null for the citations of a text that has none, which Anthropic describes and does not send."""
+    if isinstance(body, list):
+        return [as_described(each) for each in body]
+    if not isinstance(body, dict):
+        return body
+    described = {name: as_described(value) for name, value in body.items()}
+    return {"citations": None, **described} if body.get("type") == "text" else described
 
 
 async def test_models_and_embeddings(doors: Doors) -> None:

@@ -353,17 +353,15 @@ async def test_a_failure_before_the_first_word_is_an_http_error(behind: Behind, 
             {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
             "input.0.content.0.file_id",
         ),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0.type"),
-        ({"tools": [{"type": "code_interpreter"}]}, "tools.0.type"),
-        ({"include": ["file_search_call.results"]}, "include.0"),
+        ({"input": [{"type": "compaction", "encrypted_content": "x"}]}, "input.0.type"),
+        ({"tools": [{"type": "code_interpreter"}], "tool_choice": "required"}, "tools.0.type"),
+        ({"tools": [{"type": "code_interpreter"}], "tool_choice": {"type": "code_interpreter"}}, "tools.0.type"),
         ({"text": {"format": {"type": "json_schema", "name": "x"}}}, "text.format.schema"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"background": True, "store": False}, "store"),
         ({"previous_response_id": "nobody"}, "previous_response_id"),
-        ({"model": MODELS["google"], "max_tool_calls": 3}, "max_tool_calls"),
-        ({"model": MODELS["google"], "reasoning": {"context": "all"}}, "reasoning.context"),
-        ({"tools": [{"type": "function", "name": "f", "defer_loading": True}]}, "tools.0.defer_loading"),
-        ({"model": MODELS["google"], "text": {"verbosity": "low"}}, "text.verbosity"),
+        ({"model": MODELS["google"], "conversation": "conv_1"}, "conversation"),
+        ({"model": MODELS["google"], "prompt": {"id": "p"}}, "prompt"),
         (
             {
                 "input": [
@@ -449,3 +447,58 @@ async def test_a_stored_response_survives_a_restart(tmp_path: Path) -> None:
                     ids.append((await client.responses.create(**asked)).id)  # type: ignore[call-overload]
         told = [message["content"] for message in vendor.requests[1].body["messages"]]
         assert told == ["Hello", "I am Ada.", "What did I say?"]
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+async def test_items_of_a_stored_response_are_sent_back_by_their_ids(behind: Behind, vendor: str) -> None:
+    emulator = behind.vendors[vendor]
+    call = ToolUse("call_1", "weather", {"city": "Oslo"})
+    emulator.script += [Say("Let me look.", reasoning="Hm.", tool_calls=[call]), Say("Cold.")]
+    user: Any = {"role": "user", "content": "How is Oslo?"}
+    first = await behind.client.responses.create(model=MODELS[vendor], input=[user], tools=[WEATHER])
+    assert {item.type for item in first.output} >= {"message", "function_call"}
+    named: list[Any] = [{"type": "item_reference", "id": item.id} for item in first.output]
+    result: Any = {"type": "function_call_output", "call_id": "call_1", "output": "3 °C"}
+    second = await behind.client.responses.create(model=MODELS[vendor], input=[user, *named, result], tools=[WEATHER])
+    assert second.output_text == "Cold."
+    told = str(emulator.requests[1].body)
+    assert "Let me look." in told and "call_1" in told and "Oslo" in told and "3 °C" in told
+    listed = await behind.client.responses.input_items.list(second.id, order="asc")
+    assert "item_reference" not in [item.type for item in listed.data]
+    asked = await behind.client.responses.input_items.list(first.id)
+    emulator.script.append(Say("Still cold."))
+    again: Any = {"type": "item_reference", "id": asked.data[0].id}
+    await behind.client.responses.create(model=MODELS[vendor], input=[again])
+    assert "How is Oslo?" in str(emulator.requests[2].body)
+
+
+async def test_an_item_of_nobodys_or_of_a_response_that_was_not_stored_is_not_found(behind: Behind) -> None:
+    behind.vendor.script += [Say("Blue."), Say("Red.")]
+    unstored = await behind.client.responses.create(input="Hi", store=False)
+    deleted = await behind.client.responses.create(input="Hi")
+    await behind.client.responses.delete(deleted.id)
+    for id in ("msg_x", "rs_s_nobody_0", "", "fc_1", unstored.output[0].id, deleted.output[0].id):
+        named: Any = {"type": "item_reference", "id": id}
+        with pytest.raises(openai.NotFoundError, match=f"Item with id '{id}' not found") as caught:
+            await behind.client.responses.create(input=[{"role": "user", "content": "Hi"}, named])
+        assert (caught.value.code, caught.value.param) == ("response_item_not_found", "input.1.id")
+
+
+async def test_items_of_a_response_that_is_only_remembered_are_found_by_their_kind(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    folder = tmp_path_factory.mktemp("server")
+    async with AnthropicEmulator() as claude, GoogleEmulator() as google, OpenAIEmulator() as vendor:
+        environ = environment({"anthropic": claude, "google": google, "openai": vendor})
+        settings = {**CHAT, "vendors.openai.api": "responses", "models.default": MODELS["openai"]}
+        vendor.script += [Say("Blue."), Say("Sky.")]
+        async with engine_inside(folder, settings, environ) as engine:
+            url = f"http://127.0.0.1:{engine.port}/v1"
+            async with openai.AsyncOpenAI(api_key="any", base_url=url, max_retries=0) as client:
+                first = await client.responses.create(input="Colour?")
+        async with engine_inside(folder, settings, environ) as engine:
+            url = f"http://127.0.0.1:{engine.port}/v1"
+            async with openai.AsyncOpenAI(api_key="any", base_url=url, max_retries=0) as client:
+                named: Any = {"type": "item_reference", "id": first.output[0].id}
+                await client.responses.create(input=[named, {"role": "user", "content": "Why?"}])
+        assert "Blue." in str(vendor.requests[1].body)

@@ -33,17 +33,19 @@ from plugins.chat.settings import ChatSettings
 from plugins.openai_api.plugin import OpenAIApi
 from plugins.openai_api.settings import OpenAIApiSettings
 
-Serving: TypeAlias = Callable[[ScriptedProvider], AbstractAsyncContextManager[openai.AsyncOpenAI]]
+Serving: TypeAlias = Callable[..., AbstractAsyncContextManager[openai.AsyncOpenAI]]
 
 
 def _no_database(name: str) -> Database:
     raise AssertionError("turns of this dialect are not kept")
 
 
-def _context(plugin: type[OpenAIApi], supervisor: Supervisor, registry: Registry) -> Context:
+def _context(
+    plugin: type[OpenAIApi], supervisor: Supervisor, registry: Registry, settings: OpenAIApiSettings
+) -> Context:
     return Context(
         plugin,
-        {OpenAIApiSettings: OpenAIApiSettings(), ChatSettings: ChatSettings()},
+        {OpenAIApiSettings: settings, ChatSettings: ChatSettings()},
         providers=registry,
         commands=InProcessCommands(supervisor),
         tools=ToolTable(),
@@ -55,13 +57,13 @@ def _context(plugin: type[OpenAIApi], supervisor: Supervisor, registry: Registry
 
 
 @asynccontextmanager
-async def _serving(provider: ScriptedProvider) -> AsyncIterator[openai.AsyncOpenAI]:
+async def _serving(provider: ScriptedProvider, *, strict: bool = False) -> AsyncIterator[openai.AsyncOpenAI]:
     registry = Registry(
         [("test", provider)], rules=ModelRules(policy=ResiliencePolicy(retries=0), default=f"{provider.name}/m")
     )
     supervisor = Supervisor(Bus(clock=asyncio.get_running_loop().time))
     plugin = OpenAIApi()
-    context = _context(OpenAIApi, supervisor, registry)
+    context = _context(OpenAIApi, supervisor, registry, OpenAIApiSettings(strict=strict))
     sending = Sending(context, ChatSettings(), cast("History", None))
     supervisor.table = CommandTable(
         [("chat", Command(name="chat.send", body=ChatSend, prepare=sending.prepare))],

@@ -207,10 +207,14 @@ async def test_mistakes_are_bad_requests_that_name_the_parameter(serving: Servin
                 model="scripted/m", messages=HELLO, functions=[{"name": "f", "parameters": {}}]
             )
         with pytest.raises(openai.BadRequestError) as inner:
-            await client.chat.completions.create(model="scripted/m", messages=[{"role": "user", "content": " "}])
+            picture: ChatCompletionMessageParam = {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "ftp://a"}}],
+            }
+            await client.chat.completions.create(model="scripted/m", messages=[picture])
         with pytest.raises(openai.NotFoundError) as missing:
             await client.chat.completions.create(model="gpt-99", messages=HELLO)
     assert wrong.value.param == "temperature"
     assert (old.value.code, old.value.param) == ("unsupported_parameter", "functions")
-    assert inner.value.param == "messages"
+    assert inner.value.param == "messages.0.content.0"
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")

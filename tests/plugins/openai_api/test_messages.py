@@ -171,8 +171,15 @@ async def test_sources_are_citations_of_the_text(serving: Serving) -> None:
     ("fields", "field"),
     [
         ({"extra_body": {"container": "c"}}, "container"),
-        ({"extra_body": {"top_k": 3}}, "top_k"),
-        ({"tools": [{"type": "bash_20250124", "name": "bash"}]}, "tools.0.type"),
+        ({"extra_body": {"mcp_servers": [{"type": "url", "url": "https://a", "name": "a"}]}}, "mcp_servers"),
+        (
+            {
+                "tools": [{"type": "bash_20250124", "name": "bash"}],
+                "tool_choice": {"type": "tool", "name": "bash"},
+            },
+            "tools.0.type",
+        ),
+        ({"tools": [{"type": "bash_20250124", "name": "bash"}], "tool_choice": {"type": "any"}}, "tools.0.type"),
         ({"messages": [{"role": "user", "content": [{"type": "search_result", "x": 1}]}]}, "messages.0.content.0.type"),
         (
             {
