@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import socket
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
@@ -25,7 +24,7 @@ from engine.auth.limits import SocketCount
 from engine.auth.passes import SignedPasses
 from engine.auth.rates import Rates
 from engine.auth.secret import auth_secret, derived
-from engine.blocking import Blocked, BlockingWatch
+from engine.blocking import BlockingWatch
 from engine.bus.bus import Bus
 from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
 from engine.db.databases import Databases
@@ -41,7 +40,7 @@ from engine.loader.context import Context, SharedResources, ToolTable
 from engine.loader.find import Installed, installed_plugins
 from engine.loader.gathered import Gathered
 from engine.loader.health import CheckLine, check_lines
-from engine.loader.load import Loader
+from engine.loader.load import Loader, StruckOut
 from engine.loader.strangers import check_tables
 from engine.loader.tables import open_tables
 from engine.log import configure, get_logger
@@ -62,6 +61,7 @@ from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
 from engine.status import StatusRoutes
+from engine.strikes import Strikes
 from engine.switching import Change, Refused, Switchboard
 from engine.tracing import Tracing
 from engine.version import product_version
@@ -69,9 +69,6 @@ from engine.version import product_version
 log = get_logger(__name__)
 
 SECRET_FILE = Path("var/auth-secret")
-
-STRIKES_WITHIN = 600.0
-"""Seconds for which a strike against a plugin counts."""
 
 
 class CannotListen(Exception):
@@ -111,9 +108,17 @@ class Engine:
         self.commands = InProcessCommands(self.supervisor)
         self.passes = SignedPasses(self._secret)
         self._loop_lag = LoopLag(self.supervisor.stats.late)
-        self._blocking = BlockingWatch(self._code_places, self._blocked, interrupt=interrupt)
+        self.strikes = Strikes(
+            self.supervisor.stats,
+            self._loop_time,
+            lambda: self.plugins.core.plugins.strikes,
+            lambda: self.plugins.own,
+            self._begin_strike_out,
+        )
+        self._blocking = BlockingWatch(
+            lambda: self.plugins.owners, lambda: self.plugins.own, self.strikes.count, interrupt=interrupt
+        )
         self._striking: set[asyncio.Task[None]] = set()
-        self._strikes: defaultdict[str, list[float]] = defaultdict(list)
         self.http: Http | None = None
         self.port = 0
         self.serving = Serving(self.supervisor, self.registry, self.tools, self._own_routes)
@@ -125,7 +130,7 @@ class Engine:
             databases=self.databases,
             furnish=self._furnish,
             find=find,
-            changed=self._tell_features,
+            changed=self._plugins_changed,
         )
         self._runner: web.AppRunner | None = None
         self._stopped = False
@@ -139,8 +144,9 @@ class Engine:
 
     async def start(self) -> None:
         """Bring everything up, the port last."""
-        self.judge()
+        self._blocking.start()
         try:
+            self.judge()
             await self._open_databases()
             self._open_tracing()
             self.supervisor.rates = self._rates()
@@ -149,8 +155,8 @@ class Engine:
             await self.supervisor.open()
             await self._enter_lifespans()
             self._loop_lag.start()
-            self._blocking.start()
             await self._listen()
+            self._blocking.serving()
         except BaseException:
             await self._give_up()
             raise
@@ -252,18 +258,23 @@ class Engine:
             database_rows={each.name: each.writer.queued_rows for each in self.databases if each.is_open},
             breakers=self.registry.left_alone(),
             resident_bytes=resident_bytes(),
+            struck_out={name: why.reason for name, why in self.plugins.struck.items()},
         )
 
     def checks(self) -> list[CheckLine]:
         """Every line of `/health/ready`."""
-        return check_lines(self.loader.parts.values(), self.serving.gathered.checks if self.serving.gathered else ())
+        lines = check_lines(self.loader.parts.values(), self.serving.gathered.checks if self.serving.gathered else ())
+        blocks = self.strikes.summary()
+        return [*lines, CheckLine(name="event_loop", state="ok", detail=blocks)] if blocks else lines
 
     @property
     def features(self) -> tuple[str, ...]:
         """Names of the plugins that are on."""
         return tuple(sorted(part.name for part in self.loader.parts.values() if part.on))
 
-    async def _tell_features(self) -> None:
+    async def _plugins_changed(self, change: Change) -> None:
+        for name in change.started:
+            self.strikes.forget(name)
         if self.http is not None:
             await self.http.sockets.tell(Switched(self.features))
 
@@ -277,28 +288,18 @@ class Engine:
 
     # Plugins that block
 
-    def _code_places(self) -> Mapping[str, str]:
-        return self.plugins.places()
-
-    def _blocked(self, by: Blocked) -> None:
-        """Count a strike against the plugin, and switch it off after the last that it has."""
-        self.supervisor.stats.blocks[by.plugin] += 1
-        now, allowed = self._loop_time(), self.plugins.core.plugins.strikes
-        strikes = self._strikes[by.plugin] = [at for at in self._strikes[by.plugin] if now - at < STRIKES_WITHIN] + [
-            now
-        ]
-        if 0 < allowed <= len(strikes) and not self._stopped:
-            del self._strikes[by.plugin]
-            task = asyncio.create_task(self._strike_out(by), name=f"switching off {by.plugin}")
+    def _begin_strike_out(self, plugin: str, why: StruckOut) -> None:
+        if not self._stopped:
+            task = asyncio.create_task(self._strike_out(plugin, why), name=f"switching off {plugin}")
             self._striking.add(task)
             task.add_done_callback(self._striking.discard)
 
-    async def _strike_out(self, by: Blocked) -> None:
-        log.error("plugin_struck_out", plugin=by.plugin, at=f"{by.file}:{by.line}", function=by.function)
+    async def _strike_out(self, plugin: str, why: StruckOut) -> None:
+        log.error("plugin_struck_out", plugin=plugin, reason=why.reason)
         try:
-            await self.plugins.switch(by.plugin, False)
+            await self.plugins.strike_out(plugin, why)
         except EngineError as error:
-            log.error("plugin_not_switched_off", plugin=by.plugin, reason=error.message)
+            log.error("plugin_not_switched_off", plugin=plugin, reason=error.message)
 
     # The port
 

@@ -82,6 +82,10 @@ class ServerStatus(msgspec.Struct, kw_only=True):
     reader_lag: int
     database_rows: dict[str, int]
     lag: Lag
+    blocks: dict[str, int]
+    """Times that the event loop was blocked, by plugin."""
+    struck_out: dict[str, str]
+    """Plugins that were switched off for it, and why."""
     done: Counts
     providers: list[ProviderState]
 
@@ -211,6 +215,8 @@ class StatusRoutes:
             reader_lag=now.reader_lag,
             database_rows=dict(now.database_rows),
             lag=_lag(stats.recent_lags),
+            blocks=dict(stats.blocks),
+            struck_out=dict(now.struck_out),
             done=done,
             providers=self._providers(),
         )

@@ -15,10 +15,10 @@ from engine.config.keys import nearest
 from engine.config.secrecy import mask_text, names_secret
 from engine.config.switches import write_switch
 from engine.db.databases import Databases
-from engine.loader.code import code_place, places_of, tasks_within
+from engine.loader.code import Ownership, place_of, things_of
 from engine.loader.find import Installed, PluginNameTaken
 from engine.loader.gathered import Clash, Gathered
-from engine.loader.load import Loader, Part, RequiredPluginFailed, close
+from engine.loader.load import Loader, Part, RequiredPluginFailed, StruckOut, close
 from engine.loader.strangers import check_tables
 from engine.loader.tables import open_tables
 from engine.log import get_logger
@@ -31,6 +31,9 @@ AT_ONCE = frozenset({"plugins", "models"})
 
 ENDED_WITHIN = 12.0
 """Seconds that turns have to write their end down, once they are stopped."""
+
+MOST_NAMED = 20
+"""Tasks that a log line names; the others are counted."""
 
 State = Literal["on", "off", "failed", "closing"]
 
@@ -73,7 +76,7 @@ class Switchboard:
         databases: Databases,
         furnish: Callable[[Loader, Iterable[str]], None],
         find: Callable[[], Mapping[str, Installed]],
-        changed: Callable[[], Awaitable[None]],
+        changed: Callable[[Change], Awaitable[None]],
     ) -> None:
         self.core = core
         self.loader = loader
@@ -87,6 +90,8 @@ class Switchboard:
         self._changed = changed
         self._switching = asyncio.Lock()
         self._closing: dict[str, tuple[asyncio.Task[None], _Using]] = {}
+        self._struck: dict[str, StruckOut] = {}
+        self._owners: tuple[object, Ownership] | None = None
 
     def state(self, part: Part) -> State:
         """How a plugin stands; one that is closing still serves what had begun."""
@@ -94,7 +99,7 @@ class Switchboard:
             return "on"
         if part.name in self._closing:
             return "closing"
-        return "failed" if part.enabled else "off"
+        return "failed" if part.enabled or part.struck is not None else "off"
 
     def running(self, name: str) -> int:
         """Turns and calls that use a plugin now."""
@@ -102,9 +107,24 @@ class Switchboard:
         using = closing[1] if closing is not None else self._uses(name, self._brought(name))
         return using.left
 
-    def places(self) -> Mapping[str, str]:
-        """Where the code of each plugin stands that takes part, by name."""
-        return places_of(type(part.plugin) for part in self.loader.parts.values() if part.plugin is not None)
+    @property
+    def owners(self) -> Ownership:
+        """Which plugin's a piece of code is, of all that take part."""
+        loader, gathered = self.loader, self._serving.gathered
+        if self._owners is None or self._owners[0] is not gathered or gathered is None:
+            plugins = [type(part.plugin) for part in loader.parts.values() if part.plugin is not None]
+            self._owners = gathered, Ownership(plugins, things_of(gathered) if gathered is not None else ())
+        return self._owners[1]
+
+    @property
+    def own(self) -> frozenset[str]:
+        """Names of the plugins that the engine ships."""
+        return frozenset(part.name for part in self.loader.parts.values() if part.own)
+
+    @property
+    def struck(self) -> Mapping[str, StruckOut]:
+        """The plugins that were struck out, and why."""
+        return self._struck
 
     # Changes
 
@@ -129,6 +149,14 @@ class Switchboard:
                 except (OSError, ConfigError) as error:
                     raise Conflict(f"the plugin is switched, but this could not be kept: {error}") from None
             return change
+
+    async def strike_out(self, name: str, why: StruckOut) -> Change:
+        """Switch a plugin off for what it did: until an operator switches it on, or the configuration is read again."""
+        async with self._switching:
+            self._refuse_switch(name, False, False)
+            names = [each for each in self.core.plugins.enabled if each != name]
+            raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
+            return await self._change(raw, self._installed(), frozenset(), {**self._struck, name: why})
 
     async def reload(self, raw: RawConfig) -> Change:
         """Go over to another configuration; switches that were not kept are forgotten. Raises `Refused`."""
@@ -155,15 +183,24 @@ class Switchboard:
         if needing:
             raise Refused(f"plugin {name!r} is needed by {', '.join(needing)}; switch that off first")
 
-    async def _change(self, raw: RawConfig, installed: Mapping[str, Installed], must: Iterable[str]) -> Change:
+    async def _change(
+        self,
+        raw: RawConfig,
+        installed: Mapping[str, Installed],
+        must: Collection[str],
+        struck: Mapping[str, StruckOut] | None = None,
+    ) -> Change:
         before = self.loader
         try:
             core = read_core(raw)
         except ConfigError as error:
             raise _refused(error) from None
         loader = Loader(installed, core.plugins.enabled, core.plugins.required)
+        struck = self._struck if struck is None else struck
+        struck = {name: why for name, why in struck.items() if name not in core.plugins.enabled}
         try:
             started = self._judged(raw, loader)
+            loader.strike(struck)
             tables = await self._started(core, loader, started, must)
         except BaseException as error:
             await self._give_up(loader)
@@ -175,14 +212,14 @@ class Switchboard:
         old = [(part, self._brought(part.name)) for part in stopped]
         uses = [self._uses(part.name, brought) for part, brought in old]
         self._serving.place(tables)
-        self._raw, self.core, self.loader = raw, core, loader
+        self._raw, self.core, self.loader, self._struck = raw, core, loader, dict(struck)
         for (part, _), using in zip(old, uses, strict=True):
             self._begin_closing(part, using)
         restart = tuple(key for key in changed if key.split(".")[0] in CORE_TABLES.keys() - AT_ONCE)
         change = Change(tuple(started), tuple(part.name for part in stopped), changed, restart)
         log.info("switched", started=change.started, stopped=change.stopped, changed=_words(changed), restart=restart)
         if change.started or change.stopped:
-            await self._changed()
+            await self._changed(change)
         return change
 
     def _judged(self, raw: RawConfig, loader: Loader) -> list[str]:
@@ -263,15 +300,23 @@ class Switchboard:
     async def _end_tasks(self, part: Part) -> None:
         """Stop what the plugin began and did not end."""
         now = self.loader.parts.get(part.name)
-        place = code_place(type(part.plugin)) if part.plugin is not None else None
-        if place is None or (now is not None and now.on):
+        if part.plugin is None or (now is not None and now.on):
             return
-        left = tasks_within(place)
+        left = self._tasks_of(part)
         for task in left:
             task.cancel()
         if left:
-            log.warning("plugin_left_tasks", plugin=part.name, tasks=sorted(task.get_name() for task in left))
-            await asyncio.wait(left, timeout=ENDED_WITHIN)
+            tasks = sorted(f"{task.get_name()}: {place_of(task)}" for task in left)
+            log.warning("plugin_left_tasks", plugin=part.name, count=len(left), tasks=tasks[:MOST_NAMED])
+            _, pending = await asyncio.wait(left, timeout=ENDED_WITHIN)
+            if pending:
+                places = sorted({place_of(task) for task in pending})
+                log.error("plugin_tasks_ignore_cancel", plugin=part.name, count=len(pending), at=places[:MOST_NAMED])
+
+    def _tasks_of(self, part: Part) -> list[asyncio.Task[Any]]:
+        plugins = [type(each.plugin) for each in self.loader.parts.values() if each.plugin is not None]
+        owners = Ownership([*plugins, type(part.plugin)] if part.plugin is not None else plugins)
+        return [task for task in asyncio.all_tasks() if not task.done() and owners.task_owner(task) == part.name]
 
     async def close(self) -> None:
         """Close every plugin, those that are being closed at once."""

@@ -207,8 +207,8 @@ class PluginsSettings(Settings):
     strikes: int = Field(
         default=3,
         ge=0,
-        description="Times in ten minutes that a plugin may block the event loop for half a second before it is "
-        "switched off; 0: it is named in the log only.",
+        description="Times in ten minutes that a plugin which is not shipped with the engine may block the event loop "
+        "for half a second before it is switched off; 0: it is named in the log only.",
     )
     switches: Path = Field(
         default=Path("var/plugins.toml"),

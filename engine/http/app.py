@@ -24,6 +24,7 @@ from engine.http.table import RouteTable
 from engine.http.typed import lower_headers, typed_request
 from engine.http.uploads import read_form
 from engine.log import bound_contextvars, get_logger
+from engine.request_size import REQUEST_SIZE
 from engine.sessions.actor import Session, SessionSettings
 from engine.sessions.supervisor import Supervisor
 from engine.uses import Uses
@@ -188,6 +189,7 @@ class Http:
         form: tuple[list[tuple[str, str]], Upload] | None,
     ) -> web.StreamResponse:
         body = await request.read() if request.body_exists and form is None else b""
+        REQUEST_SIZE.set(len(body))
         typed = typed_request(
             route,
             principal=caller.principal,

@@ -33,6 +33,8 @@ class Standing:
     breakers: Mapping[tuple[str, str], bool]
     """By role and provider: whether it is left alone for now."""
     resident_bytes: int
+    struck_out: Mapping[str, str]
+    """Plugins that were switched off for blocking the event loop, and why."""
 
 
 class Metrics:
@@ -132,6 +134,12 @@ def _counted(stats: Stats) -> Iterator[Metric]:
 
 def _standing(now: Standing) -> Iterator[Metric]:
     yield _gauge("betterai_info", "The version.", ("version",), [((now.version,), 1)])
+    yield _gauge(
+        "betterai_plugin_struck_out",
+        "1 for a plugin that was switched off because it blocked the event loop.",
+        ("plugin",),
+        [((plugin,), 1) for plugin in now.struck_out],
+    )
     yield _gauge("betterai_streams", "Streams that run.", (), [((), now.streams)])
     yield _gauge("betterai_streams_held", "Ended streams that can be resumed.", (), [((), now.held_streams)])
     yield _gauge("betterai_streams_held_bytes", "Memory of these.", (), [((), now.held_bytes)])

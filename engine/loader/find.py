@@ -7,17 +7,19 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 
 from engine.api.plugin import Plugin
+from engine.version import DISTRIBUTION
 
 GROUP = "betterai.plugins"
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A plugin that is installed, not imported yet. `origin` says where it comes from."""
+    """A plugin that is installed, not imported yet. `origin` says where it comes from, `own` that the engine ships it."""
 
     name: str
     origin: str
     load: Callable[[], type[Plugin]]
+    own: bool = False
 
 
 class PluginNameTaken(ValueError):
@@ -31,7 +33,7 @@ def installed_plugins() -> Mapping[str, Installed]:
         package = point.dist.name if point.dist is not None else "?"
         if point.name in found and found[point.name].origin != f"{package} ({point.value})":
             raise PluginNameTaken(f"plugin {point.name!r} comes from {found[point.name].origin} and from {package}")
-        found[point.name] = Installed(point.name, f"{package} ({point.value})", point.load)
+        found[point.name] = Installed(point.name, f"{package} ({point.value})", point.load, package == DISTRIBUTION)
     return found
 
 

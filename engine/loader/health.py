@@ -23,11 +23,11 @@ class CheckLine(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def check_lines(parts: Iterable[Part], checks: Iterable[tuple[str, HealthCheck]]) -> list[CheckLine]:
-    """A line for every enabled plugin that takes no part, and one for each check of the others."""
+    """A line for every plugin that failed or was struck out, and one for each check of the others."""
     failed = [
-        CheckLine(name=part.name, state="degraded", detail=part.reason or "off")
+        CheckLine(name=part.name, state="degraded", detail=part.struck or part.reason or "off")
         for part in parts
-        if part.enabled and not part.on
+        if (part.enabled and not part.on) or part.struck is not None
     ]
     return failed + [_line(owner, check) for owner, check in checks]
 

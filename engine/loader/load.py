@@ -29,15 +29,28 @@ class RequiredPluginFailed(Exception):
     """Raised when a plugin of `[plugins] required` is off; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class StruckOut:
+    """Why the engine switched a plugin off: `public` for everybody, `reason` for the operator, with the place in its code."""
+
+    public: str
+    reason: str
+
+
 @dataclass(slots=True)
 class Part:
-    """One installed plugin and how it stands. `reason` says why it is off; `hooks` are those it implements."""
+    """One installed plugin and how it stands. `reason` says why it is off; `hooks` are those it implements.
+
+    `struck` says for everybody that the engine switched it off. `own` is true for what the engine ships.
+    """
 
     name: str
     origin: str
     plugin: Plugin | None = None
     reason: str | None = None
     enabled: bool = False
+    struck: str | None = None
+    own: bool = False
     hooks: tuple[str, ...] = ()
     settings: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
@@ -51,6 +64,8 @@ class Part:
     @property
     def absence(self) -> str:
         """Why nothing answers in its name, for a caller: what the operator can do about it."""
+        if self.struck is not None:
+            return f"the plugin {self.name!r}, which the server switched off; /health/ready says why"
         if self.enabled:
             return f"the plugin {self.name!r}, which is enabled but failed; /health/ready says why"
         return (
@@ -68,7 +83,7 @@ class Loader:
     """All installed plugins and their states."""
 
     def __init__(self, installed: Mapping[str, Installed], enabled: Iterable[str], required: Iterable[str]) -> None:
-        self.parts = {name: Part(name, found.origin) for name, found in installed.items()}
+        self.parts = {name: Part(name, found.origin, own=found.own) for name, found in installed.items()}
         self.installed = installed
         self._enabled = list(dict.fromkeys(enabled))
         self._required = frozenset(required)
@@ -199,6 +214,13 @@ class Loader:
         for other in self._loaded():
             if other.on and part.name in other.requires:
                 self._check_requires(other)
+
+    def strike(self, struck: Mapping[str, StruckOut]) -> None:
+        """Tell of plugins that the engine switched off."""
+        for name, why in struck.items():
+            part = self.parts.get(name)
+            if part is not None and not part.enabled:
+                part.struck, part.reason = why.public, why.reason
 
     @property
     def off(self) -> list[str]:

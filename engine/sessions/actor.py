@@ -25,6 +25,7 @@ from engine.api.ids import random_hex
 from engine.api.streams import OnDisconnect, parse_on_disconnect
 from engine.bus.stream import Stream
 from engine.log import get_logger
+from engine.request_size import REQUEST_SIZE
 from engine.sessions.core import (
     CORE_COMMANDS,
     SessionConfigure,
@@ -119,6 +120,8 @@ class Start(msgspec.Struct, frozen=True):
     key: str | None
     on_disconnect: OnDisconnect
     traceparent: str | None
+    size: int
+    """Bytes of the frame."""
 
 
 class Session:
@@ -258,6 +261,7 @@ class Session:
 
     async def _command(self, data: str) -> None:
         await self._outlet.writable()
+        REQUEST_SIZE.set(len(data))
         re = None
         try:
             envelope = self._open(data)
@@ -396,6 +400,7 @@ class Session:
                     self._started.set()
 
     async def _start(self, start: Start) -> None:
+        REQUEST_SIZE.set(start.size)
         with self._supervisor.tracing.frame(start.traceparent):
             found = await self._supervisor.start(
                 self._who(), start.command.name, start.body, key=start.key, on_disconnect=start.on_disconnect
@@ -478,7 +483,7 @@ def _start(envelope: Envelope, command: Command[Any]) -> Start:
     traceparent = body.pop("traceparent", None)
     if traceparent is not None and not isinstance(traceparent, str):
         raise InvalidRequest("'traceparent' is a text, as in the header of that name", field="traceparent")
-    return Start(envelope.id, command, body, key, on_disconnect, traceparent)
+    return Start(envelope.id, command, body, key, on_disconnect, traceparent, REQUEST_SIZE.get())
 
 
 def _validated(model: type[BodyT], body: Mapping[str, Any]) -> BodyT:

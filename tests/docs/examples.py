@@ -365,6 +365,11 @@ HTTP: Mapping[str, Exchange] = {
             "reader_lag": 0,
             "database_rows": {"default": 0},
             "lag": {"median": 0.0001, "p99": 0.0021, "most": 0.0043},
+            "blocks": {"acme": 3},
+            "struck_out": {
+                "acme": "was switched off: it held the event loop 3 times in ten minutes, the last time for 2.0 s "
+                "at /srv/plugins/acme/plugin.py:41 (Acme.speak)"
+            },
             "done": {
                 "turns": {"completed": 120, "failed": 2},
                 "events": 9800,

@@ -34,11 +34,19 @@ def hostile(tmp_path: Path, shared_vendor: OpenAIEmulator) -> Iterator[RunningSe
     info = site / "hostile-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[betterai.plugins]\nhostile = hostile_package:Hostile\n")
+    (info / "entry_points.txt").write_text(
+        "[betterai.plugins]\nhostile = hostile_package:Hostile\nnoting = hostile_package:Noting\n"
+    )
     (site / "hostile_package.py").write_text(SOURCE.read_text(encoding="utf-8"))
+    (site / "slow_to_import.py").write_text("import time\n\ntime.sleep(0.9)\n")
     settings = {**CHAT, "plugins.enabled": ["chat", "openai_api", "hostile"], "plugins.strikes": 2}
     with serving(tmp_path / "server", settings, {**behind(shared_vendor), "PYTHONPATH": str(site)}) as server:
         yield server
+
+
+async def answer_of(http: aiohttp.ClientSession, path: str) -> Any:
+    async with http.get(path) as response:
+        return await response.json()
 
 
 async def state(server: RunningServer) -> Any:
@@ -57,6 +65,7 @@ async def test_who_blocks_the_loop_is_named_while_it_does_and_switched_off_at_th
         first = asyncio.ensure_future(socket.ask("hostile.sleep", much=1.5))
         named = await hostile.until_logged("loop_blocked")
         assert (await first)["type"] == "accepted"
+        lasted = await hostile.until_logged("loop_block_over")
         standing = await state(hostile)
         await socket.ask("hostile.sleep", much=1.0)
         struck = await hostile.until_logged("plugin_struck_out")
@@ -64,16 +73,64 @@ async def test_who_blocks_the_loop_is_named_while_it_does_and_switched_off_at_th
         refused = await socket.ask("hostile.sleep", much=0.1)
         hold.release()
         end = await other.end_of(heard.stream)
-        async with aiohttp.ClientSession() as http, http.get(f"{hostile.url}/metrics") as response:
-            metrics = await response.text()
+        async with aiohttp.ClientSession(hostile.url) as http:
+            async with http.get("/metrics") as response:
+                metrics = await response.text()
+            health, shown, status = [
+                await answer_of(http, path)
+                for path in ("/health/ready", "/api/v1/admin/plugins/hostile", "/api/v1/admin/status")
+            ]
+    [line] = [each for each in health["checks"] if each["name"] == "hostile"]
     at = f"hostile_package.py:{line_of('time.sleep(request')}"
     assert (named["plugin"], named["function"], standing) == ("hostile", "sleep_on_the_loop", "on")
     assert named["at"].endswith(at)
     assert named["seconds"] < 1.0
     assert struck["plugin"] == "hostile"
+    assert "held the event loop 2 times in ten minutes, the last time for 1." in struck["reason"]
+    assert at in struck["reason"]
+    assert (lasted["seconds"] >= 1.4, lasted["cause"], lasted["strike"]) == (True, "wait", "1 of 2")
+    assert (health["status"], line["state"], "hostile_package" in line["detail"]) == ("degraded", "degraded", False)
+    assert "was switched off: it held the event loop 2 times" in line["detail"]
+    assert "/health/ready says why" in refused["error"]["message"]
+    assert (shown["state"], at in shown["reason"], list(status["struck_out"])) == ("failed", True, ["hostile"])
+    assert 'betterai_plugin_struck_out{plugin="hostile"} 1.0' in metrics
     assert refused["error"]["code"] == "feature_disabled"
     assert (heard.text, end["status"]) == ("one two", "completed")
     assert 'betterai_plugin_blocks_total{plugin="hostile"} 2.0' in metrics
+
+
+async def test_strikes_are_forgotten_when_the_operator_switches_the_plugin_on_again(hostile: RunningServer) -> None:
+    async with connected(hostile.url) as socket, aiohttp.ClientSession(hostile.url) as http:
+        await socket.ask("hostile.sleep", much=0.8)
+        await hostile.until_logged("loop_block_over")
+        for enabled in (False, True):
+            async with http.put("/api/v1/admin/plugins/hostile", json={"enabled": enabled}) as response:
+                assert response.status == 200
+        await socket.ask("hostile.compute", much=0.8)
+        again = await hostile.until_logged("loop_block_over", function="compute")
+    assert again["strike"] == "1 of 2"
+    assert await state(hostile) == "on"
+
+
+async def test_the_cost_of_an_import_and_of_a_large_request_is_no_strike(hostile: RunningServer) -> None:
+    async with connected(hostile.url) as socket:
+        await socket.ask("hostile.compute", much=0.9, ballast="x" * 5000)
+        await socket.ask("hostile.load")
+        imported = await hostile.until_logged("loop_block_over", strike="no: an import")
+        large = await hostile.until_logged("loop_block_over", strike="no: the cost of a large request")
+        await socket.ask("hostile.compute", much=0.9)
+        small = await hostile.until_logged("loop_block_over", strike="1 of 2")
+    assert (imported["plugin"], imported["function"]) == ("hostile", "load")
+    assert (large["cause"], small["cause"]) == ("compute", "compute")
+
+
+async def test_of_two_plugins_in_one_file_the_one_that_blocks_is_named(hostile: RunningServer) -> None:
+    async with connected(hostile.url) as socket, aiohttp.ClientSession(hostile.url) as http:
+        async with http.put("/api/v1/admin/plugins/noting", json={"enabled": True}) as response:
+            assert response.status == 200
+        await socket.ask("hostile.flood", much=1)
+        named = await hostile.until_logged("loop_blocked")
+    assert (named["plugin"], named["function"]) == ("noting", "note")
 
 
 async def test_code_that_never_gives_the_loop_back_is_interrupted(hostile: RunningServer) -> None:
@@ -96,7 +153,11 @@ async def test_what_it_leaks_ends_with_it(hostile: RunningServer) -> None:
             assert response.status == 200
         left = await hostile.until_logged("plugin_left_tasks")
         await hostile.until_logged("plugin_closed")
-    assert left["tasks"] == ["leaked 0", "leaked 1", "leaked 2"]
+    assert (left["count"], [each.partition(":")[0] for each in left["tasks"]]) == (
+        3,
+        ["leaked 0", "leaked 1", "leaked 2"],
+    )
+    assert "hostile_package.py:" in left["tasks"][0] and "_linger at" in left["tasks"][0]
     assert await state(hostile) == "off"
 
 
