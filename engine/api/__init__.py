@@ -145,6 +145,7 @@ from engine.api.object_store import (
     ObjectPage,
     StoredObject,
 )
+from engine.api.packages import load_packages
 from engine.api.plugin import (
     Health,
     HealthCheck,
@@ -425,6 +426,7 @@ __all__ = (
     "Write",
     "Writer",
     "hookimpl",
+    "load_packages",
     "parse_on_disconnect",
     "random_hex",
 )

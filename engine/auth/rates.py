@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from engine.api.errors import LimitExceeded
 from engine.api.identity import KeyLimits, Principal
+from engine.api.packages import load_packages
 from engine.log import get_logger
 
 if TYPE_CHECKING:
@@ -71,6 +72,9 @@ class Verdict(NamedTuple):
 
 
 FREE = Verdict()
+
+
+_MODULES = ("limits.aio", "limits.storage", "limits.aio.storage", "limits.aio.strategies")
 
 
 class _Bound(NamedTuple):
@@ -155,12 +159,12 @@ class Rates:
     async def _ask(
         self, question: Callable[[_Counters, Sequence[_Bound]], Awaitable[Verdict]], bounds: Sequence[_Bound]
     ) -> Verdict:
-        counters = self._counters()
+        counters = await self._counters()
         try:
             return await question(counters, bounds)
         except counters.failure as error:
             self._lose(error)
-            return await question(self._in_memory(), bounds)
+            return await question(await self._in_memory(), bounds)
 
     async def _look(self, counters: _Counters, bounds: Sequence[_Bound]) -> Verdict:
         """What is left now, and the refusal of the first bound that leaves nothing."""
@@ -195,19 +199,20 @@ class Rates:
     async def _tell(self) -> None:
         while self._due:
             (subject, limit), tokens = self._due.popitem()
-            counters = self._counters()
+            counters = await self._counters()
             try:
                 await counters.tokens.hit(counters.item(limit), subject, cost=tokens)
             except counters.failure as error:
                 self._lose(error)
-                counters = self._in_memory()
+                counters = await self._in_memory()
                 await counters.tokens.hit(counters.item(limit), subject, cost=tokens)
 
     # Stores
 
-    def _counters(self) -> _Counters:
+    async def _counters(self) -> _Counters:
         if self._address is None or time.monotonic() < self._again_at:
-            return self._in_memory()
+            return await self._in_memory()
+        await load_packages("limits", *_MODULES, "redis.asyncio", extra="redis")
         if self._shared is None:
             self._shared = _open(
                 f"async+{self._address}",
@@ -218,7 +223,8 @@ class Rates:
             )
         return self._shared
 
-    def _in_memory(self) -> _Counters:
+    async def _in_memory(self) -> _Counters:
+        await load_packages("limits", *_MODULES, extra="redis")
         if self._memory is None:
             self._memory = _open("async+memory://")
         return self._memory
@@ -230,7 +236,7 @@ class Rates:
 
 
 def _open(address: str, **options: Any) -> _Counters:
-    # Imported on first use: it costs a tenth of a second, and many servers have no such limit.
+    # Loaded before: it costs a tenth of a second, and many servers have no such limit.
     from limits import RateLimitItemPerMinute, aio, errors, storage
 
     store: Any = storage.storage_from_string(address, wrap_exceptions=True, **options)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnClause, Connection, column, inspect, select, table, text
 from sqlalchemy.exc import SQLAlchemyError
 
+from engine.api.packages import load_packages
 from engine.db.databases import Database
 from engine.db.errors import DatabaseNotReady, MigrationFailed, MigrationHistoryInvalid, MigrationsPending
 from engine.db.history import Migrations
@@ -55,6 +56,8 @@ async def upgrade(database: Database, histories: Sequence[Migrations]) -> list[P
     """
     if not await pending(database, histories):
         return []
+    # A plugin that is switched on later is upgraded while others are served.
+    await load_packages("engine.db.running", extra="all")
     return await database.run(lambda connection: _upgrade(connection, database, histories))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from engine.api.packages import load_packages
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.stats import Histogram, Stats
 
@@ -58,7 +59,10 @@ class Metrics:
         ]
 
     async def metrics(self, request: HttpRequest[Any, Any]) -> Answer:
-        # Imported on first use: many servers are never asked.
+        # Loaded on first use: many servers are never asked.
+        await load_packages("prometheus_client.core", extra="all")
+
+        # As above.
         from prometheus_client import CollectorRegistry, generate_latest
 
         registry = CollectorRegistry(auto_describe=False)

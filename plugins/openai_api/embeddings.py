@@ -21,7 +21,8 @@ from engine.api import (
 )
 from plugins.openai_api.naming import embedding_named
 from plugins.openai_api.responses_errors import answer_error
-from plugins.vendors.vectors import apart, as_list, in_base64, yielding
+from plugins.vendors.large import apart
+from plugins.vendors.vectors import as_list, in_base64, yielding
 
 MOST_INPUTS = 2048
 

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import io
-import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
-from engine.api import EngineError, InvalidRequest, UnsupportedMedia
+from engine.api import EngineError, InvalidRequest, ModelUnavailable, UnsupportedMedia, load_packages
 from engine.wire.g711 import G711, LAWS
 from engine.wire.wav import wav_header
 
@@ -51,6 +49,8 @@ _CONTAINERS = (
 _READING = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
 _OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
 
+_INSTALL = "pip install 'betterai-engine[voice]'"
+
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
 
 LINE_RATE = 8_000
@@ -71,7 +71,7 @@ class AudioEncoder(Protocol):
 
 def missing() -> str | None:
     """Why compressed audio cannot be read or written here; None where it can."""
-    return None if find_spec("av") else "the package av is not installed: pip install 'betterai-engine[voice]'"
+    return None if find_spec("av") else f"the package av is not installed: {_INSTALL}"
 
 
 def encoder(format: AudioFormat, source: int, rate: int | None = None) -> AudioEncoder:
@@ -134,19 +134,31 @@ class _Line:
 
 
 async def load_resampling() -> None:
-    """Import what a `Resampler` needs, in a thread: numpy takes a tenth of a second, in which no stream would move."""
-    if "soxr" not in sys.modules:
-        # Where the extra is not installed, whoever resamples says so.
-        with suppress(ModuleNotFoundError):
-            await asyncio.to_thread(import_module, "soxr")
+    """Import what a `Resampler` needs. Where that is not installed, whoever makes one says so."""
+    with suppress(ModelUnavailable):
+        await load_packages("numpy", "soxr", extra="voice")
+
+
+async def open_encoder(format: AudioFormat, source: int, rate: int | None = None) -> AudioEncoder:
+    """`encoder`, after what it needs was imported."""
+    if rate_of(format, source, rate) != source:
+        await load_resampling()
+    if format not in _ENCODINGS or missing() is not None:
+        return encoder(format, source, rate)
+    await load_packages("numpy", "av", extra="voice")
+    # FFmpeg's binding imports some of itself with the first file.
+    return await asyncio.to_thread(encoder, format, source, rate)
 
 
 class Resampler:
     """Samples of one rate as samples of another, without a seam between the pieces."""
 
     def __init__(self, source: int, target: int) -> None:
-        # Imported on first use: numpy is heavy, and most audio comes at the rate that is wanted.
-        import soxr
+        try:
+            # Loaded before (`load_resampling`): numpy is heavy, and most audio comes at the rate that is wanted.
+            import soxr
+        except ImportError as error:
+            raise ModelUnavailable(f"the rate of audio cannot be changed: {error}; {_INSTALL}") from None
 
         self._stream = soxr.ResampleStream(source, target, 1, dtype="int16")
 
@@ -183,7 +195,7 @@ class _Chained:
 
 class _Compressed:
     def __init__(self, format: str, rate: int) -> None:
-        # Imported on first use: it brings all of FFmpeg.
+        # Loaded before (`open_encoder`): it brings all of FFmpeg.
         import av
 
         container, codec, bits = _ENCODINGS[format]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import aclosing
 from typing import Any, ClassVar
 
 import aiohttp
-from yarl import URL
 
 from engine.api import Embedded, EmbeddingRequest, EngineError, PluginContext, ProviderRole, Shared
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.embedding_rows import read_rows
 from plugins.vendors.failures import Vendor
+from plugins.vendors.large import JSON, apart, post_document
 from plugins.vendors.openai_compatible import Endpoint, bearer
-from plugins.vendors.transport import Http, post_bytes, vendor_http
-from plugins.vendors.vectors import LONGEST_VECTOR, apart
+from plugins.vendors.transport import vendor_http
+from plugins.vendors.vectors import LONGEST_VECTOR
 
 _LONGEST_NUMBER = 26
 _LONGEST_ANSWER = 256 << 20
-JSON = {"Accept": "application/json", "Accept-Encoding": "identity", "Content-Type": "application/json"}
 
 
 class OpenAIEmbeddings:
@@ -69,22 +67,13 @@ class OpenAIEmbeddings:
 
     async def _ask(self, request: EmbeddingRequest) -> bytes:
         body = encode_body(_body(request, in_base64=self._knows_base64))
-        return await post_for_vectors(self._http, self._url, self._headers, body, self._vendor, len(request.inputs))
+        longest = longest_answer(len(request.inputs))
+        return await post_document(self._http, self._url, self._headers, body, self._vendor, longest=longest)
 
 
-async def post_for_vectors(
-    http: Http, url: str | URL, headers: dict[str, str], body: bytes, vendor: Vendor, count: int
-) -> bytes:
-    """A POST whose answer has at most as many bytes as `count` vectors take."""
-    longest = min(_LONGEST_ANSWER, (1 << 20) + count * LONGEST_VECTOR * _LONGEST_NUMBER)
-    pieces, size = [], 0
-    async with aclosing(post_bytes(http, url, headers, body, vendor, due="a document")) as answer:  # type: ignore[type-var]
-        async for piece in answer:
-            pieces.append(piece)
-            size += len(piece)
-            if size > longest:
-                raise vendor.broke_protocol(f"its answer is longer than {longest >> 20} MiB")
-    return await apart(size, lambda: b"".join(pieces))
+def longest_answer(count: int) -> int:
+    """Bytes of JSON that `count` vectors take at most."""
+    return min(_LONGEST_ANSWER, (1 << 20) + count * LONGEST_VECTOR * _LONGEST_NUMBER)
 
 
 def _body(request: EmbeddingRequest, *, in_base64: bool) -> dict[str, Any]:

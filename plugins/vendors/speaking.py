@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing
 from engine.api import InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
-from plugins.vendors.codecs import AudioEncoder, AudioFormat, encoder, is_cheap, load_resampling, rate_of
+from plugins.vendors.codecs import AudioEncoder, AudioFormat, is_cheap, open_encoder, rate_of
 
 LANE = "speech"
 
@@ -104,14 +104,12 @@ class Speech:
         """Write the turn's stream: the lane opens with the first sound. What only stands in for a voice is told first."""
         if (told := stand_in(self._model)) is not None:
             stream.status("canned", told)
-        if self._rate is not None:
-            await load_resampling()
         async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
             lane: LaneWriter | None = None
             at, form = 0.0, None
             async for sound in sounds:
                 if lane is None or form is None:
-                    form = encoder(self._format, sound.rate, self._rate)
+                    form = await open_encoder(self._format, sound.rate, self._rate)
                     rate = rate_of(self._format, sound.rate, self._rate)
                     cheap = is_cheap(self._format, sound.rate, self._rate)
                     lane = await lanes.enter_async_context(stream.lane(LANE, format=self._format, rate=rate))

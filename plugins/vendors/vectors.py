@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import math
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import msgspec
-
-WORTH_A_THREAD = 256 << 10
-"""Bytes of JSON above which decoding or encoding leaves the event loop: about a millisecond of it."""
 
 LONGEST_VECTOR = 16_384
 """Numbers in one vector. The longest of a known model has 8,192."""
@@ -27,11 +23,6 @@ T = TypeVar("T")
 
 class BadVectors(Exception):
     """What a vendor gave is not a vector for each input; the message completes "it broke its protocol: "."""
-
-
-async def apart(size: int, work: Callable[[], T]) -> T:
-    """The result of `work`, which handles `size` bytes: in a thread where that takes long."""
-    return await asyncio.to_thread(work) if size > WORTH_A_THREAD else work()
 
 
 def yielding(items: Iterator[T] | Sequence[T]) -> Iterator[T]:

@@ -22,7 +22,7 @@ def transcription_providers(context: PluginContext) -> list[Provider]:
     http = context.shared(vendor_http)
     return [
         LocalTranscriber(context.settings(AudioSettings).local_parallel),
-        OpenAITranscriber(context.settings(OpenAISettings), context, http),
+        OpenAITranscriber(context.settings(OpenAISettings), http),
         GoogleTranscriber(context.settings(GoogleSettings), http),
         DeepgramTranscriber(context.settings(DeepgramSettings), http),
     ]

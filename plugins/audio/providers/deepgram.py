@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
 
@@ -25,9 +24,11 @@ from engine.wire.trace import trace_headers
 from plugins.audio.tape import Lost, Tape, heard_live
 from plugins.vendors.deepgram import address, deepgram, headers_of
 from plugins.vendors.faults import clean
+from plugins.vendors.large import apart, post_document
 from plugins.vendors.settings import DeepgramSettings
-from plugins.vendors.transport import connecting, post_bytes
+from plugins.vendors.transport import connecting
 
+_LONGEST_TRANSCRIPT = 64 << 20
 KEEP_ALIVE = 4.0
 """Seconds without audio after which Deepgram is told that more may come; it hangs up after ten."""
 
@@ -66,15 +67,14 @@ class DeepgramTranscriber:
         """Listen to a recording."""
         url = address(self._settings, "listen", {**_fields(request), "utterances": True, **request.provider_options})
         headers = {**headers_of(self._settings), "Content-Type": "application/octet-stream"}
-        whole = b""
-        async with aclosing(post_bytes(self._http, url, headers, audio, self._vendor, due="a document")) as pieces:  # type: ignore[type-var]
-            async for piece in pieces:
-                whole += piece
+        told = await post_document(self._http, url, headers, audio, self._vendor, longest=_LONGEST_TRANSCRIPT)
+        for segment in await apart(len(told), lambda: self._read(told)):
+            yield segment
+
+    def _read(self, told: bytes) -> list[Segment]:
         try:
-            told = msgspec.json.decode(whole)["results"]
-            for segment in _of_file(told):
-                yield segment
-        except (msgspec.DecodeError, KeyError, TypeError, IndexError):
+            return _of_file(msgspec.json.decode(told)["results"])
+        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError, RecursionError):
             raise self._vendor.broke_protocol("its transcript is not of the known form") from None
 
     def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:

@@ -1,10 +1,9 @@
-"""OpenAI's transcribers: recordings through the official SDK, live speech over its Realtime API."""
+"""OpenAI's transcribers: recordings as files, live speech over its Realtime API."""
 
 from __future__ import annotations
 
 import tempfile
-import warnings
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import IO, Any, ClassVar
 
@@ -12,19 +11,24 @@ import aiohttp
 
 from engine.api import (
     InvalidRequest,
-    PluginContext,
     ProviderRole,
     Segment,
     Shared,
     TranscriptionRequest,
     UnsupportedParameter,
-    Word,
 )
+from engine.wire.wav import HEADER
+from plugins.audio.providers.openai_form import RecordingForm
 from plugins.audio.providers.openai_live import NoSessions, Sessions
 from plugins.audio.providers.openai_setup import UNDIVIDED, hears_live
+from plugins.audio.providers.openai_transcript import read_transcript
 from plugins.audio.recording import record
-from plugins.vendors.openai_sdk import OpenAISdk
-from plugins.vendors.settings import OpenAISettings
+from plugins.vendors.failures import Vendor
+from plugins.vendors.large import apart, post_document
+from plugins.vendors.openai_compatible import bearer
+from plugins.vendors.settings import OpenAISettings, account_headers
+
+_LONGEST_TRANSCRIPT = 64 << 20
 
 _TIMED = ("whisper-1",)
 """Models that tell times; the others tell the text alone."""
@@ -37,9 +41,11 @@ class OpenAITranscriber:
     name = "openai"
     default_model = "gpt-4o-mini-transcribe"
 
-    def __init__(self, settings: OpenAISettings, context: PluginContext, http: Shared[aiohttp.ClientSession]) -> None:
+    def __init__(self, settings: OpenAISettings, http: Shared[aiohttp.ClientSession]) -> None:
         self._settings = settings
-        self._sdk = OpenAISdk(settings, context)
+        self._http = http
+        self._vendor = Vendor(settings.title, credential=settings.credential, secret=settings.key)
+        self._headers = {"Accept": "application/json", **account_headers(settings), **bearer(settings.key)}
         self._sessions = Sessions(settings, http)
 
     @property
@@ -50,7 +56,7 @@ class OpenAITranscriber:
     @property
     def unavailable(self) -> str | None:
         """What is missing before this provider can serve, or None."""
-        return self._sdk.unavailable
+        return self._settings.unavailable
 
     def check(self, request: TranscriptionRequest) -> None:
         """Raise `UnsupportedParameter` for what the model cannot tell."""
@@ -84,52 +90,33 @@ class OpenAITranscriber:
             raise InvalidRequest(
                 f"{request.model} hears live speech alone; gpt-transcribe hears recordings", field="model"
             )
-        # Closed below, when the SDK has read it.
+        # Closed below, when the vendor has read it.
         with tempfile.SpooledTemporaryFile(1 << 20) as file:
-            if not await record(file, request.rate, audio):
+            if not (size := await record(file, request.rate, audio)):
                 return
-            with self._sdk.failures():
-                for segment in await self._ask(request, file):
-                    yield segment
+            for segment in await self._ask(request, file, size + HEADER):
+                yield segment
 
-    async def _ask(self, request: TranscriptionRequest, file: IO[bytes]) -> list[Segment]:
-        client = await self._sdk.client()
-        fields: dict[str, Any] = {"model": request.model, "file": ("audio.wav", file, "audio/wav")}
-        if request.prompt is not None:
-            fields["prompt"] = request.prompt
-        if request.provider_options:
-            fields["extra_body"] = dict(request.provider_options)
-        if request.translate:
-            with warnings.catch_warnings():
-                # The SDK calls the address deprecated; it is the only one that translates.
-                warnings.simplefilter("ignore", DeprecationWarning)
-                asked = client.audio.translations.create(response_format="verbose_json", **fields)
-            return _segments(await asked, "en", ())
-        if request.language is not None:
-            fields["language"] = request.language.split("-")[0]
-        if request.model in _TIMED:
-            fields |= {"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}
-        else:
-            fields["response_format"] = "json"
-        made = await client.audio.transcriptions.create(**fields)
-        return _segments(made, request.language, getattr(made, "words", None) or ())
+    async def _ask(self, request: TranscriptionRequest, file: IO[bytes], size: int) -> list[Segment]:
+        what = "translations" if request.translate else "transcriptions"
+        form = RecordingForm(_fields(request), file, size)
+        url, headers = f"{self._settings.base_url}/audio/{what}", {**self._headers, **form.headers}
+        told = await post_document(self._http, url, headers, form, self._vendor, longest=_LONGEST_TRANSCRIPT)
+        language = "en" if request.translate else request.language
+        return await apart(len(told), lambda: read_transcript(told, language, self._vendor))
 
 
-def _segments(made: Any, language: str | None, timed: Sequence[Any]) -> list[Segment]:
-    """A transcription, whole or with its times (types: `openai.types.audio.transcription…`); a translation has no words."""
-    words = [Word(text=word.word, start=word.start, end=word.end) for word in timed]
-    # Of a translation OpenAI tells the language that was spoken.
-    told = language if not timed and language == "en" else getattr(made, "language", None) or language
-    segments = getattr(made, "segments", None)
-    if not segments:
-        return [Segment(text=made.text.strip(), language=told, words=tuple(words))] if made.text.strip() else []
-    return [
-        Segment(
-            text=segment.text.strip(),
-            start=segment.start,
-            end=segment.end,
-            language=told,
-            words=tuple(word for word in words if segment.start <= word.start < segment.end),
-        )
-        for segment in segments
-    ]
+def _fields(request: TranscriptionRequest) -> dict[str, Any]:
+    fields: dict[str, Any] = {"model": request.model}
+    if request.prompt is not None:
+        fields["prompt"] = request.prompt
+    if request.translate:
+        fields["response_format"] = "verbose_json"
+        return {**fields, **request.provider_options}
+    if request.language is not None:
+        fields["language"] = request.language.split("-")[0]
+    if request.model in _TIMED:
+        fields |= {"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}
+    else:
+        fields["response_format"] = "json"
+    return {**fields, **request.provider_options}

@@ -18,7 +18,7 @@ from plugins.audio.pauses import Pauses
 from plugins.audio.providers.openai_items import Items
 from plugins.audio.providers.openai_setup import leaves_pauses, session
 from plugins.audio.tape import PAUSE, Lost, Tape, heard_live
-from plugins.vendors.codecs import Resampler
+from plugins.vendors.codecs import Resampler, load_resampling
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import clean
 from plugins.vendors.openai_compatible import bearer
@@ -173,6 +173,7 @@ class _Session:
     # What is sent
 
     async def _feed(self) -> None:
+        await load_resampling()
         resampler = Resampler(self._rate, line.RATE)
         pauses, ours = Pauses(self._rate), leaves_pauses(self._session)
         with suppress(*_BROKEN):

@@ -10,11 +10,12 @@ import msgspec
 from engine.api import Embedded, EmbeddingRequest, PluginContext, ProviderRole, Shared, UnsupportedParameter
 from plugins.chat.providers.google import NAME, model_url
 from plugins.vendors.decoding import encode_body
-from plugins.vendors.embeddings import JSON, post_for_vectors
+from plugins.vendors.embeddings import longest_answer
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
+from plugins.vendors.large import JSON, apart, post_document
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import vendor_http
-from plugins.vendors.vectors import BadVectors, Lifted, apart, same_length, vector, yielding
+from plugins.vendors.vectors import BadVectors, Lifted, same_length, vector, yielding
 
 _COLLECTIONS = ("models/", "tunedModels/")
 _OPTIONS = {"task_type": "taskType", "taskType": "taskType", "title": "title"}
@@ -57,8 +58,8 @@ class GoogleEmbeddings:
         if not all(isinstance(each, str) for each in request.inputs):
             raise UnsupportedParameter("Google embeds texts, not lists of tokens.", field="input")
         url = model_url(self._settings.base_url, request.model, "batchEmbedContents")
-        body, count = encode_body(_body(request)), len(request.inputs)
-        answer = await post_for_vectors(self._http, url, self._headers, body, self._vendor, count)
+        body, longest = encode_body(_body(request)), longest_answer(len(request.inputs))
+        answer = await post_document(self._http, url, self._headers, body, self._vendor, longest=longest)
         return await apart(len(answer), lambda: self._read(answer, request))
 
     def _read(self, answer: bytes, request: EmbeddingRequest) -> Embedded:
