@@ -8,13 +8,18 @@ import msgspec
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """An error as it stands in `rejected`, in `stream.ended` and in problem+json."""
+    """An error as it stands in `rejected`, in `stream.ended` and in problem+json.
+
+    `limit` is the bound that was reached and `remaining` what is left of it, in the unit that the message names.
+    """
 
     code: str
     message: str
     retryable: bool
     field: str | None = None
     retry_after: float | None = None
+    limit: float | None = None
+    remaining: float | None = None
 
 
 class EngineError(Exception):
@@ -22,6 +27,7 @@ class EngineError(Exception):
 
     `message` is a sentence for the person who gets it: what was wrong and what would be right, never a secret.
     `code`, `status` (HTTP) and `retryable` belong to the class; `field` names the key at fault; `retry_after` is in seconds.
+    `limit` is the bound that was reached and `remaining` what is left of it, in the unit that the message names.
     """
 
     code: ClassVar[str] = "internal"
@@ -35,11 +41,15 @@ class EngineError(Exception):
         field: str | None = None,
         retry_after: float | None = None,
         retryable: bool | None = None,
+        limit: float | None = None,
+        remaining: float | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
         self.retry_after = retry_after
+        self.limit = limit
+        self.remaining = remaining
         if retryable is not None:
             self.retryable = retryable
 
@@ -51,6 +61,8 @@ class EngineError(Exception):
             field=self.field,
             retryable=self.retryable,
             retry_after=self.retry_after,
+            limit=self.limit,
+            remaining=self.remaining,
         )
 
 

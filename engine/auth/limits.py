@@ -23,7 +23,9 @@ class SocketCount:
         for subject in counted:
             bound = bounds[subject]
             if bound is not None and self._held[subject] >= bound:
-                raise LimitExceeded(f"{subject} holds at most {bound} sockets open; close one first")
+                raise LimitExceeded(
+                    f"{subject} holds at most {bound} sockets open; close one first", limit=bound, remaining=0
+                )
         self._held.update(counted)
         left = False
 

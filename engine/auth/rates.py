@@ -282,4 +282,6 @@ def _refusal(bound: _Bound, wait: float) -> LimitExceeded:
         f"{bound.subject} may use {bound.limit} {bound.unit} a minute, of which 0 are left; "
         f"the next {what} is taken in {wait:.1f} s",
         retry_after=wait,
+        limit=bound.limit,
+        remaining=0,
     )

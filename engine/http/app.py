@@ -129,7 +129,9 @@ class Http:
             except asyncio.CancelledError:
                 raise
             except web.HTTPRequestEntityTooLarge:
-                too_large = FrameTooLarge(f"a body has at most {self._bounds.max_body} bytes")
+                too_large = FrameTooLarge(
+                    f"a body has at most {self._bounds.max_body} bytes", limit=self._bounds.max_body
+                )
                 return self._failed(too_large, id, route, extra)
             except EngineError as error:
                 return self._failed(error, id, route, extra)

@@ -18,7 +18,8 @@ CONTENT_TYPE = "application/problem+json"
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """An error over HTTP. `code` is stable, `detail` is a sentence for a person, `request` is the request's id.
 
-    `field` is the dotted path of the part at fault; `retry_after` is in seconds.
+    `field` is the dotted path of the part at fault; `retry_after` is in seconds; `limit` is the bound that was reached
+    and `remaining` what is left of it.
     """
 
     type: str
@@ -30,6 +31,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     request: str
     field: str | None = None
     retry_after: float | None = None
+    limit: float | None = None
+    remaining: float | None = None
 
 
 def answer_error(
@@ -66,6 +69,8 @@ def problem(error: EngineError, request_id: str) -> Problem:
         field=error.field,
         retryable=error.retryable,
         retry_after=error.retry_after,
+        limit=error.limit,
+        remaining=error.remaining,
         request=request_id,
     )
 

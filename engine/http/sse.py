@@ -207,6 +207,8 @@ class StreamFailed(EngineError):
             field=body.field if body else None,
             retry_after=body.retry_after if body else None,
             retryable=body.retryable if body else False,
+            limit=body.limit if body else None,
+            remaining=body.remaining if body else None,
         )
         self.code = body.code if body else "cancelled"  # type: ignore[misc]
         self.status = STATUS_OF.get(self.code, 500)  # type: ignore[misc]

@@ -60,7 +60,7 @@ async def _store(part: BodyPartReader, most: int) -> Upload:
         while piece := await part.read_chunk(_PIECE):
             size += len(piece)
             if size > most:
-                raise FrameTooLarge(f"a file has at most {most} bytes", field=part.name)
+                raise FrameTooLarge(f"a file has at most {most} bytes", field=part.name, limit=most)
             await asyncio.to_thread(file.write, piece)
         file.seek(0)
     except BaseException:

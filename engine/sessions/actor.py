@@ -288,7 +288,8 @@ class Session:
     def _open(self, data: str) -> Envelope:
         size = len(data) if data.isascii() else len(data.encode(errors="replace"))
         if size > self._settings.max_frame:
-            raise FrameTooLarge(f"a frame has at most {self._settings.max_frame} bytes, this one has {size}")
+            most = self._settings.max_frame
+            raise FrameTooLarge(f"a frame has at most {most} bytes, this one has {size}", limit=most)
         try:
             frame = _decode(data)
         except msgspec.ValidationError:
@@ -377,7 +378,9 @@ class Session:
         bound = self._settings.streams
         if bound is not None and self._outlet.watching + len(self._starts) >= bound:
             raise LimitExceeded(
-                f"a session watches at most {bound} streams at a time; wait for one to end, or detach it"
+                f"a session watches at most {bound} streams at a time; wait for one to end, or detach it",
+                limit=bound,
+                remaining=0,
             )
         self._starts.append(start)
         if self._starter is None or self._starter.done():

@@ -257,11 +257,15 @@ class Supervisor:
         running = list(self.bus.running(principal))
         if each is not None and len(running) >= each:
             raise LimitExceeded(
-                f"{each} streams of {principal.subject} run already; one more is taken when one has ended"
+                f"{each} streams of {principal.subject} run already; one more is taken when one has ended",
+                limit=each,
+                remaining=0,
             )
         if own is not None and sum(stream.principal.key == principal.key for stream in running) >= own:
             raise LimitExceeded(
-                f"{own} streams of {principal.key_subject} run already; one more is taken when one has ended"
+                f"{own} streams of {principal.key_subject} run already; one more is taken when one has ended",
+                limit=own,
+                remaining=0,
             )
 
     # Finding and stopping

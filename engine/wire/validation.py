@@ -6,7 +6,7 @@ import difflib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -65,12 +65,21 @@ _BOUNDS = {
     "too_long": "have at most {max_length} items",
 }
 
+_MOST = {
+    "less_than": "lt",
+    "less_than_equal": "le",
+    "string_too_long": "max_length",
+    "too_long": "max_length",
+}
+"""Where a mistake of pydantic's names the bound that was passed."""
+
 
 def explain(error: ValidationError, model: type[BaseModel], *, what: str = "body") -> InvalidRequest:
     """One `InvalidRequest` for all that was wrong: `field` is the dotted path of the first mistake.
 
     The message says what would be right, names the nearest field for an unknown one, and adds further mistakes up to
-    four in all. `what` is the noun for the whole ("body", "frame", "query"). Never shows a string that was no choice or number.
+    four in all. `what` is the noun for the whole ("body", "frame", "query"). `limit` is the bound that the first mistake
+    passed. Never shows a string that was no choice or number.
     """
     count = error.error_count()
     if count > _MOST_EXPLAINED:
@@ -81,7 +90,7 @@ def explain(error: ValidationError, model: type[BaseModel], *, what: str = "body
     if len(mistakes) > _MOST_TOLD:
         message += f"; and {len(mistakes) - _MOST_TOLD} more"
     first = next(iter(mistakes))
-    return InvalidRequest(message, field=dotted(first) or None)
+    return InvalidRequest(message, field=dotted(first) or None, limit=_limit(mistakes[first][0].details))
 
 
 def dotted(path: Path) -> str:
@@ -162,6 +171,13 @@ def _sentence(path: Path, found: Sequence[_Mistake], what: str) -> str:
     return f"{name} must {' or must '.join(rights)}{_given(details)}" if rights else f"{name}: {details['msg']}"
 
 
+def _limit(details: ErrorDetails) -> float | None:
+    """The most that is taken, where there was more."""
+    name = _MOST.get(details["type"])
+    bound = details.get("ctx", {}).get(name) if name is not None else None
+    return _plain(bound) if isinstance(bound, int | float) else None
+
+
 def _unknown(name: str, path: Path, place: Place) -> str:
     guess = nearest(str(path[-1]), place.fields)
     if guess:
@@ -185,6 +201,10 @@ def _right(details: ErrorDetails) -> str | None:
     return next((message.removeprefix(start) for start in _SHOULD if message.startswith(start)), None)
 
 
+@overload
+def _plain(bound: float) -> float: ...
+@overload
+def _plain(bound: object) -> object: ...
 def _plain(bound: object) -> object:
     return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 

@@ -52,12 +52,14 @@ Spelling: TypeAlias = Callable[[str | None], str | None]
 
 
 class OpenAIError(msgspec.Struct, kw_only=True):
-    """What went wrong. `param` names the field at fault, `code` is stable."""
+    """What went wrong. `param` names the field at fault, `code` is stable; `limit` and `remaining` are ours."""
 
     message: str
     type: str
     param: str | None = None
     code: str | None = None
+    limit: float | msgspec.UnsetType = msgspec.UNSET
+    remaining: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class OpenAIErrorBody(msgspec.Struct):
@@ -95,9 +97,14 @@ def openai_error(error: ErrorBody, status: int | None = None, spelt: Spelling | 
     if error.field is not None and param is not None and message.startswith(error.field):
         message = param + message[len(error.field) :]
     kind = error_type(status or STATUS_OF.get(error.code, 502))
-    return OpenAIErrorBody(
-        OpenAIError(message=message, type=kind, param=param, code=_CODES.get(error.code, error.code))
-    )
+    code = _CODES.get(error.code, error.code)
+    return OpenAIErrorBody(OpenAIError(message=message, type=kind, param=param, code=code, **bounds_of(error)))
+
+
+def bounds_of(error: ErrorBody) -> dict[str, float]:
+    """The bound that an error names and what is left of it, where it names one."""
+    named = {"limit": error.limit, "remaining": error.remaining}
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def respelt(error: EngineError, spelt: Callable[[str], str]) -> EngineError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.api import Answer, EngineError, ErrorBody
-from plugins.openai_api.errors import STATUS_OF, error_headers, respelt
+from plugins.openai_api.errors import STATUS_OF, bounds_of, error_headers, respelt
 from plugins.openai_api.messages_translation import SYSTEM, Places
 
 _TYPES = {
@@ -21,12 +21,14 @@ _TYPES = {
 
 
 class AnthropicError(msgspec.Struct, kw_only=True):
-    """What went wrong; `code` and `param`, the field at fault, are ours."""
+    """What went wrong; `code`, `param` (the field at fault), `limit` and `remaining` are ours."""
 
     type: str
     message: str
     code: str
     param: str | None = None
+    limit: float | msgspec.UnsetType = msgspec.UNSET
+    remaining: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class AnthropicErrorBody(msgspec.Struct, kw_only=True):
@@ -52,7 +54,7 @@ def error_answer(error: ErrorBody, request_id: str, status: int | None = None) -
 def anthropic_error(error: ErrorBody, status: int | None = None, request_id: str | None = None) -> AnthropicErrorBody:
     """An error as Anthropic words it."""
     kind = error_type(status or STATUS_OF.get(error.code, 502))
-    told = AnthropicError(type=kind, message=error.message, code=error.code, param=error.field)
+    told = AnthropicError(type=kind, message=error.message, code=error.code, param=error.field, **bounds_of(error))
     return AnthropicErrorBody(error=told, request_id=request_id)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.api import ErrorBody
 from engine.api.ids import random_hex
-from plugins.openai_api.errors import OpenAIError, openai_error
+from plugins.openai_api.errors import OpenAIError, bounds_of, openai_error
 
 ServerEvent = dict[str, Any]
 Item = dict[str, Any]
@@ -47,7 +47,7 @@ class SessionLog:
         """Something went wrong; `event` is the id of the client's event that did."""
         told = told_error(error)
         fields = {"type": told.type, "code": told.code, "message": told.message, "param": told.param}
-        return self.event("error", error={**fields, "event_id": event})
+        return self.event("error", error={**fields, "event_id": event, **bounds_of(error)})
 
     def find(self, id: str) -> Item | None:
         """An item of the conversation, as it is now."""

@@ -148,5 +148,5 @@ async def _counted(pieces: AsyncIterator[bytes], share: Share, bound: int) -> As
     async for piece in pieces:
         share.take(len(piece))
         if share.taken > bound:
-            raise FrameTooLarge(f"an object has at most {bound} bytes")
+            raise FrameTooLarge(f"an object has at most {bound} bytes", limit=bound)
         yield piece

@@ -31,7 +31,9 @@ class Share:
         used = self._account.used or 0
         if used + count > self._most:
             raise QuotaExceeded(
-                f"your objects may have {self._most} bytes together, of which {used} are taken; delete some first"
+                f"your objects may have {self._most} bytes together, of which {used} are taken; delete some first",
+                limit=self._most,
+                remaining=max(0, self._most - used),
             )
         self._account.used = used + count
         self.taken += count

@@ -51,6 +51,16 @@ def test_retry_after_stands_in_whole_seconds_in_the_header(seconds: float, heade
     assert shown(answer)["retryable"] is True
 
 
+def test_the_bound_that_was_reached_and_what_is_left_of_it_are_numbers() -> None:
+    shown_there = shown(answer_error(LimitExceeded("too many", limit=3, remaining=0), "r1"))
+
+    assert (shown_there["limit"], shown_there["remaining"]) == (3, 0)
+
+
+def test_an_error_without_a_bound_names_none() -> None:
+    assert not {"limit", "remaining"} & shown(answer_error(Overloaded("full"), "r1")).keys()
+
+
 def test_without_a_time_there_is_no_retry_after() -> None:
     assert "Retry-After" not in answer_error(Overloaded("full"), "r1").headers
 

@@ -254,6 +254,7 @@ class TestBounds:
             streams = [await kit.start(SEND) for _ in range(2)]
             error = await rejected(kit, {**SEND, "id": "c"}, re="c")
             assert (error["code"], error["retryable"]) == ("limit_exceeded", True)
+            assert (error["limit"], error["remaining"]) == (2, 0)
             await kit.send({"type": "stream.cancel", "stream": streams[0]})
             await kit.ended(streams[0])
             await kit.start({**SEND, "id": "third"})

@@ -93,6 +93,13 @@ def told(body: str | bytes, model: type[BaseModel] = Ask, **options: Any) -> Inv
 
 
 @pytest.mark.parametrize(
+    ("body", "limit"), [('{"stop":["a","b","c"]}', 2), ('{"key":"abcde"}', 4), ('{"modle":"x"}', None)]
+)
+def test_a_bound_that_was_passed_is_told_as_a_number(body: str, limit: int | None) -> None:
+    assert told(body).limit == limit
+
+
+@pytest.mark.parametrize(
     ("body", "field", "message"),
     [
         ('{"n":"x"}', "n", 'n must be a whole number, not "x"'),

@@ -16,6 +16,7 @@ from engine.api import (
     Forbidden,
     IdempotencyConflict,
     InvalidRequest,
+    LimitExceeded,
     ModelNotFound,
     ProviderRateLimited,
     ProviderRefused,
@@ -23,7 +24,9 @@ from engine.api import (
     ShuttingDown,
     Unauthenticated,
 )
+from plugins.openai_api import messages_errors
 from plugins.openai_api.errors import OpenAIErrorBody, answer_error, error_answer, param_of
+from plugins.openai_api.realtime_log import SessionLog
 
 
 def rendered(answer: Answer) -> OpenAIErrorBody:
@@ -67,6 +70,21 @@ def test_only_what_may_succeed_is_repeated() -> None:
     never = answer_error(ProviderRefused("no"), "r1")
     assert (again.headers["x-should-retry"], again.headers["Retry-After"]) == ("true", "1")
     assert never.headers["x-should-retry"] == "false" and "Retry-After" not in never.headers
+
+
+def test_a_bound_and_what_is_left_of_it_stand_beside_what_openai_knows() -> None:
+    bounded = LimitExceeded("3 streams run already", limit=3, remaining=0)
+    openai, anthropic = answer_error(bounded, "r1"), messages_errors.answer_error(bounded, "r1")
+    for told in (openai, anthropic):
+        members = msgspec.json.decode(msgspec.json.encode(told.body))["error"]
+        assert (members["limit"], members["remaining"]) == (3, 0)
+    in_a_call = SessionLog().error(bounded.body())["error"]
+    assert (in_a_call["limit"], in_a_call["remaining"]) == (3, 0)
+
+
+def test_an_error_without_a_bound_has_the_members_that_openai_knows_alone() -> None:
+    members = msgspec.json.decode(msgspec.json.encode(answer_error(ShuttingDown("later"), "r1").body))
+    assert members["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_a_stream_that_failed_has_the_status_of_its_code() -> None:
