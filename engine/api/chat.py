@@ -14,6 +14,7 @@ from engine.api.events import (
     StatusChanged,
     TextDelta,
     ToolCall,
+    ToolDelta,
     Usage,
     VendorPart,
 )
@@ -181,6 +182,7 @@ ChatDelta: TypeAlias = (
     TextDelta
     | ReasoningDelta
     | ReasoningPart
+    | ToolDelta
     | ToolCall
     | Citation
     | VendorPart
@@ -190,7 +192,8 @@ ChatDelta: TypeAlias = (
     | Answered
     | Extra
 )
-"""What a chat provider yields. `ReasoningPart` goes back to the vendor in the next step: the turn keeps it, or its client."""
+"""What a chat provider yields. A call of a tool is a whole `ToolCall`, before which `ToolDelta` may show its arguments as they
+come. `ReasoningPart` goes back to the vendor in the next step: the turn keeps it, or its client."""
 
 ChatDeltas: TypeAlias = ChatDelta | Sequence[ChatDelta]
 """One delta, or all that one read from the vendor brought: a batch costs the engine one wake-up."""

@@ -114,6 +114,18 @@ class VendorPart(Event, frozen=True, gc=False, tag="vendor.part", kw_only=True):
     part: dict[str, Any]
 
 
+class ToolDelta(Event, frozen=True, gc=False, tag="tool.delta", kw_only=True):
+    """A piece of the arguments of a call that the model is still writing.
+
+    The pieces of one `call_id`, joined, are the `arguments` of the `tool.call` that follows; a call may come without any.
+    """
+
+    call_id: str
+    name: str
+    arguments: str
+    choice: int = 0
+
+
 class ToolCall(Event, frozen=True, gc=False, tag="tool.call", kw_only=True):
     """The model calls a tool. `arguments` is a JSON text; `client` says that the client is to answer with `tool.result`."""
 
@@ -292,6 +304,7 @@ EVENTS: tuple[type[Event], ...] = (
     TextDelta,
     ReasoningDelta,
     ReasoningKept,
+    ToolDelta,
     ToolCall,
     ToolResult,
     ToolCancelled,

@@ -22,12 +22,14 @@ from engine.api.events import (
     StreamEnded,
     TextDelta,
     ToolCall,
+    ToolDelta,
     TranscriptFinal,
 )
 from engine.api.identity import Principal
 from engine.api.streams import Said
 from engine.bus.log import Entry, Log
-from engine.wire.frames import stream_prefix
+from engine.wire.control import StreamSnapshot
+from engine.wire.frames import join_deltas, stream_prefix
 
 PATIENCE = 20.0
 """Seconds for which an owner that keeps pace waits for a reader that takes nothing."""
@@ -85,6 +87,7 @@ class Stream:
         "_settling",
         "_token",
         "_tool_calls",
+        "_writing",
         "ended",
         "id",
         "kind",
@@ -133,6 +136,7 @@ class Stream:
         self._reasoning: list[str] = []
         self._logprobs: list[dict[str, Any]] | None = None
         self._tool_calls: list[ToolCall] = []
+        self._writing: dict[tuple[int, str], list[ToolDelta]] | None = None
         self._citations: list[Citation] = []
         self._saved: MessageSaved | None = None
         self._settling: list[asyncio.Future[None]] | None = None
@@ -162,7 +166,7 @@ class Stream:
         text = type(event) is TextDelta
         if not text and isinstance(event, StreamEnded):
             raise TypeError("a stream is ended with end()")
-        size = len(event.text) if text and event.logprobs is None else _output(event)  # type: ignore[attr-defined]
+        size = len(event.text) if text and event.logprobs is None else self._output(event)  # type: ignore[attr-defined]
         if size > self.room:
             raise AnswerTooLong("the answer is longer than this server takes; what came before is kept")
         # What the log does not take was not said.
@@ -254,6 +258,19 @@ class Stream:
         """Everything said so far."""
         return msgspec.structs.replace(self.said_since(Mark()), saved=self._saved)
 
+    def snapshot(self, n: int) -> StreamSnapshot:
+        """All of it in one frame, for a reader to whom number `n + 1` comes next."""
+        said = self.said
+        writing = (join_deltas(pieces) for pieces in (self._writing or {}).values())
+        return StreamSnapshot(
+            stream=self.id,
+            n=n,
+            text=said.text,
+            tool_calls=list(said.tool_calls),
+            reasoning=said.reasoning,
+            tool_deltas=[each for each in writing if isinstance(each, ToolDelta)],
+        )
+
     @property
     def mark(self) -> Mark:
         """How much output there is so far."""
@@ -293,8 +310,12 @@ class Stream:
     def _fold(self, event: Event) -> None:
         if isinstance(event, ReasoningDelta):
             self._reasoning.append(event.text)
+        elif isinstance(event, ToolDelta):
+            self._write(event)
         elif isinstance(event, ToolCall):
             self._tool_calls.append(event)
+            if self._writing:
+                self._writing.pop((event.choice, event.call_id), None)
         elif isinstance(event, Citation):
             self._citations.append(event)
         elif isinstance(event, TranscriptFinal):
@@ -302,6 +323,18 @@ class Stream:
             before.append(f" {event.text}" if before else event.text)
         elif isinstance(event, MessageSaved):
             self._saved = event
+
+    def _output(self, event: Event) -> int:
+        """Characters of output that an event adds; the pieces of a call counted while they came."""
+        size = _output(event)
+        if self._writing and isinstance(event, ToolCall):
+            size -= sum(map(_output, self._writing.get((event.choice, event.call_id), ())))
+        return max(0, size)
+
+    def _write(self, event: ToolDelta) -> None:
+        if self._writing is None:
+            self._writing = {}
+        self._writing.setdefault((event.choice, event.call_id), []).append(event)
 
     def _wake(self) -> int:
         for cursor in self._cursors:
@@ -423,6 +456,8 @@ def _output(event: Event) -> int:
         return len(event.text) + objects * OBJECT
     if isinstance(event, ReasoningDelta | TranscriptFinal):
         return len(event.text)
+    if isinstance(event, ToolDelta):
+        return len(event.arguments)
     if isinstance(event, ToolCall):
         return OBJECT + len(event.name) + len(event.arguments)
     if isinstance(event, Citation):

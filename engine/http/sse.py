@@ -22,7 +22,7 @@ from engine.api.routes import Encoder
 from engine.bus.log import Entry
 from engine.bus.stream import Cursor, Stream
 from engine.sessions.outlet import HIGH_WATER
-from engine.wire.control import StreamDetached, StreamSnapshot
+from engine.wire.control import StreamDetached
 from engine.wire.frames import encode_event, encode_json
 from engine.wire.sse import encode_sse
 
@@ -234,8 +234,4 @@ def _is_word(event: Event) -> bool:
 
 def snapshot_event(stream: Stream, n: int) -> bytes:
     """What a reader gets who cannot have the events any more."""
-    said = stream.said
-    frame = StreamSnapshot(
-        stream=stream.id, n=n, text=said.text, tool_calls=list(said.tool_calls), reasoning=said.reasoning
-    )
-    return encode_sse(encode_json(frame), number=n)
+    return encode_sse(encode_json(stream.snapshot(n)), number=n)

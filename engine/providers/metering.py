@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET
 
 from engine.api.chat import ChatDelta, ChatRequest
-from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, Usage
+from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDelta, Usage
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
 
@@ -122,9 +122,11 @@ class Ledgers:
 class Meter:
     """Measures one call and keeps the writer informed. `said` counts the characters of the answer."""
 
-    __slots__ = ("_ledger", "_target", "_usage", "_writer", "said")
+    __slots__ = ("_ledger", "_streamed", "_target", "_usage", "_writer", "said")
 
     def __init__(self, target: Target, writer: Writer, ledger: Ledger) -> None:
+        self._streamed: set[tuple[int, str]] = set()
+        """Calls of tools whose arguments were counted while they came."""
         self._target = target
         self._writer = writer
         self._ledger = ledger
@@ -140,7 +142,12 @@ class Meter:
         if isinstance(delta, TextDelta | ReasoningDelta):
             self.said += len(delta.text)
         elif isinstance(delta, ToolCall):
-            self.said += len(delta.name) + len(delta.arguments)
+            self.said += len(delta.name)
+            if (delta.choice, delta.call_id) not in self._streamed:
+                self.said += len(delta.arguments)
+        elif isinstance(delta, ToolDelta):
+            self.said += len(delta.arguments)
+            self._streamed.add((delta.choice, delta.call_id))
         elif isinstance(delta, Usage):
             self._usage = delta
             usage, cost = self._ledger.total(delta, self._price)

@@ -46,7 +46,6 @@ from engine.wire.control import (
     SessionFeatures,
     SessionReady,
     StreamDetached,
-    StreamSnapshot,
 )
 from engine.wire.frames import decode_binary, encode_event, encode_json, stream_prefix
 from engine.wire.validation import explain
@@ -437,16 +436,7 @@ class Session:
         self._outlet.send(Accepted(re=re, stream=stream.id, number=stream.number, recovered=recovered))
         if not recovered:
             after = stream.n if stream.ended is None else stream.n - 1
-            said = stream.said
-            self._outlet.send(
-                StreamSnapshot(
-                    stream=stream.id,
-                    n=after,
-                    text=said.text,
-                    tool_calls=list(said.tool_calls),
-                    reasoning=said.reasoning,
-                )
-            )
+            self._outlet.send(stream.snapshot(after))
         self._outlet.watch(stream, after)
 
     def _recall(self, re: str | None, record: TurnRecord, after: int) -> None:

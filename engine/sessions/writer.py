@@ -18,6 +18,7 @@ from engine.api.events import (
     ReasoningDelta,
     StatusChanged,
     TextDelta,
+    ToolDelta,
     Usage,
 )
 from engine.api.identity import Principal
@@ -83,7 +84,7 @@ class StreamWriter:
         pieces: list[Event] = []
         for delta in deltas:
             kind = type(delta)
-            if kind is TextDelta or kind is ReasoningDelta:
+            if kind is TextDelta or kind is ReasoningDelta or kind is ToolDelta:
                 if pieces and not _alike(pieces[0], delta):  # type: ignore[arg-type]
                     publish(_joined(pieces))
                     pieces = []
@@ -147,6 +148,8 @@ def _alike(one: Event, other: Event) -> bool:
         return False
     if isinstance(one, TextDelta) and isinstance(other, TextDelta):
         return one.choice == other.choice and other.logprobs is None
+    if isinstance(one, ToolDelta) and isinstance(other, ToolDelta):
+        return one.call_id == other.call_id and one.choice == other.choice
     return True
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from engine.api.errors import ErrorBody
-from engine.api.events import ToolCall
+from engine.api.events import ToolCall, ToolDelta
 
 PROTOCOL = 1
 
@@ -69,13 +69,17 @@ class Pong(Frame, frozen=True, tag="pong", kw_only=True):
 
 
 class StreamSnapshot(Frame, frozen=True, tag="stream.snapshot", kw_only=True):
-    """All that the stream said up to number `n`, for a reader that cannot get the events any more. `n + 1` follows."""
+    """All that the stream said up to number `n`, for a reader that cannot get the events any more. `n + 1` follows.
+
+    `tool_deltas` are the calls that the model is still writing, each with its arguments so far in one piece.
+    """
 
     stream: str
     n: int
     text: str
     tool_calls: list[ToolCall]
     reasoning: str = ""
+    tool_deltas: list[ToolDelta] = []
 
 
 class StreamDetached(Frame, frozen=True, tag="stream.detached", kw_only=True):

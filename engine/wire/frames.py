@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from engine.api.events import Audio, Event, ReasoningDelta, TextDelta
+from engine.api.events import Audio, Event, ReasoningDelta, TextDelta, ToolDelta
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -39,9 +39,21 @@ def join_deltas(events: Sequence[Event]) -> Event | None:
             if type(event) is not TextDelta or event.choice != first.choice or event.logprobs is not None:
                 return None
         return TextDelta("".join([event.text for event in events]), first.choice)  # type: ignore[attr-defined]
+    if isinstance(first, ToolDelta):
+        return _join_arguments(first, events)
     if isinstance(first, ReasoningDelta) and all(type(event) is ReasoningDelta for event in events):
         return ReasoningDelta("".join([event.text for event in events]))  # type: ignore[attr-defined]
     return None
+
+
+def _join_arguments(first: ToolDelta, events: Sequence[Event]) -> ToolDelta | None:
+    call = first.call_id, first.choice
+    pieces: list[str] = []
+    for event in events:
+        if not isinstance(event, ToolDelta) or (event.call_id, event.choice) != call:
+            return None
+        pieces.append(event.arguments)
+    return ToolDelta(call_id=first.call_id, name=first.name, arguments="".join(pieces), choice=first.choice)
 
 
 def encode_audio(number: int, n: int, lane: int, event: Audio, prev: int | None = None) -> bytes:

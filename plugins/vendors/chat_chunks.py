@@ -8,18 +8,26 @@ import msgspec
 
 
 class FunctionPiece(msgspec.Struct, gc=False):
-    """A piece of a call; the name comes once, the arguments bit by bit."""
+    """A piece of a call; the name comes once, the arguments bit by bit, or whole as an object."""
 
     name: str | None = None
-    arguments: str | None = None
+    arguments: Any = None
 
 
 class CallPiece(msgspec.Struct, gc=False):
     """A piece of the call number `index`. The id comes with the first."""
 
-    index: int | None = None
+    index: int | str | None = None
     id: str | None = None
     function: FunctionPiece | None = None
+
+    @property
+    def number(self) -> int | None:
+        """The index, also where it is written as a text."""
+        index = self.index
+        if isinstance(index, str):
+            return int(index) if index.isdecimal() and len(index) < 10 else None
+        return index
 
 
 class UrlCitation(msgspec.Struct, gc=False):

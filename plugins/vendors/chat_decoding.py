@@ -138,9 +138,8 @@ class ChatDecoder(Decoder):
                     )
                 )
         for piece in delta.tool_calls or ():
-            tools = self._tools.get(choice) or self._tools.setdefault(choice, ToolPieces(choice))
-            if call := tools.take(piece):
-                self.out.add(call)
+            tools = self._tools.get(choice) or self._tools.setdefault(choice, ToolPieces(self.vendor, choice))
+            tools.take(piece, self.out)
 
     def _finish(self, choice: int, reason: str) -> None:
         if choice in self._finished:
@@ -149,8 +148,8 @@ class ChatDecoder(Decoder):
             raise self.vendor.cut_off()
         self._finished.add(choice)
         tools = self._tools.get(choice)
-        if tools is not None and (call := tools.close()):
-            self.out.add(call)
+        if tools is not None:
+            tools.close(self.out)
         called = tools is not None and tools.given > 0
         if called and self._reasoning_of is not None and self._thoughts:
             self.out.add(ReasoningPart(provider=self._reasoning_of, text="".join(self._thoughts)))

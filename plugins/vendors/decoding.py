@@ -8,22 +8,23 @@ from typing import Any
 
 import msgspec
 
-from engine.api import ChatDelta, ChatDeltas, EngineError, InvalidRequest, ReasoningDelta, TextDelta
+from engine.api import ChatDelta, ChatDeltas, EngineError, InvalidRequest, ReasoningDelta, TextDelta, ToolDelta
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.transport import EventStream
 
 
 class Batch:
-    """The deltas of one read, in order; adjacent pieces of text, or of reasoning, become one delta."""
+    """The deltas of one read, in order; adjacent pieces of text, of reasoning or of one call's arguments become one delta."""
 
-    __slots__ = ("_choice", "_deltas", "_kind", "_pieces")
+    __slots__ = ("_call", "_choice", "_deltas", "_kind", "_pieces")
 
     def __init__(self) -> None:
         self._deltas: list[ChatDelta] = []
         self._pieces: list[str] = []
-        self._kind: type[TextDelta | ReasoningDelta] = TextDelta
+        self._kind: type[TextDelta | ReasoningDelta | ToolDelta] = TextDelta
         self._choice = 0
+        self._call = ("", "")
 
     def text(self, text: str, choice: int = 0) -> None:
         """Add a piece of the answer."""
@@ -38,6 +39,14 @@ class Batch:
             self._join()
             self._kind = ReasoningDelta
         self._pieces.append(text)
+
+    def arguments(self, call_id: str, name: str, arguments: str, choice: int = 0) -> None:
+        """Add a piece of the arguments of a call."""
+        call = call_id, name
+        if self._kind is not ToolDelta or call != self._call or choice != self._choice:
+            self._join()
+            self._kind, self._call, self._choice = ToolDelta, call, choice
+        self._pieces.append(arguments)
 
     def add(self, delta: ChatDelta) -> None:
         """Add a delta that is not joined with others."""
@@ -58,7 +67,13 @@ class Batch:
         if not self._pieces:
             return
         text = "".join(self._pieces)
-        self._deltas.append(TextDelta(text, self._choice) if self._kind is TextDelta else ReasoningDelta(text))
+        if self._kind is TextDelta:
+            self._deltas.append(TextDelta(text, self._choice))
+        elif self._kind is ReasoningDelta:
+            self._deltas.append(ReasoningDelta(text))
+        else:
+            call_id, name = self._call
+            self._deltas.append(ToolDelta(call_id=call_id, name=name, arguments=text, choice=self._choice))
         self._pieces.clear()
 
 

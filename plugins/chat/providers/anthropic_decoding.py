@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -61,10 +62,12 @@ STOP_REASONS: Mapping[str | None, FinishReason] = {
 class OpenBlock:
     """A content block that still grows."""
 
-    __slots__ = ("at", "opening", "pieces", "signature", "sources")
+    __slots__ = ("at", "call_id", "opening", "pieces", "signature", "sources")
 
     def __init__(self, opening: Block, at: int) -> None:
         self.opening = opening
+        # A server that names no id gets one: answers to calls are matched by it.
+        self.call_id = opening.id or f"toolu_{secrets.token_hex(12)}"
         self.at = at
         self.pieces: list[str] = []
         self.signature = opening.signature or ""
@@ -168,6 +171,8 @@ class AnthropicDecoder(Decoder):
                 self._think(block, delta.thinking)
             case "input_json_delta":
                 block.pieces.append(delta.partial_json)
+                if block.opening.type == "tool_use" and delta.partial_json:
+                    self.out.arguments(block.call_id, block.opening.name, delta.partial_json)
             case "signature_delta":
                 block.signature += delta.signature
             case "citations_delta" if delta.citation is not None:
@@ -214,7 +219,7 @@ class AnthropicDecoder(Decoder):
         # Imitators of the API send short arguments whole, as the block opens.
         whole = b"{}" if block.opening.input == NOTHING else bytes(block.opening.input)
         arguments = block.grown or whole.decode()
-        self.out.add(ToolCall(call_id=block.opening.id, name=block.opening.name, arguments=arguments))
+        self.out.add(ToolCall(call_id=block.call_id, name=block.opening.name, arguments=arguments))
 
     def _keep(self, text: str, signature: str, identity: str | None = None) -> None:
         self.out.add(ReasoningPart(provider=self._provider, text=text, signature=signature, id=identity))

@@ -17,6 +17,7 @@ from engine.api import (
 )
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.responses_events import (
+    FunctionCall,
     Response,
     ResponseUsage,
     decode_annotation,
@@ -41,6 +42,8 @@ class ResponsesDecoder(Decoder):
         super().__init__(vendor)
         self._provider = provider
         self._called = False
+        self._writing: dict[str, FunctionCall] = {}
+        """Calls whose arguments still come, by the ids of their items."""
 
     def event(self, event: SseEvent) -> None:
         handle = _HANDLERS.get(event.name)
@@ -81,12 +84,25 @@ class ResponsesDecoder(Decoder):
     def _searching(self, data: bytes) -> None:
         self.out.add(StatusChanged(stage="web_search", detail="Searching the web."))
 
+    def _item_added(self, data: bytes) -> None:
+        item = bytes(decode_item(data).item)
+        if decode_type(item).type == "function_call":
+            call = decode_call(item)
+            self._writing[call.id] = call
+
+    def _arguments(self, data: bytes) -> None:
+        piece = decode_piece(data)
+        call = self._writing.get(piece.item_id)
+        if call is not None and piece.delta:
+            self.out.arguments(call.call_id, call.name, piece.delta)
+
     def _item_done(self, data: bytes) -> None:
         item = bytes(decode_item(data).item)
         match decode_type(item).type:
             case "function_call":
                 call = decode_call(item)
                 self._called = True
+                self._writing.pop(call.id, None)
                 self.out.add(ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments or "{}"))
             case "reasoning":
                 self._keep_reasoning(item)
@@ -128,6 +144,8 @@ _HANDLERS: Mapping[bytes, Callable[[ResponsesDecoder, bytes], None]] = {
     b"response.reasoning_text.delta": ResponsesDecoder._thinking,
     b"response.reasoning_summary_part.added": ResponsesDecoder._summary_part,
     b"response.output_text.annotation.added": ResponsesDecoder._annotation,
+    b"response.output_item.added": ResponsesDecoder._item_added,
+    b"response.function_call_arguments.delta": ResponsesDecoder._arguments,
     b"response.output_item.done": ResponsesDecoder._item_done,
     b"response.web_search_call.searching": ResponsesDecoder._searching,
     b"response.created": ResponsesDecoder._created,

@@ -15,9 +15,10 @@ class Typed(msgspec.Struct):
 
 
 class Piece(msgspec.Struct, gc=False):
-    """A piece of text, thinking or refusal."""
+    """A piece of text, thinking, refusal or a call's arguments."""
 
     delta: str = ""
+    item_id: str = ""
 
 
 class SummaryPart(msgspec.Struct):
@@ -54,6 +55,7 @@ class FunctionCall(msgspec.Struct):
     call_id: str
     name: str
     arguments: str = ""
+    id: str = ""
 
 
 class SummaryText(msgspec.Struct):

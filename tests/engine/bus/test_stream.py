@@ -20,11 +20,12 @@ from engine.api.events import (
     StreamEnded,
     TextDelta,
     ToolCall,
+    ToolDelta,
 )
 from engine.api.identity import LOCAL
 from engine.bus.bus import Bus
 from engine.bus.log import Entry, MemoryLog
-from engine.bus.stream import MOST_LANES, Cursor, LanesOpen, Stream, Token
+from engine.bus.stream import MOST_LANES, OBJECT, Cursor, LanesOpen, Stream, Token
 
 DONE = StreamEnded(status="completed", reason="done")
 
@@ -239,6 +240,25 @@ def test_output_past_the_bound_is_refused_and_the_stream_can_still_end(token: To
     stream.publish(token, StatusChanged(stage="cut"))
     assert (stream.said.text, stream.n) == ("0123456", 2)
     stream.end(token, StreamEnded(status="failed", reason="provider_error"))
+
+
+def test_a_snapshot_has_the_calls_that_are_still_being_written(token: Token) -> None:
+    stream = token.stream
+    for call, arguments in (("c", '{"a'), ("d", "["), ("c", '":1')):
+        stream.publish(token, ToolDelta(call_id=call, name="f", arguments=arguments))
+    written = [(each.call_id, each.arguments) for each in stream.snapshot(4).tool_deltas]
+    assert written == [("c", '{"a":1'), ("d", "[")]
+    stream.publish(token, ToolCall(call_id="c", name="f", arguments='{"a":1}'))
+    snapshot = stream.snapshot(5)
+    assert ([each.call_id for each in snapshot.tool_deltas], len(snapshot.tool_calls)) == (["d"], 1)
+
+
+def test_the_pieces_of_a_call_and_the_call_count_once(token: Token) -> None:
+    token.stream.room = 200
+    for _ in range(10):
+        token.stream.publish(token, ToolDelta(call_id="c", name="f", arguments="x" * 10))
+    token.stream.publish(token, ToolCall(call_id="c", name="f", arguments="x" * 100))
+    assert token.stream.room == 200 - 100 - OBJECT - 1
 
 
 def test_probabilities_count_as_output(token: Token) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.api.events import Audio, Event, ReasoningDelta, StatusChanged, TextDelta
+from engine.api.events import Audio, Event, ReasoningDelta, StatusChanged, TextDelta, ToolDelta
 from engine.wire.frames import (
     BINARY,
     TEXT,
@@ -73,6 +73,10 @@ def test_any_bytes_are_a_frame_or_a_value_error(data: bytes) -> None:
     assert data.endswith(frame.payload)
 
 
+def piece(call: str, arguments: str, choice: int = 0) -> ToolDelta:
+    return ToolDelta(call_id=call, name="f", arguments=arguments, choice=choice)
+
+
 @pytest.mark.parametrize(
     ("events", "joined"),
     [
@@ -83,6 +87,10 @@ def test_any_bytes_are_a_frame_or_a_value_error(data: bytes) -> None:
         ([TextDelta("a"), ReasoningDelta("b")], None),
         ([TextDelta("a"), TextDelta("b", 0, [])], None),
         ([StatusChanged(stage="a")], None),
+        ([piece("c", "{"), piece("c", "}")], piece("c", "{}")),
+        ([piece("c", "{"), piece("d", "}")], None),
+        ([piece("c", "{"), piece("c", "}", 1)], None),
+        ([piece("c", "{"), TextDelta("b")], None),
     ],
 )
 def test_pieces_of_one_kind_are_joined_and_others_are_not(events: list[Event], joined: Event | None) -> None:

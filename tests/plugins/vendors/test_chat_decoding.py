@@ -1,9 +1,12 @@
 """Chat Completions streams with the habits of many vendors."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from engine.api import (
     Answered,
@@ -18,6 +21,7 @@ from engine.api import (
     ReasoningPart,
     TextDelta,
     ToolCall,
+    ToolDelta,
     Usage,
 )
 from engine.wire.sse import SseEvent
@@ -86,17 +90,120 @@ def test_thinking_is_kept_for_a_vendor_that_wants_it_back_with_tool_calls() -> N
     assert not only(ReasoningPart, decode(thought, chunk(finish="stop"), DONE, reasoning_of="acme"))
 
 
-def test_calls_are_given_out_whole_when_the_next_one_starts_and_at_the_end() -> None:
+def test_arguments_come_in_pieces_and_each_call_whole_at_the_end() -> None:
     decoder = ChatDecoder(Vendor("Acme"))
-    assert decoder.feed([chunk(call(0, '{"a"', id="c0", name="f"))]) == []
-    assert decoder.feed([chunk(call(0, ":1}"))]) == []
-    assert decoder.feed([chunk(call(1, "", id="c1", name="g"))]) == [
-        ToolCall(call_id="c0", name="f", arguments='{"a":1}')
+    assert decoder.feed([chunk(call(0, '{"a"', id="c0", name="f")), chunk(call(0, ":"))]) == [
+        ToolDelta(call_id="c0", name="f", arguments='{"a":')
     ]
+    assert decoder.feed([chunk(call(1, "", id="c1", name="g"))]) == []
+    assert decoder.feed([chunk(call(0, "1}"))]) == [ToolDelta(call_id="c0", name="f", arguments="1}")]
     assert decoder.feed([chunk(finish="tool_calls")]) == [
+        ToolCall(call_id="c0", name="f", arguments='{"a":1}'),
         ToolCall(call_id="c1", name="g", arguments="{}"),
         Finish("tool_calls"),
     ]
+
+
+def pieces(*calls: dict[str, Any]) -> SseEvent:
+    return chunk({"tool_calls": list(calls)})
+
+
+def piece(index: Any = None, id: str | None = None, name: str | None = None, arguments: Any = None) -> dict[str, Any]:
+    fields = {"index": index, "id": id, "function": {"name": name, "arguments": arguments}}
+    return {field: value for field, value in fields.items() if value is not None}
+
+
+X, Y = '{"x":1}', '{"y":"}{"}'
+PARALLEL: dict[str, list[SseEvent]] = {
+    "one after the other": [
+        pieces(piece(0, "c1", "a", "")),
+        pieces(piece(0, None, None, X)),
+        pieces(piece(1, "c2", "b", "")),
+        pieces(piece(1, None, None, Y)),
+    ],
+    "heads first": [
+        pieces(piece(0, "c1", "a", "")),
+        pieces(piece(1, "c2", "b", "")),
+        pieces(piece(0, None, None, X)),
+        pieces(piece(1, None, None, Y)),
+    ],
+    "interleaved": [
+        pieces(piece(0, "c1", "a", X[:3]), piece(1, "c2", "b", Y[:4])),
+        pieces(piece(1, None, None, Y[4:]), piece(0, None, None, X[3:])),
+    ],
+    "an id for each piece": [
+        pieces(piece(0, "p1", "a", "")),
+        pieces(piece(0, "p2", None, X)),
+        pieces(piece(1, "p3", "b", Y[:2])),
+        pieces(piece(1, "p4", None, Y[2:])),
+    ],
+    "index as a text": [pieces(piece("0", "c1", "a", X)), pieces(piece("1", "c2", "b", Y))],
+    "counted from 1": [pieces(piece(1, "c1", "a", X)), pieces(piece(2, "c2", "b", Y))],
+    "whole calls of one index": [pieces(piece(0, "c1", "a", X), piece(0, "c2", "b", Y))],
+    "whole calls of one index without ids": [pieces(piece(0, "", "a", X)), pieces(piece(0, "", "b", Y))],
+    "whole calls without index and ids": [pieces(piece(None, None, "a", X), piece(None, None, "b", Y))],
+    "pieces without index, by their ids": [
+        pieces(piece(None, "c1", "a", X[:3])),
+        pieces(piece(None, "c2", "b", Y[:3])),
+        pieces(piece(None, "c1", None, X[3:])),
+        pieces(piece(None, "c2", None, Y[3:])),
+    ],
+    "pieces without index and ids": [
+        pieces(piece(None, None, "a", X[:3])),
+        pieces(piece(None, None, None, X[3:])),
+        pieces(piece(None, None, "b", Y)),
+    ],
+    "names repeated": [
+        pieces(piece(0, "c1", "a", X[:3])),
+        pieces(piece(0, "c1", "a", X[3:])),
+        pieces(piece(0, "c1", "a", "")),
+        pieces(piece(1, "c2", "b", Y[:1])),
+        pieces(piece(1, "c2", "b", Y[1:])),
+    ],
+    "arguments as objects": [pieces(piece(0, "c1", "a", {"x": 1})), pieces(piece(1, "c2", "b", {"y": "}{"}))],
+    "names that come late": [
+        pieces(piece(0, "c1", None, X[:2])),
+        pieces(piece(0, None, "a", X[2:])),
+        pieces(piece(1, "c2", "b", Y)),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", PARALLEL)
+def test_parallel_calls_keep_their_names_and_arguments(form: str) -> None:
+    deltas = decode(*PARALLEL[form], DONE)
+    calls = only(ToolCall, deltas)
+    assert [(each.name, each.arguments) for each in calls] == [("a", X), ("b", Y)]
+    assert len({each.call_id for each in calls}) == 2
+    for each in calls:
+        joined = "".join(d.arguments for d in only(ToolDelta, deltas) if d.call_id == each.call_id)
+        assert (joined, each.name) == (each.arguments, each.name)
+
+
+def test_a_call_that_never_gets_a_name_is_no_answer() -> None:
+    with pytest.raises(ProviderError, match="without a name"):
+        decode(pieces(piece(0, "c1", None, X)), DONE)
+
+
+def test_a_vendor_cannot_call_tools_without_end() -> None:
+    with pytest.raises(ProviderError, match="1024 tools"):
+        decode(*(pieces(piece(at, f"c{at}", "f", "{}")) for at in range(1_025)), DONE)
+
+
+@given(st.data())
+def test_every_interleaving_of_well_formed_calls_decodes_to_the_same_calls(data: st.DataObject) -> None:
+    texts = data.draw(st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=6), max_size=3), max_size=4))
+    queues: list[list[dict[str, Any]]] = []
+    for at, text in enumerate(texts):
+        arguments = json.dumps(text)
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(arguments)), max_size=4)))
+        bounds = [0, *cuts, len(arguments)]
+        parts = [arguments[a:b] for a, b in pairwise(bounds)]
+        queues.append([piece(at, f"c{at}", f"f{at}", ""), *(piece(at, None, None, part) for part in parts)])
+    order = data.draw(st.permutations([at for at, queue in enumerate(queues) for _ in queue]))
+    mixed = [pieces(queues[at].pop(0)) for at in order]
+    found = sorted(tools(*mixed, DONE))
+    assert found == [(f"c{at}", f"f{at}", json.dumps(text)) for at, text in enumerate(texts)]
 
 
 def test_calls_that_all_carry_index_0_are_told_apart_by_their_ids() -> None:

@@ -16,6 +16,7 @@ from engine.api import (
     ReasoningPart,
     StatusChanged,
     ToolCall,
+    ToolDelta,
     Usage,
 )
 from engine.wire.sse import SseEvent
@@ -89,6 +90,8 @@ def test_arguments_come_in_pieces_or_whole(opening: Any, pieces: list[str], argu
         *ending("tool_use"),
     )
     assert only(ToolCall, deltas) == [ToolCall(call_id="t", name="f", arguments=arguments)]
+    streamed = ToolDelta(call_id="t", name="f", arguments="".join(pieces))
+    assert only(ToolDelta, deltas) == ([streamed] if any(pieces) else [])
     assert finish_of(deltas) == "tool_calls"
 
 

@@ -18,6 +18,7 @@ from engine.api import (
     ReasoningPart,
     TextDelta,
     ToolCall,
+    ToolDelta,
     Usage,
 )
 from engine.wire.sse import SseEvent
@@ -91,6 +92,17 @@ def test_a_call_is_given_out_whole_and_names_the_reason_to_finish() -> None:
     assert decode(event("response.function_call_arguments.delta", delta='{"a'), call, completed())[:2] == [
         ToolCall(call_id="call_1", name="f", arguments='{"a":1}'),
         Finish("tool_calls"),
+    ]
+
+
+def test_the_arguments_of_a_call_come_in_pieces_before_it() -> None:
+    item = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "f"}
+    begun = event("response.output_item.added", item={**item, "arguments": ""})
+    grown = [event("response.function_call_arguments.delta", item_id="fc_1", delta=each) for each in ('{"a"', ":1}")]
+    other = event("response.function_call_arguments.delta", item_id="fc_9", delta="lost")
+    assert decode(begun, *grown, other, item_done(**item, arguments='{"a":1}'), completed())[:2] == [
+        ToolDelta(call_id="call_1", name="f", arguments='{"a":1}'),
+        ToolCall(call_id="call_1", name="f", arguments='{"a":1}'),
     ]
 
 
