@@ -53,10 +53,14 @@ class SettingChange(msgspec.Struct):
 
 
 class Reloaded(msgspec.Struct):
-    """What another reading of the configuration changed. `restart` lists settings that wait for the next start."""
+    """What another reading of the configuration changed.
+
+    `renewed` are plugins that go on with other providers. `restart` lists settings that wait for the next start.
+    """
 
     started: list[str]
     stopped: list[str]
+    renewed: list[str]
     changed: list[SettingChange]
     restart: list[str]
 
@@ -131,7 +135,9 @@ class AdminRoutes:
             SettingChange(key, mask_text(str(before)), mask_text(str(after)))
             for key, (before, after) in (change.settings or {}).items()
         ]
-        return Answer(Reloaded(list(change.started), list(change.stopped), changed, list(change.restart)))
+        return Answer(
+            Reloaded(list(change.started), list(change.stopped), list(change.renewed), changed, list(change.restart))
+        )
 
     def _part(self, name: str) -> Part:
         parts = self._plugins.loader.parts

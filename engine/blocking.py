@@ -235,13 +235,13 @@ class BlockingWatch:
         return block
 
     def _of_the_engine(self, entered: FrameType) -> FrameType:
-        """The innermost frame of the engine's own code within a callback, or its first."""
-        frame = sys._current_frames().get(self._watched)
+        """The innermost frame of the engine's own code within a callback, or its innermost of all."""
+        innermost = frame = sys._current_frames().get(self._watched)
         while frame is not None and frame is not entered:
             if frame.f_code.co_filename.startswith(ENGINE):
                 return frame
             frame = frame.f_back
-        return entered
+        return innermost or entered
 
     def _consider_interrupt(self, block: _Block, found: Running, now: float) -> None:
         if not self._interrupt or found.importing or now - block.interrupted < 1.0:

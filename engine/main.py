@@ -27,6 +27,7 @@ from engine.auth.secret import auth_secret, derived
 from engine.blocking import BlockingWatch
 from engine.bus.bus import Bus
 from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
+from engine.config.settings import LimitsSettings
 from engine.db.databases import Databases
 from engine.http.app import Bounds, Http, listen
 from engine.http.cors import Cors
@@ -84,6 +85,7 @@ class Engine:
         self.raw = raw
         self.core: CoreSettings = read_core(raw)
         self.version = product_version()
+        self._log_level = self.core.log.level
         find = installed_plugins if installed is None else (lambda: installed)
         loader = Loader(find(), self.core.plugins.enabled, self.core.plugins.required)
         self.databases = Databases(
@@ -102,6 +104,7 @@ class Engine:
         )
         self.tracing = Tracing()
         bounds = Limits(principal_streams=self.core.limits.principal_streams)
+        self._sockets = SocketCount(self.core.limits.principal_sockets)
         self.supervisor = Supervisor(self.bus, limits=bounds, tracing=self.tracing)
         self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats, tracing=self.tracing)
         self.registry.accounts = Accounts(self.supervisor)
@@ -275,8 +278,22 @@ class Engine:
     async def _plugins_changed(self, change: Change) -> None:
         for name in change.started:
             self.strikes.forget(name)
-        if self.http is not None:
+        self._apply(self.plugins.core)
+        if self.http is not None and (change.started or change.stopped):
             await self.http.sockets.tell(Switched(self.features))
+
+    def _apply(self, core: CoreSettings) -> None:
+        """Let the settings of the engine that need no restart hold from now on."""
+        limits = core.limits
+        self._sockets.bound = limits.principal_sockets
+        self.supervisor.limits = Limits(principal_streams=limits.principal_streams)
+        if self.supervisor.rates is not None:
+            self.supervisor.rates.each = _each_minute(limits)
+        for session, _ in self.http.sockets if self.http is not None else ():
+            session.streams = limits.session_streams
+        if core.log.level != self._log_level:
+            self._log_level = core.log.level
+            configure(self.core.log.model_copy(update={"level": core.log.level}))
 
     async def reload(self) -> Change:
         """Read the configuration anew and go over to it; raises `Refused`, and then all is as it was."""
@@ -313,7 +330,7 @@ class Engine:
             session=self._session_settings,
             guard=guard,
             cors=cors,
-            admit_socket=SocketCount(self.core.limits.principal_sockets).admit,
+            admit_socket=self._sockets.admit,
             rates=self.supervisor.rates,
         )
 
@@ -342,8 +359,7 @@ class Engine:
 
     def _rates(self) -> Rates:
         limits = self.core.limits
-        each = KeyLimits(requests_per_minute=limits.requests_per_minute, tokens_per_minute=limits.tokens_per_minute)
-        return Rates(each, limits.redis.get_secret_value() if limits.redis is not None else None)
+        return Rates(_each_minute(limits), limits.redis.get_secret_value() if limits.redis is not None else None)
 
     def _cross_origin(self) -> tuple[LocalGuard | None, Cors]:
         """Who may call from other pages' origins; raises `ConfigErrors` for an origin or host that is none."""
@@ -373,7 +389,7 @@ class Engine:
             mailbox=server.mailbox,
             max_frame=server.max_frame,
             authenticate_within=server.authenticate_timeout,
-            streams=self.core.limits.session_streams,
+            streams=self.plugins.core.limits.session_streams,
         )
 
     async def _listen(self) -> None:
@@ -433,6 +449,10 @@ class Engine:
                 closing.push_async_callback(self.http.route_sockets.close)
                 await self.http.sockets.tell(Drain(seconds))
             await self.supervisor.drain(seconds)
+
+
+def _each_minute(limits: LimitsSettings) -> KeyLimits:
+    return KeyLimits(requests_per_minute=limits.requests_per_minute, tokens_per_minute=limits.tokens_per_minute)
 
 
 def _is_installed(module: str) -> bool:

@@ -26,8 +26,11 @@ from engine.serving import Serving, Tables, servable
 
 log = get_logger(__name__)
 
-AT_ONCE = frozenset({"plugins", "models"})
-"""Tables of the engine whose changes hold at once, as those of plugins do; the others wait for the next start."""
+AT_ONCE = ("plugins.", "models.", "limits.", "log.level")
+"""What of the engine's settings holds at once, as those of plugins do; the others wait for the next start."""
+
+NEXT_START = ("limits.redis",)
+"""What of these does not."""
 
 ENDED_WITHIN = 12.0
 """Seconds that turns have to write their end down, once they are stopped."""
@@ -40,10 +43,14 @@ State = Literal["on", "off", "failed", "closing"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change did. `restart` lists the settings that hold from the next start only."""
+    """What a change did.
+
+    `renewed` are plugins that go on with other providers. `restart` lists the settings that hold from the next start only.
+    """
 
     started: tuple[str, ...] = ()
     stopped: tuple[str, ...] = ()
+    renewed: tuple[str, ...] = ()
     settings: Mapping[str, tuple[Any, Any]] | None = None
     restart: tuple[str, ...] = ()
 
@@ -89,7 +96,8 @@ class Switchboard:
         self._find = find
         self._changed = changed
         self._switching = asyncio.Lock()
-        self._closing: dict[str, tuple[asyncio.Task[None], _Using]] = {}
+        self._closing: dict[asyncio.Task[None], _Closing] = {}
+        self._releasing: set[asyncio.Task[None]] = set()
         self._struck: dict[str, StruckOut] = {}
         self._owners: tuple[object, Ownership] | None = None
 
@@ -97,24 +105,30 @@ class Switchboard:
         """How a plugin stands; one that is closing still serves what had begun."""
         if part.on:
             return "on"
-        if part.name in self._closing:
+        if any(closing.part.name == part.name for closing in self._closing.values()):
             return "closing"
         return "failed" if part.enabled or part.struck is not None else "off"
 
     def running(self, name: str) -> int:
         """Turns and calls that use a plugin now."""
-        closing = self._closing.get(name)
-        using = closing[1] if closing is not None else self._uses(name, self._brought(name))
-        return using.left
+        part = self.loader.parts.get(name)
+        if part is not None and part.on:
+            return self._uses(name, self._brought(name)).left
+        return max((each.using.left for each in self._closing.values() if each.part.name == name), default=0)
 
     @property
     def owners(self) -> Ownership:
         """Which plugin's a piece of code is, of all that take part."""
-        loader, gathered = self.loader, self._serving.gathered
-        if self._owners is None or self._owners[0] is not gathered or gathered is None:
-            plugins = [type(part.plugin) for part in loader.parts.values() if part.plugin is not None]
-            self._owners = gathered, Ownership(plugins, things_of(gathered) if gathered is not None else ())
+        gathered, parts = self._serving.gathered, self._all_parts()
+        plugins = [type(part.plugin) for part in parts if part.plugin is not None]
+        if self._owners is None or self._owners[0] != (gathered, plugins):
+            found = Ownership(dict.fromkeys(plugins), things_of(gathered) if gathered is not None else ())
+            self._owners = (gathered, plugins), found
         return self._owners[1]
+
+    def _all_parts(self) -> list[Part]:
+        """Those of now, and those that still serve what began with them."""
+        return [*self.loader.parts.values(), *(closing.part for closing in list(self._closing.values()))]
 
     @property
     def own(self) -> frozenset[str]:
@@ -134,15 +148,17 @@ class Switchboard:
         Once off, its commands and routes are gone; what runs has `[server] drain` seconds to finish.
         """
         async with self._switching:
-            installed = self._installed()
+            installed = self._installed(name)
             if name not in installed:
                 raise not_installed(name, installed)
             self._refuse_switch(name, enabled, persist)
-            if enabled and (closing := self._closing.get(name)) is not None:
-                await asyncio.wait((closing[0],))  # what it holds may be wanted again
+            if enabled and not self._is_on(name):
+                await self._closed(name)  # what it holds may be wanted again
             names = [each for each in self.core.plugins.enabled if each != name] + ([name] if enabled else [])
             raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
             change = await self._change(raw, installed, {name} if enabled else frozenset())
+            if not enabled:
+                self._hurry(name)
             if persist:
                 try:
                     await asyncio.to_thread(write_switch, self.core.plugins.switches, name, enabled)
@@ -151,25 +167,49 @@ class Switchboard:
             return change
 
     async def strike_out(self, name: str, why: StruckOut) -> Change:
-        """Switch a plugin off for what it did: until an operator switches it on, or the configuration is read again."""
+        """Switch a plugin off for what it did, and with it those that need it.
+
+        It stays off until an operator switches it on, or the configuration is read again.
+        """
         async with self._switching:
-            self._refuse_switch(name, False, False)
-            names = [each for each in self.core.plugins.enabled if each != name]
+            if name in self.core.plugins.required:
+                raise Refused(f"plugin {name!r} stands in [plugins] required and stays on")
+            struck = {name: why}
+            for needing in self._needing(name):
+                words = f"needs the plugin {name!r}, which was switched off for holding the event loop"
+                struck[needing] = StruckOut(words, words)
+            names = [each for each in self.core.plugins.enabled if each not in struck]
             raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
-            return await self._change(raw, self._installed(), frozenset(), {**self._struck, name: why})
+            change = await self._change(raw, self._installed(name), frozenset(), struck={**self._struck, **struck})
+            self._hurry(name)
+            return change
+
+    def _needing(self, name: str) -> list[str]:
+        """Plugins that are on and cannot be without another."""
+        found = [name]
+        for each in found:
+            found += [
+                part.name
+                for part in self.loader.parts.values()
+                if part.on and each in part.requires and part.name not in found
+            ]
+        return found[1:]
 
     async def reload(self, raw: RawConfig) -> Change:
         """Go over to another configuration; switches that were not kept are forgotten. Raises `Refused`."""
         async with self._switching:
-            change = await self._change(raw, self._installed(), frozenset())
+            change = await self._change(raw, self._installed(), frozenset(), again=True)
             self._read = raw
             return change
 
-    def _installed(self) -> Mapping[str, Installed]:
+    def _installed(self, name: str | None = None) -> Mapping[str, Installed]:
+        """What is installed now. Two packages with a plugin of one name are in the way of this plugin alone."""
         try:
             return self._find()
         except PluginNameTaken as error:
-            raise Refused(f"nothing was changed: {error}") from None
+            if name is None or error.name == name:
+                raise Refused(f"nothing was changed: {error}") from None
+            return self.loader.installed
 
     def _refuse_switch(self, name: str, enabled: bool, persist: bool) -> None:
         origin = self._read.origin("plugins.enabled") or ""
@@ -179,7 +219,7 @@ class Switchboard:
             return
         if name in self.core.plugins.required:
             raise Refused(f"plugin {name!r} stands in [plugins] required and stays on")
-        needing = sorted(part.name for part in self.loader.parts.values() if part.on and name in part.requires)
+        needing = sorted(self._needing(name))
         if needing:
             raise Refused(f"plugin {name!r} is needed by {', '.join(needing)}; switch that off first")
 
@@ -188,8 +228,14 @@ class Switchboard:
         raw: RawConfig,
         installed: Mapping[str, Installed],
         must: Collection[str],
+        *,
         struck: Mapping[str, StruckOut] | None = None,
+        again: bool = False,
     ) -> Change:
+        """Go over to a configuration; `must` names plugins that have to be on then.
+
+        Plugins that failed before are tried `again`, or left as they are; either way they are in nobody's way.
+        """
         before = self.loader
         try:
             core = read_core(raw)
@@ -199,53 +245,80 @@ class Switchboard:
         struck = self._struck if struck is None else struck
         struck = {name: why for name, why in struck.items() if name not in core.plugins.enabled}
         try:
-            started = self._judged(raw, loader)
+            failed = {} if again else self._failed(must)
+            loader.load(raw, failed)
+            check_tables(raw, loader.settings(raw), loader.off)
+            started, renewed = loader.adopt(before)
             loader.strike(struck)
-            tables = await self._started(core, loader, started, must)
+            tables = await self._started(core, loader, started, renewed, must)
         except BaseException as error:
             await self._give_up(loader)
             if isinstance(error, ConfigError | Clash | RequiredPluginFailed | EngineError):
                 raise _refused(error) from None
             raise
+        started = [name for name in started if loader.parts[name].on]
         stopped = [part for part in before.parts.values() if part.on and not self._stays(loader, part)]
         changed = dict(_differences(self.core, before, core, loader))
-        old = [(part, self._brought(part.name)) for part in stopped]
-        uses = [self._uses(part.name, brought) for part, brought in old]
+        closings = [self._closing_of(part, loader) for part in stopped]
+        everything = self._everything()
         self._serving.place(tables)
         self._raw, self.core, self.loader, self._struck = raw, core, loader, dict(struck)
-        for (part, _), using in zip(old, uses, strict=True):
-            self._begin_closing(part, using)
-        restart = tuple(key for key in changed if key.split(".")[0] in CORE_TABLES.keys() - AT_ONCE)
-        change = Change(tuple(started), tuple(part.name for part in stopped), changed, restart)
-        log.info("switched", started=change.started, stopped=change.stopped, changed=_words(changed), restart=restart)
-        if change.started or change.stopped:
-            await self._changed(change)
+        for closing in closings:
+            self._begin_closing(closing)
+        for name in renewed:
+            self._release_renewed(loader.parts[name], everything)
+        restart = tuple(key for key in changed if _waits_for_restart(key))
+        names = tuple(part.name for part in stopped)
+        change = Change(tuple(started), names, tuple(renewed), changed, restart)
+        log.info(
+            "switched",
+            started=change.started,
+            stopped=change.stopped,
+            renewed=change.renewed,
+            changed=_words(changed),
+            restart=restart,
+        )
+        await self._changed(change)
         return change
 
-    def _judged(self, raw: RawConfig, loader: Loader) -> list[str]:
-        """Names of the plugins to start; raises what makes the configuration unusable."""
-        loader.load(raw)
-        check_tables(raw, loader.settings(raw), loader.off)
-        return loader.adopt(self.loader)
+    def _failed(self, must: Collection[str]) -> dict[str, str]:
+        """Plugins that failed and are not tried again, with the reason of each: all but those that a change may mend."""
+        return {
+            part.name: part.reason
+            for part in self.loader.parts.values()
+            if part.enabled
+            and part.reason is not None
+            and part.name not in must
+            and not (set(part.requires) & set(must))
+        }
 
-    async def _started(self, core: CoreSettings, loader: Loader, started: list[str], must: Iterable[str]) -> Tables:
-        """Everything that is new, opened; what serves is untouched. Raises `Refused` for a plugin that fails."""
+    async def _started(
+        self, core: CoreSettings, loader: Loader, started: list[str], renewed: list[str], must: Collection[str]
+    ) -> Tables:
+        """Everything that is new, opened; what serves is untouched. Raises `Refused` for a plugin that fails by the change."""
         self._furnish(loader, started)
         await open_tables(loader, self._databases, auto_upgrade=core.databases.auto_upgrade, only=started)
+        for name in renewed:
+            if (context := loader.parts[name].context) is not None:
+                context.renew(loader.tables)
         stays = [part.name for part in loader.parts.values() if part.on and part.name not in started]
         kept = self._gathered.without([name for name in self.loader.parts if name not in stays])
-        gathered = servable(loader, loader.gather(started, kept))
+        gathered = servable(loader, loader.gather(started, kept.without_providers(renewed), renewed))
         self._serving.build(core, loader, gathered)  # a clash is told before anything is opened
         await loader.enter_lifespans(started)
-        failed = [part for part in loader.parts.values() if part.enabled and not part.on]
-        for part in failed:
-            if part.name in must or part.name in started or not self._failed_before(part.name):
+        for part in loader.parts.values():
+            failed = part.enabled and not part.on
+            if failed and (part.name in must or not self._failed_before(part.name)):
                 raise Refused(f"plugin {part.name!r} {part.reason}")
         return self._serving.build(core, loader, gathered.without(loader.off))
 
     def _failed_before(self, name: str) -> bool:
         part = self.loader.parts.get(name)
         return part is not None and part.enabled and not part.on
+
+    def _is_on(self, name: str) -> bool:
+        part = self.loader.parts.get(name)
+        return part is not None and part.on
 
     def _stays(self, loader: Loader, part: Part) -> bool:
         now = loader.parts.get(part.name)
@@ -255,7 +328,10 @@ class Switchboard:
         """Close what a refused change has opened; what it took over from the running plugins is theirs."""
         for part in loader.parts.values():
             running = self.loader.parts.get(part.name)
-            if part.plugin is not None and (running is None or running.plugin is not part.plugin):
+            if running is not None and running.plugin is part.plugin:
+                if part.context is not None:
+                    await part.context.undo_renewal()
+            elif part.plugin is not None:
                 await close(part)
                 if part.context is not None:
                     await part.context.leave()
@@ -278,24 +354,65 @@ class Switchboard:
         requests = http.uses.of(name.__eq__) if http is not None else []
         return _Using(self._serving, self._serving.supervisor.uses.of(name.__eq__), self._calls(providers), requests)
 
-    def _begin_closing(self, part: Part, using: _Using) -> None:
-        task = asyncio.create_task(self._close(part, using), name=f"closing plugin {part.name}")
-        self._closing[part.name] = task, using
-        task.add_done_callback(lambda _: self._closed(part.name, task))
+    def _everything(self) -> _Using:
+        """All that runs now."""
+        http, supervisor, registry = self._serving.http, self._serving.supervisor, self._serving.registry
+        requests = http.uses.of(lambda _: True) if http is not None else []
+        return _Using(self._serving, supervisor.uses.of(lambda _: True), registry.uses.of(lambda _: True), requests)
 
-    def _closed(self, name: str, task: asyncio.Task[None]) -> None:
-        if name in self._closing and self._closing[name][0] is task:
-            del self._closing[name]
+    def _closing_of(self, part: Part, loader: Loader) -> _Closing:
+        """How a plugin is closed: when one is put in its place, what began with it may take as long as it likes."""
+        now = loader.parts.get(part.name)
+        if now is not None and now.on:
+            return _Closing(part, self._everything())
+        closing = _Closing(part, self._uses(part.name, self._brought(part.name)), _reason_of(now))
+        closing.hurry.set()
+        return closing
 
-    async def _close(self, part: Part, using: _Using) -> None:
+    def _begin_closing(self, closing: _Closing) -> None:
+        task = asyncio.create_task(self._close(closing), name=f"closing plugin {closing.part.name}")
+        self._closing[task] = closing
+        task.add_done_callback(self._closing.pop)
+
+    def _hurry(self, name: str) -> None:
+        """A plugin is off: what began with earlier ones of its name has no more time than what began with the last."""
+        for closing in self._closing.values():
+            if closing.part.name == name:
+                closing.hurry.set()
+
+    async def _closed(self, name: str) -> None:
+        """Return when no plugin of this name is closing any more."""
+        waiting = [task for task, closing in self._closing.items() if closing.part.name == name]
+        if waiting:
+            await asyncio.wait(waiting)
+
+    async def _close(self, closing: _Closing) -> None:
+        part = closing.part
         try:
-            await using.finish(self.core.server.drain, FeatureDisabled(f"the plugin {part.name!r} was switched off"))
+            await closing.over(self.core.server.drain)
         finally:
             await close(part)
             if part.context is not None:
                 await part.context.leave()
             await self._end_tasks(part)
         log.info("plugin_closed", plugin=part.name)
+
+    def _release_renewed(self, part: Part, using: _Using) -> None:
+        """Close what only the old providers of a plugin used, once all that may use them is over."""
+        user = part.context.renewed() if part.context is not None else None
+        if user is None or part.context is None:
+            return
+        context = part.context
+
+        async def release() -> None:
+            try:
+                await using.over()
+            finally:
+                await context.release(user)
+
+        task = asyncio.create_task(release(), name=f"releasing the former providers of {part.name}")
+        self._releasing.add(task)
+        task.add_done_callback(self._releasing.discard)
 
     async def _end_tasks(self, part: Part) -> None:
         """Stop what the plugin began and did not end."""
@@ -320,7 +437,7 @@ class Switchboard:
 
     async def close(self) -> None:
         """Close every plugin, those that are being closed at once."""
-        closing = [task for task, _ in self._closing.values()]
+        closing = [*self._closing, *self._releasing]
         for task in closing:
             task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
@@ -345,7 +462,7 @@ class _Using:
     async def finish(self, seconds: float, error: EngineError) -> None:
         """Wait until all of it is over; what outlasts the time is ended with the error."""
         try:
-            await asyncio.wait_for(self._over(), seconds)
+            await asyncio.wait_for(self.over(), seconds)
         except TimeoutError:
             for turn in self.turns:
                 turn.fail(error)
@@ -354,15 +471,47 @@ class _Using:
             if self.serving.http is not None:
                 await self.serving.http.route_sockets.dismiss(self.requests, error.message)
             try:
-                await asyncio.wait_for(self._over(), ENDED_WITHIN)
+                await asyncio.wait_for(self.over(), ENDED_WITHIN)
             except TimeoutError:
                 log.error("plugin_still_in_use", turns=len(self.turns), calls=len(self.calls))
 
-    async def _over(self) -> None:
+    async def over(self) -> None:
+        """Return when all of it is over."""
         await self.serving.supervisor.uses.over(self.turns)
         await self.serving.registry.uses.over(self.calls)
         if self.serving.http is not None:
             await self.serving.http.uses.over(self.requests)
+
+
+class _Closing:
+    """A plugin that is on no more and serves what began with it; with `hurry` set, for a while only."""
+
+    def __init__(self, part: Part, using: _Using, why: str = "was switched off") -> None:
+        self.part = part
+        self.using = using
+        self.hurry = asyncio.Event()
+        self._why = why
+
+    async def over(self, seconds: float) -> None:
+        """Return when what began with it is over, or was ended."""
+        over, hurry = asyncio.ensure_future(self.using.over()), asyncio.ensure_future(self.hurry.wait())
+        try:
+            await asyncio.wait((over, hurry), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            over.cancel()
+            hurry.cancel()
+        await self.using.finish(seconds, FeatureDisabled(f"the plugin {self.part.name!r} {self._why}"))
+
+
+def _reason_of(now: Part | None) -> str:
+    """Why a plugin is off, for those whose turns it ends."""
+    return "was switched off by the server" if now is not None and now.struck is not None else "was switched off"
+
+
+def _waits_for_restart(key: str) -> bool:
+    if key.split(".")[0] not in CORE_TABLES:
+        return False
+    return key.startswith(NEXT_START) or not key.startswith(AT_ONCE)
 
 
 # What changed, for the log

@@ -13,12 +13,12 @@ class SocketCount:
     """The sockets that each principal and each key holds open in this process."""
 
     def __init__(self, bound: int | None) -> None:
-        self._bound = bound
+        self.bound = bound
         self._held: Counter[str] = Counter()
 
     def admit(self, principal: Principal) -> Callable[[], None]:
         """Count one more socket; the caller calls what it gets when that socket is closed. Raises LimitExceeded."""
-        bounds = {principal.subject: self._bound, principal.key_subject: principal.limits.sockets}
+        bounds = {principal.subject: self.bound, principal.key_subject: principal.limits.sockets}
         counted = [subject for subject, bound in bounds.items() if subject is not None and bound is not None]
         for subject in counted:
             bound = bounds[subject]

@@ -107,7 +107,7 @@ class Rates:
     """
 
     def __init__(self, each: KeyLimits, redis: str | None = None) -> None:
-        self._each = each
+        self.each = each
         self._address = redis
         self._memory: _Counters | None = None
         self._shared: _Counters | None = None
@@ -149,7 +149,7 @@ class Rates:
 
     def _bounds(self, principal: Principal) -> list[_Bound]:
         found = []
-        for subject, limits in ((principal.subject, self._each), (principal.key_subject, principal.limits)):
+        for subject, limits in ((principal.subject, self.each), (principal.key_subject, principal.limits)):
             if subject is not None and limits.tokens_per_minute is not None:
                 found.append(_Bound(subject, "tokens", limits.tokens_per_minute))
             if subject is not None and limits.requests_per_minute is not None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+import itertools
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import Any, Generic, TypeVar, cast
 
 from pydantic import BaseModel
@@ -42,6 +44,9 @@ class SharedResource(Generic[SharedT]):
         """Close what is open; who asks again opens it anew."""
         self._open.clear()
         await self._stack.aclose()
+
+
+_USERS = itertools.count(1)
 
 
 class SharedResources:
@@ -90,8 +95,12 @@ class ToolTable:
         return self._tools
 
 
+PROVIDER_HOOKS = frozenset({"register_models", "register_providers"})
+"""Hooks that are asked again where only settings changed that nothing else of the plugin has read."""
+
+
 class Context:
-    """Implements `engine.api.PluginContext` for one plugin."""
+    """Implements `engine.api.PluginContext` for one plugin. It remembers which hook has read which settings."""
 
     def __init__(
         self,
@@ -115,6 +124,12 @@ class Context:
         self._database = database
         self._secret = secret
         self._shared = shared
+        self._hook: str | None = None
+        self._reads: defaultdict[type[BaseModel], set[str | None]] = defaultdict(set)
+        # Shared resources have two users: the providers, which may be replaced, and all else of the plugin.
+        self._user = next(_USERS)
+        self._providers_user = next(_USERS)
+        self._before: tuple[Mapping[type[BaseModel], BaseModel], int] | None = None
 
     @property
     def providers(self) -> Providers:
@@ -133,6 +148,7 @@ class Context:
         return self._passes
 
     def settings(self, table: type[SettingsT]) -> SettingsT:
+        self._reads[table].add(self._hook)
         try:
             return cast("SettingsT", self._tables[table])
         except KeyError:
@@ -148,8 +164,45 @@ class Context:
         return self._secret(f"{self._plugin.name}:{purpose}")
 
     def shared(self, factory: Callable[[], AbstractAsyncContextManager[SharedT]]) -> Shared[SharedT]:
-        return self._shared.of(factory, id(self))
+        user = self._providers_user if self._hook in PROVIDER_HOOKS else self._user
+        return self._shared.of(factory, user)
+
+    @contextmanager
+    def within(self, hook: str) -> Iterator[None]:
+        """Around the call of a hook."""
+        self._hook = hook
+        try:
+            yield
+        finally:
+            self._hook = None
+
+    def read_by_providers_alone(self, table: type[BaseModel]) -> bool:
+        """Whether nothing of the plugin but its providers and models has read a settings table."""
+        return self._reads.get(table, set()) <= PROVIDER_HOOKS
+
+    def renew(self, tables: Mapping[type[BaseModel], BaseModel]) -> None:
+        """Give the providers that are asked for next other settings, and resources of their own."""
+        self._before = self._tables, self._providers_user
+        self._tables, self._providers_user = tables, next(_USERS)
+
+    def renewed(self) -> int | None:
+        """The new providers are in place; gives the user to `release` once nobody uses the old ones."""
+        before, self._before = self._before, None
+        return before[1] if before is not None else None
+
+    async def undo_renewal(self) -> None:
+        """The new providers are not to be: go on with the old ones."""
+        if self._before is not None:
+            made = self._providers_user
+            self._tables, self._providers_user = self._before
+            self._before = None
+            await self._shared.leave(made)
+
+    async def release(self, user: int) -> None:
+        """Close what only replaced providers used."""
+        await self._shared.leave(user)
 
     async def leave(self) -> None:
         """The plugin has gone: close what it alone used."""
-        await self._shared.leave(id(self))
+        await self._shared.leave(self._user)
+        await self._shared.leave(self._providers_user)

@@ -23,7 +23,11 @@ class Installed:
 
 
 class PluginNameTaken(ValueError):
-    """Raised when two packages bring a plugin of one name; the message names both."""
+    """Raised when two packages bring a plugin of one `name`; the message names both."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
 
 
 def installed_plugins() -> Mapping[str, Installed]:
@@ -32,7 +36,9 @@ def installed_plugins() -> Mapping[str, Installed]:
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         package = point.dist.name if point.dist is not None else "?"
         if point.name in found and found[point.name].origin != f"{package} ({point.value})":
-            raise PluginNameTaken(f"plugin {point.name!r} comes from {found[point.name].origin} and from {package}")
+            raise PluginNameTaken(
+                point.name, f"plugin {point.name!r} comes from {found[point.name].origin} and from {package}"
+            )
         found[point.name] = Installed(point.name, f"{package} ({point.value})", point.load, package == DISTRIBUTION)
     return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from engine.api.plugin import HealthCheck, Listener
@@ -43,6 +43,14 @@ class Gathered:
             routes=[(owner, it) for owner, it in self.routes if owner not in off],
             listeners=[(owner, it) for owner, it in self.listeners if owner not in off],
             checks=[(owner, it) for owner, it in self.checks if owner not in off],
+        )
+
+    def without_providers(self, owners: Collection[str]) -> Gathered:
+        """The same things, less the providers and models of some plugins."""
+        return replace(
+            self,
+            models=[(owner, it) for owner, it in self.models if owner not in owners],
+            providers=[(owner, it) for owner, it in self.providers if owner not in owners],
         )
 
     def beside(self, others: Gathered, order: Sequence[str]) -> Gathered:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
 from engine.config.keys import nearest
 from engine.config.secrecy import mask_text
 from engine.loader.answers import ANSWERS, PluginMistake, checked, made
-from engine.loader.context import Context
+from engine.loader.context import PROVIDER_HOOKS, Context
 from engine.loader.find import Installed
 from engine.loader.gathered import Clash, Gathered
 from engine.log import get_logger
@@ -53,6 +53,8 @@ class Part:
     own: bool = False
     hooks: tuple[str, ...] = ()
     settings: Mapping[str, type[BaseModel]] = field(default_factory=dict)
+    keeps_providers: bool = False
+    """Its instance remembers what it registered as providers or models, so that these are not replaced alone."""
     stack: AsyncExitStack = field(default_factory=AsyncExitStack)
     context: Context | None = None
 
@@ -91,16 +93,20 @@ class Loader:
         self._manager.add_hookspecs(hooks)
         self.tables: dict[type[BaseModel], BaseModel] = {}
 
-    def load(self, config: RawConfig) -> None:
+    def load(self, config: RawConfig, failed: Mapping[str, str] | None = None) -> None:
         """Import the enabled plugins and register their hooks, in the order of what they require.
 
-        Raises `ConfigErrors` for a name that is not installed, `RequiredPluginFailed` for a required plugin that fails.
+        Those that have `failed` already, with the reason of each, are not tried again. Raises `ConfigErrors` for a name that
+        is not installed, `RequiredPluginFailed` for a required plugin that fails.
         """
         self._check_names(config)
         for name in self._enabled:
             self.parts[name].enabled = True
         for name in self._enabled:
-            self._import(self.parts[name])
+            if failed is not None and name in failed:
+                self.parts[name].reason = failed[name]
+            else:
+                self._import(self.parts[name])
         for part in self._loaded():
             self._check_requires(part)
         order: list[str] = []
@@ -108,27 +114,32 @@ class Loader:
             self._place(name, order, ())
         self._enabled = order
 
-    def adopt(self, before: Loader) -> list[str]:
+    def adopt(self, before: Loader) -> tuple[list[str], list[str]]:
         """Go on with the running plugins of another loader that are on here too, with the same settings and requirements.
 
-        Gives the names of the others that are on here: they are to be started. What is adopted is a copy, so that a failure
-        here leaves the other loader as it is.
+        Gives the names of those to be started, and of those that go on and are to be asked again for their providers alone.
+        What is adopted is a copy, so that a failure here leaves the other loader as it is.
         """
-        started = []
+        started, renewed = [], []
         for part in self._loaded():
             running = before.parts.get(part.name)
-            if running is None or not self._goes_on(part, before, running):
+            changed = self._changed_tables(part, before, running) if running is not None else None
+            if running is None or changed is None or (changed and not _renewable(running, changed)):
                 started.append(part.name)
                 continue
+            if changed:
+                renewed.append(part.name)
             assert running.plugin is not None
             self._manager.unregister(name=part.name)
             self._manager.register(running.plugin, part.name)
             self.parts[part.name] = replace(running)
-        return started
+        return started, renewed
 
-    def _goes_on(self, part: Part, before: Loader, running: Part) -> bool:
-        same = running.on and type(running.plugin) is type(part.plugin) and running.settings == part.settings
-        return same and all(self.tables.get(table) == before.tables.get(table) for table in part.settings.values())
+    def _changed_tables(self, part: Part, before: Loader, running: Part) -> list[type[BaseModel]] | None:
+        """Settings tables of a running plugin whose values are others now; None where it cannot go on."""
+        if not running.on or type(running.plugin) is not type(part.plugin) or running.settings != part.settings:
+            return None
+        return [table for table in part.settings.values() if self.tables.get(table) != before.tables.get(table)]
 
     def settings(self, config: RawConfig) -> Mapping[str, type[BaseModel]]:
         """Validate the settings tables of the loaded plugins; gives the model of each table.
@@ -163,14 +174,18 @@ class Loader:
         collected = self._collect("register_tables", only)
         return [(owner, tables) for owner, tables in collected if self.parts[owner].on]
 
-    def gather(self, only: Collection[str] | None = None, kept: Gathered | None = None) -> Gathered:
+    def gather(
+        self, only: Collection[str] | None = None, kept: Gathered | None = None, renewed: Collection[str] = ()
+    ) -> Gathered:
         """Ask every hook of every plugin that is on; raises `Clash` where two claim one name.
 
-        With `only`, these alone are asked, and what they bring stands beside what was `kept` of the others.
+        With `only`, these alone are asked, and what they bring stands beside what was `kept` of the others. Those that are
+        `renewed` are asked for their models and providers.
         """
+        providing = None if only is None else {*only, *renewed}
         gathered = Gathered(
-            models=self._collect("register_models", only),
-            providers=self._collect("register_providers", only),
+            models=self._collect("register_models", providing),
+            providers=self._collect("register_providers", providing),
             tools=self._collect("register_tools", only),
             commands=self._collect("register_commands", only),
             routes=self._collect("register_routes", only),
@@ -286,9 +301,14 @@ class Loader:
         if hook not in part.hooks:
             return []
         others = [plugin for plugin in self._manager.get_plugins() if plugin is not part.plugin]
-        # The plugin manager leaves out an answer that is None.
-        answers = self._manager.subset_hook_caller(hook, others)(**arguments) or [None]
-        return checked(hook, answers[0]) if hook in ANSWERS else []
+        known = dict(vars(part.plugin)) if hook in PROVIDER_HOOKS else {}
+        with part.context.within(hook) if part.context is not None else nullcontext():
+            # The plugin manager leaves out an answer that is None.
+            answers = self._manager.subset_hook_caller(hook, others)(**arguments) or [None]
+            given = checked(hook, answers[0]) if hook in ANSWERS else []
+        if hook in PROVIDER_HOOKS and _differs(known, vars(part.plugin)):
+            part.keeps_providers = True
+        return given
 
     def _ask(self, part: Part, hook: str, **arguments: Any) -> list[Any]:
         """As `_call`; a plugin that cannot answer is off, and brings nothing."""
@@ -350,6 +370,21 @@ async def close(part: Part) -> None:
         await part.stack.aclose()
     except Exception:
         log.exception("plugin_did_not_close", plugin=part.name)
+
+
+def _renewable(running: Part, changed: Sequence[type[BaseModel]]) -> bool:
+    """Whether other values of these tables matter to nothing but the providers of a running plugin."""
+    own, context = running.settings.get(f"plugins.{running.name}"), running.context
+    return (
+        context is not None
+        and not running.keeps_providers
+        and own not in changed
+        and all(context.read_by_providers_alone(table) for table in changed)
+    )
+
+
+def _differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return one.keys() != other.keys() or any(one[key] is not other[key] for key in one)
 
 
 def _words(error: BaseException) -> str:

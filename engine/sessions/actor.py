@@ -145,6 +145,7 @@ class Session:
         "_starts",
         "_supervisor",
         "id",
+        "streams",
     )
 
     def __init__(
@@ -160,6 +161,8 @@ class Session:
         self.id = f"c_{random_hex(8)}"
         self._peer = peer
         self._supervisor = supervisor
+        self.streams = settings.streams
+        """Streams that it may watch at a time."""
         self._settings = settings
         self._principal = principal
         self._authenticate = authenticate
@@ -374,7 +377,7 @@ class Session:
             # The mailbox fills up behind this, and then the socket pushes back.
             self._started = asyncio.Event()
             await self._started.wait()
-        bound = self._settings.streams
+        bound = self.streams
         if bound is not None and self._outlet.watching + len(self._starts) >= bound:
             raise LimitExceeded(
                 f"a session watches at most {bound} streams at a time; wait for one to end, or detach it",

@@ -78,7 +78,7 @@ class Supervisor:
         self.table = CommandTable()
         self.listeners: Iterable[Listener] = ()
         self.draining = False
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
         self.uses: Uses[Turn, str] = Uses()
         """Turns that run, by the plugin whose command they are."""
         self._turns: dict[str, Turn] = {}
@@ -122,12 +122,18 @@ class Supervisor:
 
     async def call(self, principal: Principal, name: str, body: Mapping[str, Any] | BaseModel) -> Mapping[str, Any]:
         """Run a command that is answered at once."""
-        command = self.table.get(name, principal)
+        command = self._table_for(principal, name, body).get(name, principal)
         if not isinstance(command, Call):
             raise InvalidRequest(f"{name} starts a stream", field="type")
         model = validated(command, body)
         stream = getattr(model, "stream", "")
         return await command.handle(Request(principal, model, stream)) or {}
+
+    def _table_for(self, principal: Principal, name: str, body: Mapping[str, Any] | BaseModel) -> CommandTable:
+        """Where a call is looked up: one about a running turn of its own plugin belongs to what the turn was started with."""
+        id = body.get("stream") if isinstance(body, Mapping) else getattr(body, "stream", None)
+        turn = self.turn(principal, id) if isinstance(id, str) else None
+        return turn.table if turn is not None and turn.table.brings_both(name, turn.command) else self.table
 
     async def _start_once(
         self, principal: Principal, command: Command[Any], body: BaseModel, key: str, on_disconnect: OnDisconnect
@@ -194,9 +200,9 @@ class Supervisor:
         hashed: str | None,
         on_disconnect: OnDisconnect,
     ) -> Stream:
-        begun = perf_counter()
+        begun, table = perf_counter(), self.table
         self._admit(principal)
-        owner = self.table.owner(command.name)
+        owner = table.owner(command.name)
         id = new_stream_id()
         if self.rates is not None:
             await self.rates.admit_turn(principal)
@@ -227,6 +233,7 @@ class Supervisor:
             token=token,
             serve=serve,
             command=command.name,
+            table=table,
             on_disconnect=on_disconnect,
             ledger=self.ledger,
             accepted=accepted,
@@ -251,7 +258,7 @@ class Supervisor:
             raise ShuttingDown(
                 "the server is going down and takes no new work; connect again in a moment", retry_after=1.0
             )
-        each, own = self._limits.principal_streams, principal.limits.streams
+        each, own = self.limits.principal_streams, principal.limits.streams
         if each is None and own is None:
             return
         running = list(self.bus.running(principal))

@@ -48,6 +48,10 @@ class CommandTable:
         """The plugin that brought a command of this table."""
         return self._owners[name]
 
+    def brings_both(self, name: str, other: str) -> bool:
+        """Whether one plugin brought both commands of this table."""
+        return name in self._owners and self._owners[name] == self._owners.get(other)
+
     def all(self) -> tuple[AnyCommand, ...]:
         """Every command, sorted by name."""
         return tuple(self._commands[name] for name in sorted(self._commands))

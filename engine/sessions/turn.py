@@ -25,6 +25,7 @@ from engine.bus.bus import Bus
 from engine.bus.stream import Stream, Token
 from engine.log import get_logger
 from engine.sessions.ledger import Ledger
+from engine.sessions.table import CommandTable
 from engine.sessions.writer import StreamWriter
 from engine.tracing import Tracing
 from engine.wire.frames import encode_json
@@ -46,6 +47,7 @@ _STOPPED: dict[Reason, type[EngineError]] = {"shutdown": ShuttingDown}
 class Turn:
     """Runs what a command prepared, and ends its stream exactly once, however the task came out.
 
+    `table` has the commands that it was started with: calls about it are answered by these, whatever was switched since.
     `accepted` is the commit of the turn's row: the end commit waits for it. `on_over` is told when the stream has ended.
     `begun` is when its command came, by `time.perf_counter`.
     """
@@ -57,6 +59,7 @@ class Turn:
         token: Token,
         serve: Serve,
         command: str,
+        table: CommandTable,
         on_disconnect: OnDisconnect,
         ledger: Ledger | None,
         accepted: asyncio.Future[None] | None,
@@ -67,6 +70,7 @@ class Turn:
         self.stream: Stream = token.stream
         self.begun = begun
         self.command = command
+        self.table = table
         self.serve = serve
         self.writer = StreamWriter(token)
         self.ended: StreamEnded | None = None

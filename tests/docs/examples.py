@@ -350,6 +350,7 @@ HTTP: Mapping[str, Exchange] = {
         {
             "started": ["acme"],
             "stopped": [],
+            "renewed": ["chat"],
             "changed": [{"key": "models.default", "before": "local", "after": "acme/large"}],
             "restart": ["server.port"],
         }

@@ -71,7 +71,7 @@ def standing(engine: Engine) -> dict[str, str]:
 
 async def closed(engine: Engine) -> None:
     """Return when no plugin is closing."""
-    await asyncio.gather(*(task for task, _ in engine.plugins._closing.values()))
+    await asyncio.gather(*engine.plugins._closing)
 
 
 async def test_routes_and_commands_appear_and_vanish(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ async def test_a_reload_takes_over_settings_and_tells_what_waits(tmp_path: Path)
     await engine.start()
     try:
         chat = engine.loader.parts["chat"].plugin
-        write("tack", '[models]\naliases = { quick = "slow/slow-1" }\n[limits]\nsession_streams = 3\n')
+        write("tack", '[models]\naliases = { quick = "slow/slow-1" }\n[server]\nmailbox = 9\n')
         async with aiohttp.ClientSession() as http:
             async with http.post(f"http://127.0.0.1:{engine.port}/api/v1/admin/reload") as response:
                 told = await response.json()
@@ -294,7 +294,7 @@ async def test_a_reload_takes_over_settings_and_tells_what_waits(tmp_path: Path)
             write("tack", "[models]\nretries = -1\n")
             async with http.post(f"http://127.0.0.1:{engine.port}/api/v1/admin/reload") as response:
                 refused = response.status, await response.json()
-        assert (told["started"], told["stopped"], told["restart"]) == (["slow"], ["slow"], ["limits.session_streams"])
+        assert (told["started"], told["stopped"], told["restart"]) == (["slow"], ["slow"], ["server.mailbox"])
         assert {"key": "plugins.slow.word", "before": "tick", "after": "tack"} in told["changed"]
         assert engine.loader.parts["chat"].plugin is chat
         assert (refused[0], refused[1]["code"]) == (409, "conflict")
