@@ -159,7 +159,8 @@ class Route:
     `media` are types that the answer may have besides JSON. `errors` renders an error in a dialect of its own; the default
     is problem+json (RFC 9457). A `socket` is a GET that asks for a WebSocket; its handler answers `Upgrade`, and what it
     raises is answered over HTTP, before the upgrade. `passes` is the purpose of passes that open it beside keys (`Passes`).
-    `statuses` lists what else may be answered, for OpenAPI.
+    `statuses` lists what else may be answered, for OpenAPI. With `rest` the last parameter of the address takes all that
+    follows, slashes too.
     """
 
     method: str
@@ -177,6 +178,7 @@ class Route:
     upload: str | None = None
     body_optional: bool = False
     socket: bool = False
+    rest: bool = False
     passes: str | None = None
     errors: Callable[[EngineError, str], Answer] | None = None
     statuses: Mapping[int, str] = field(default_factory=dict)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from engine.api.errors import Unauthenticated
 from engine.api.identity import LOCAL, Principal
+from engine.auth.key_text import is_key
 from engine.auth.keys import ApiKeys
 from engine.auth.passes import SignedPasses, is_pass, narrowed
 
@@ -85,8 +86,8 @@ class LocalIdentity:
 
 
 class KeyIdentity:
-    """Every caller presents an API key: `Authorization: Bearer`, else `x-api-key`, else `api-key`,
-    else a WebSocket subprotocol `openai-insecure-api-key.<key>`."""
+    """Every caller presents an API key: `Authorization: Bearer`, `x-api-key`, `api-key`, or a WebSocket subprotocol
+    `openai-insecure-api-key.<key>`. Of several the one of our own form counts."""
 
     def __init__(self, keys: ApiKeys, passes: SignedPasses | None = None) -> None:
         self._keys = keys
@@ -120,18 +121,31 @@ class KeyIdentity:
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:
-    """The key in the headers. An `Authorization` of another scheme counts only where no other header has a key."""
-    authorization = headers.get("authorization")
-    if authorization is not None:
-        scheme, _, credential = authorization.strip().partition(" ")
-        if scheme.lower() == "bearer":
-            return credential.strip()
-    for name in _KEY_HEADERS:
-        if name in headers:
-            return headers[name].strip()
-    for protocol in headers.get("sec-websocket-protocol", "").split(","):
-        if protocol.strip().startswith(_KEY_PROTOCOL):
-            return protocol.strip().removeprefix(_KEY_PROTOCOL)
-    if authorization is not None:
+    """The key in the headers: of several the first that has the form of ours, else the first.
+
+    Clients put a vendor's own key beside the one that is for this server. An `Authorization` of another scheme counts only
+    where no other header has a key.
+    """
+    given = list(_credentials(headers))
+    for credential in given:
+        if is_key(credential) or is_pass(credential):
+            return credential
+    if given:
+        return given[0]
+    if "authorization" in headers:
         raise Unauthenticated("the Authorization header has the form `Bearer <key>`; other schemes are not taken here")
     return None
+
+
+def _credentials(headers: Mapping[str, str]) -> Iterator[str]:
+    # A header that was sent several times is joined by commas, which no key has.
+    for authorization in headers.get("authorization", "").split(","):
+        scheme, _, credential = authorization.strip().partition(" ")
+        if scheme.lower() == "bearer":
+            yield credential.strip()
+    for name in _KEY_HEADERS:
+        if name in headers:
+            yield from (key.strip() for key in headers[name].split(","))
+    for protocol in headers.get("sec-websocket-protocol", "").split(","):
+        if protocol.strip().startswith(_KEY_PROTOCOL):
+            yield protocol.strip().removeprefix(_KEY_PROTOCOL)

@@ -29,6 +29,11 @@ def is_public_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+def is_key(text: str) -> bool:
+    """Whether a text has the form of a key of this server, or begins like one."""
+    return text.startswith(f"{PREFIX}_")
+
+
 def public_id(key: str) -> str:
     """The public id in the text of a key; raises Unauthenticated when the text is no key at all."""
     found = _KEY.fullmatch(key)

@@ -132,19 +132,21 @@ class Http:
                 too_large = FrameTooLarge(
                     f"a body has at most {self._bounds.max_body} bytes", limit=self._bounds.max_body
                 )
-                return self._failed(too_large, id, route, extra)
+                return self._failed(too_large, id, route, extra, request.path)
             except EngineError as error:
-                return self._failed(error, id, route, extra)
+                return self._failed(error, id, route, extra, request.path)
             except Exception as error:
                 if isinstance(error, ConnectionError) and _has_left(request):
                     return web.Response()  # for nobody: the caller left in the middle of the answer
                 log.exception("request_crashed", method=request.method, path=request.path)
-                return self._failed(error, id, route, extra)
+                return self._failed(error, id, route, extra, request.path)
             finally:
                 self.uses.end(use)
 
-    def _failed(self, error: Exception, id: str, route: Route | None, extra: dict[str, str]) -> web.StreamResponse:
-        return answers.whole(answer_error(error, id, route.errors if route else None), extra)
+    def _failed(
+        self, error: Exception, id: str, route: Route | None, extra: dict[str, str], path: str
+    ) -> web.StreamResponse:
+        return answers.whole(answer_error(error, id, route.errors if route else None, path), extra)
 
     async def _answer(
         self,

@@ -12,7 +12,7 @@ from engine.api.events import EVENTS
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.http.asyncapi import asyncapi
 from engine.http.openapi import openapi
-from engine.http.pages import docs_page
+from engine.http.pages import docs_page, front_page
 from engine.http.table import RouteTable
 from engine.loader.health import CheckLine
 from engine.sessions.table import CommandTable
@@ -59,6 +59,7 @@ class Documents:
             )
 
         return [
+            get("/", self.front, "A line that says what this is, with a link to its documentation."),
             get("/health/live", self.live, "The process answers.", Liveness),
             Route(
                 method="GET",
@@ -75,6 +76,9 @@ class Documents:
             get("/docs", self.page, "Both, as a page that works offline."),
             get("/docs/errors", self.page, "The same page: the `type` of a problem points into it."),
         ]
+
+    async def front(self, request: HttpRequest[Any, Any]) -> Answer:
+        return front_page()
 
     async def live(self, request: HttpRequest[Any, Any]) -> Answer:
         return Answer(Liveness())

@@ -30,6 +30,16 @@ def docs_page() -> Answer:
     )
 
 
+def front_page() -> Answer:
+    """What stands at the root: clients and proxies ask there whether a server answers at all."""
+    html = '<!doctype html><title>BetterAI</title><p>BetterAI answers here: <a href="/docs">documentation</a>.</p>\n'
+    return Answer(
+        html.encode(),
+        headers={"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'"},
+        content_type="text/html",
+    )
+
+
 def _policy(html: str) -> str:
     """A Content-Security-Policy that names the page's inline parts by their hash (CSP 3, section 2.3.1)."""
     inline = [(kind, _hash(text)) for kind, text in _INLINE.findall(html)]

@@ -11,6 +11,7 @@ import msgspec
 from engine.api.errors import EngineError, Internal, RangeNotSatisfiable, Unauthenticated, UpgradeRequired
 from engine.api.routes import Answer
 from engine.http.table import WrongMethod
+from engine.wire.dialect_errors import ErrorForm, form_of
 
 CONTENT_TYPE = "application/problem+json"
 
@@ -36,16 +37,27 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 def answer_error(
-    error: BaseException, request_id: str, render: Callable[[EngineError, str], Answer] | None = None
+    error: BaseException,
+    request_id: str,
+    render: Callable[[EngineError, str], Answer] | None = None,
+    path: str = "",
 ) -> Answer:
     """The answer to a request that failed; what is no `EngineError` is told as `internal` and nothing of it is shown.
 
-    `render` is a dialect's own form (`Route.errors`). The headers that the status demands (Retry-After, Allow,
-    WWW-Authenticate) are added to either form.
+    `render` is a dialect's own form (`Route.errors`). Without one an error at an address of a dialect (`path`) has that
+    dialect's shape, also where no route answers and where the plugin that has the address is off. The headers that the status
+    demands (Retry-After, Allow, WWW-Authenticate) are added to any form.
     """
     known = error if isinstance(error, EngineError) else unforeseen()
-    answer = (render or problem_answer)(known, request_id)
+    form = form_of(path) if render is None else None
+    answer = (render or problem_answer)(known, request_id) if form is None else in_form(form, known, request_id)
     return replace(answer, headers={**_headers(known), **answer.headers})
+
+
+def in_form(form: ErrorForm, error: EngineError, request_id: str) -> Answer:
+    """The error in the shape of a dialect."""
+    headers = {"Cache-Control": "no-store", "x-should-retry": "true" if error.retryable else "false"}
+    return Answer(form(error.body(), error.status, request_id), error.status, headers)
 
 
 def problem_answer(error: EngineError, request_id: str) -> Answer:

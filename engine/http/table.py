@@ -12,6 +12,9 @@ from engine.api.errors import FeatureDisabled, InvalidRequest, MethodNotAllowed,
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.config.keys import nearest
 
+_SLASH_TAKEN = "/v1/"
+"""Addresses below this mean the same with a slash at their end."""
+
 _LONGEST_GUESSED = 120
 """Addresses longer than this get no suggestion: likeness is costly and a scanner's address is like nothing."""
 
@@ -59,6 +62,8 @@ class _Node:
     static: dict[str, _Node] = field(default_factory=dict)
     parameter: _Node | None = None
     leaf: _Leaf | None = None
+    rest: _Leaf | None = None
+    """What answers all that follows here, where nothing more exact does."""
 
     def find(self, segments: Sequence[str], at: int, values: list[str]) -> _Leaf | None:
         """The leaf for the segments from `at` on, static ones first; `values` receives those that parameters took."""
@@ -68,13 +73,16 @@ class _Node:
         child = self.static.get(segment)
         if child is not None and (leaf := child.find(segments, at + 1, values)) is not None:
             return leaf
-        if self.parameter is None or not segment:
-            return None
-        values.append(segment)
-        leaf = self.parameter.find(segments, at + 1, values)
-        if leaf is None:
+        if self.parameter is not None and segment:
+            values.append(segment)
+            leaf = self.parameter.find(segments, at + 1, values)
+            if leaf is not None:
+                return leaf
             values.pop()
-        return leaf
+        if self.rest is not None and all(segments[at:]):
+            values.append("/".join(segments[at:]))
+            return self.rest
+        return None
 
 
 class RouteTable:
@@ -117,14 +125,18 @@ class RouteTable:
         segments = _decoded(path)
         values: list[str] = []
         leaf = self._root.find(segments, 0, values)
+        if leaf is None and path.startswith(_SLASH_TAKEN) and path.endswith("/") and not segments[-1]:
+            # The base addresses of these dialects are often set with a slash too many.
+            return self._find(path[:-1])
         if leaf is None:
             raise self._missing(path, segments)
         return leaf, values
 
     def _add(self, owner: str, route: Route) -> None:
         node, names = self._root, []
+        before = node
         for segment in _template(owner, route):
-            name = _parameter(segment)
+            before, name = node, _parameter(segment)
             if name is None:
                 node = node.static.setdefault(segment, _Node())
             else:
@@ -136,6 +148,8 @@ class RouteTable:
         if method in node.leaf.routes:
             raise RouteClash(method, route.path, (node.leaf.routes[method][0], owner))
         node.leaf.routes[method] = (owner, route, tuple(names))
+        if route.rest:
+            before.rest = node.leaf
         self._templates[route.path] = _split(route.path)
         if not names:
             self._whole[route.path] = node.leaf

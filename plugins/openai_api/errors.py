@@ -7,19 +7,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
-import msgspec
-
 from engine.api import Answer, EngineError, ErrorBody
-
-# Words that OpenAI's clients look for, where the engine has another one for the same condition.
-_CODES = {
-    "context_too_long": "context_length_exceeded",
-    "unauthenticated": "invalid_api_key",
-    "limit_exceeded": "rate_limit_exceeded",
-    "budget_exceeded": "insufficient_quota",
-    "provider_rate_limited": "rate_limit_exceeded",
-}
-_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+from engine.wire import dialect_errors
+from engine.wire.dialect_errors import OpenAIErrorBody
 
 # The fields of `chat.send` that are called otherwise here, longest first.
 _PARAMS = (
@@ -51,23 +41,6 @@ Spelling: TypeAlias = Callable[[str | None], str | None]
 """From a field of `chat.send` to the one that a client knows."""
 
 
-class OpenAIError(msgspec.Struct, kw_only=True):
-    """What went wrong. `param` names the field at fault, `code` is stable; `limit` and `remaining` are ours."""
-
-    message: str
-    type: str
-    param: str | None = None
-    code: str | None = None
-    limit: float | msgspec.UnsetType = msgspec.UNSET
-    remaining: float | msgspec.UnsetType = msgspec.UNSET
-
-
-class OpenAIErrorBody(msgspec.Struct):
-    """The body of every answer that is none."""
-
-    error: OpenAIError
-
-
 def answer_error(error: EngineError, request_id: str) -> Answer:
     """An error as `Route.errors` renders it."""
     return error_answer(error.body(), error.status)
@@ -93,18 +66,7 @@ def error_headers(error: ErrorBody) -> dict[str, str]:
 def openai_error(error: ErrorBody, status: int | None = None, spelt: Spelling | None = None) -> OpenAIErrorBody:
     """An error as OpenAI words it; `spelt` names its field in another dialect than that of Chat Completions."""
     param = (spelt or param_of)(error.field)
-    message = error.message
-    if error.field is not None and param is not None and message.startswith(error.field):
-        message = param + message[len(error.field) :]
-    kind = error_type(status or STATUS_OF.get(error.code, 502))
-    code = _CODES.get(error.code, error.code)
-    return OpenAIErrorBody(OpenAIError(message=message, type=kind, param=param, code=code, **bounds_of(error)))
-
-
-def bounds_of(error: ErrorBody) -> dict[str, float]:
-    """The bound that an error names and what is left of it, where it names one."""
-    named = {"limit": error.limit, "remaining": error.remaining}
-    return {name: value for name, value in named.items() if value is not None}
+    return dialect_errors.openai_error(error, status or STATUS_OF.get(error.code, 502), param)
 
 
 def respelt(error: EngineError, spelt: Callable[[str], str]) -> EngineError:
@@ -114,11 +76,6 @@ def respelt(error: EngineError, spelt: Callable[[str], str]) -> EngineError:
         if error.message.startswith(field):
             error.message = error.field + error.message[len(field) :]
     return error
-
-
-def error_type(status: int) -> str:
-    """OpenAI's word for a kind of error, by its HTTP status."""
-    return _TYPES.get(status) or ("server_error" if status >= 500 else "invalid_request_error")
 
 
 def param_of(field: str | None) -> str | None:

@@ -2,41 +2,11 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from engine.api import Answer, EngineError, ErrorBody
-from plugins.openai_api.errors import STATUS_OF, bounds_of, error_headers, respelt
+from engine.wire import dialect_errors
+from engine.wire.dialect_errors import AnthropicErrorBody
+from plugins.openai_api.errors import STATUS_OF, error_headers, respelt
 from plugins.openai_api.messages_translation import SYSTEM, Places
-
-_TYPES = {
-    401: "authentication_error",
-    402: "billing_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    503: "overloaded_error",
-    504: "timeout_error",
-}
-
-
-class AnthropicError(msgspec.Struct, kw_only=True):
-    """What went wrong; `code`, `param` (the field at fault), `limit` and `remaining` are ours."""
-
-    type: str
-    message: str
-    code: str
-    param: str | None = None
-    limit: float | msgspec.UnsetType = msgspec.UNSET
-    remaining: float | msgspec.UnsetType = msgspec.UNSET
-
-
-class AnthropicErrorBody(msgspec.Struct, kw_only=True):
-    """The body of every answer that is none."""
-
-    type: str = "error"
-    error: AnthropicError
-    request_id: str | None = None
 
 
 def answer_error(error: EngineError, request_id: str) -> Answer:
@@ -53,14 +23,7 @@ def error_answer(error: ErrorBody, request_id: str, status: int | None = None) -
 
 def anthropic_error(error: ErrorBody, status: int | None = None, request_id: str | None = None) -> AnthropicErrorBody:
     """An error as Anthropic words it."""
-    kind = error_type(status or STATUS_OF.get(error.code, 502))
-    told = AnthropicError(type=kind, message=error.message, code=error.code, param=error.field, **bounds_of(error))
-    return AnthropicErrorBody(error=told, request_id=request_id)
-
-
-def error_type(status: int) -> str:
-    """Anthropic's word for a kind of error, by its HTTP status."""
-    return _TYPES.get(status) or ("api_error" if status >= 500 else "invalid_request_error")
+    return dialect_errors.anthropic_error(error, status or STATUS_OF.get(error.code, 502), request_id)
 
 
 # The fields of `chat.send` that are called otherwise here.

@@ -48,8 +48,7 @@ class Models:
         self._names = names
 
     def routes(self) -> list[Route]:
-        """The list, and one address for each number of slashes that the vendors' model names have."""
-        one = ("/v1/models/{model}", "/v1/models/{vendor}/{model}", "/v1/models/{vendor}/{owner}/{model}")
+        """The list, and each model under its name, which may have any number of slashes."""
         return [
             Route(
                 method="GET",
@@ -60,18 +59,16 @@ class Models:
                 summary="The models that can be used now, in OpenAI's shape.",
                 tag="openai",
             ),
-            *(
-                Route(
-                    method="GET",
-                    path=path,
-                    handler=self.one,
-                    returns=ModelCard,
-                    errors=answer_error,
-                    summary="One model by its id, an alias or vendor/model.",
-                    tag="openai",
-                    statuses={404: "model_not_found", 410: "model_retired", 503: "model_unavailable"},
-                )
-                for path in one
+            Route(
+                method="GET",
+                path="/v1/models/{model}",
+                rest=True,
+                handler=self.one,
+                returns=ModelCard,
+                errors=answer_error,
+                summary="One model by its id, an alias or vendor/model; its slashes need no encoding.",
+                tag="openai",
+                statuses={404: "model_not_found", 410: "model_retired", 503: "model_unavailable"},
             ),
         ]
 
@@ -79,8 +76,7 @@ class Models:
         return Answer(ModelList(object="list", data=[_card(info) for info in self._providers.models()]))
 
     async def one(self, request: HttpRequest[Any, Any]) -> Answer:
-        parts = (request.path.get(part) for part in ("vendor", "owner", "model"))
-        return Answer(self._find("/".join(part for part in parts if part)))
+        return Answer(self._find(request.path["model"]))
 
     def _find(self, name: str) -> ModelCard:
         for info in self._providers.models():

@@ -9,7 +9,8 @@ from typing import Any
 
 from engine.api import ErrorBody
 from engine.api.ids import random_hex
-from plugins.openai_api.errors import OpenAIError, bounds_of, openai_error
+from engine.wire.dialect_errors import OpenAIError, bounds_of
+from plugins.openai_api.errors import openai_error
 
 ServerEvent = dict[str, Any]
 Item = dict[str, Any]

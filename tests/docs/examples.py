@@ -321,6 +321,7 @@ HTTP: Mapping[str, Exchange] = {
     ),
     "GET /openapi.json": Exchange(),
     "GET /asyncapi.json": Exchange(),
+    "GET /": Exchange(),
     "GET /docs": Exchange(),
     "GET /metrics": Exchange(),
     "GET /docs/errors": Exchange(),
@@ -573,8 +574,6 @@ HTTP: Mapping[str, Exchange] = {
     "DELETE /api/v1/prompts/{id}": Exchange(),
     "GET /v1/models": Exchange({"object": "list", "data": [_CARD]}),
     "GET /v1/models/{model}": Exchange(_CARD),
-    "GET /v1/models/{vendor}/{model}": Exchange(_CARD),
-    "GET /v1/models/{vendor}/{owner}/{model}": Exchange(_CARD),
     "POST /v1/chat/completions": Exchange(
         _COMPLETION, {"model": "local", "messages": [{"role": "user", "content": "Hello!"}]}
     ),

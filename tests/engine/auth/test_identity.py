@@ -88,3 +88,31 @@ async def test_without_keys_every_caller_is_the_local_user(headers: dict[str, st
     assert (await identity.caller(headers)).principal is LOCAL
     assert await identity.from_headers(headers) is LOCAL
     assert await identity.from_key("whatever") is LOCAL
+
+
+OURS = [
+    ("authorization", "Bearer {}"),
+    ("x-api-key", "{}"),
+    ("api-key", "{}"),
+    ("sec-websocket-protocol", "realtime, openai-insecure-api-key.{}"),
+]
+
+
+@pytest.mark.parametrize(("name", "form"), OURS)
+async def test_of_several_credentials_the_one_of_our_form_counts(
+    identity: Identity, key: str, name: str, form: str
+) -> None:
+    theirs = {each: shape.format("sk-of-a-vendor") for each, shape in OURS}
+    headers = {**theirs, name: form.format(key)}
+    assert (await identity.caller(headers)).principal.id == "alice"
+    assert identity.presented(headers) == key
+
+
+async def test_a_header_that_was_sent_twice_may_hold_our_key_in_either_place(identity: Identity, key: str) -> None:
+    for value in (f"Bearer sk-x, Bearer {key}", f"Bearer {key}, Bearer sk-x"):
+        assert (await identity.caller({"authorization": value})).principal.id == "alice"
+
+
+async def test_a_wrong_key_of_our_form_is_not_passed_over_for_another(identity: Identity, key: str) -> None:
+    with pytest.raises(Unauthenticated, match="not accepted"):
+        await identity.caller({"authorization": f"Bearer {new_key()[1]}", "x-api-key": key})

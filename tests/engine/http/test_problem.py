@@ -82,3 +82,28 @@ def test_a_dialect_renders_the_error_and_keeps_the_headers() -> None:
     assert answer.body == {"error": {"message": "too many", "id": "r1"}}
     assert answer.headers == {"Retry-After": "3", "X-Dialect": "yes"}
     assert "hunter2" not in repr(answer_error(RuntimeError("hunter2"), "r1", render))
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/nothing", "openai"),
+        ("/v1/models/", "openai"),
+        ("/v1", "openai"),
+        ("/v1/messages", "anthropic"),
+        ("/v1/messages/nothing", "anthropic"),
+        ("/api/v1/nothing", None),
+        ("/v1beta/nothing", None),
+        ("/", None),
+    ],
+)
+def test_an_error_has_the_shape_of_the_dialect_whose_address_was_asked(path: str, kind: str | None) -> None:
+    answer = answer_error(WrongMethod("PUT", path, ["GET"]), "r1", path=path)
+    told = shown(answer)
+    assert answer.status == 405 and answer.headers["Allow"] == "GET"
+    if kind is None:
+        assert told["code"] == "method_not_allowed" and told["detail"]
+        return
+    assert told["error"]["type"] == "invalid_request_error" and told["error"]["code"] == "method_not_allowed"
+    assert told["error"]["message"].startswith("PUT is not allowed")
+    assert (told.get("type"), told.get("request_id")) == (("error", "r1") if kind == "anthropic" else (None, None))

@@ -106,7 +106,7 @@ async def test_a_message_reaches_the_plugin_and_its_answer_the_client() -> None:
 
 async def test_without_an_upgrade_it_is_an_http_error() -> None:
     async with serving() as (_, client), client.get("/v1/echo") as answer:
-        assert (answer.status, (await answer.json())["code"]) == (426, "upgrade_required")
+        assert (answer.status, (await answer.json())["error"]["code"]) == (426, "upgrade_required")
         assert answer.headers["Upgrade"] == "websocket"
 
 
@@ -136,7 +136,7 @@ async def test_the_handshake_tells_what_it_is_known_by_and_what_is_left_of_the_r
         async with client.get("/v1/echo", headers=headers) as refused:
             problem = await refused.json()
     assert told == (101, "mine", "0")
-    assert (refused.status, problem["code"]) == (429, "limit_exceeded")
+    assert (refused.status, problem["error"]["code"]) == (429, "rate_limit_exceeded")
     assert refused.headers["x-ratelimit-limit-requests"] == "1"
     assert int(refused.headers["Retry-After"]) > 0
 
@@ -148,7 +148,7 @@ async def test_a_page_is_let_in_by_its_origin_as_with_every_request() -> None:
             assert await socket.receive_str() == "Hello"
         async with client.get("/v1/echo", headers={**UPGRADE, "Origin": "https://evil.example"}) as refused:
             problem = await refused.json()
-        assert (refused.status, problem["code"], len(http.route_sockets)) == (403, "forbidden", 0)
+        assert (refused.status, problem["error"]["code"], len(http.route_sockets)) == (403, "forbidden", 0)
         async with client.get("/v1/echo", headers={"Origin": PAGE}) as plain:
             assert plain.headers["Access-Control-Allow-Origin"] == PAGE
 

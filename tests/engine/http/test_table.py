@@ -224,3 +224,37 @@ def test_the_table_agrees_with_a_naive_matcher(
         found = type(error)
 
     assert found == naively(routes, method, segments)
+
+
+MODEL = Route(method="GET", path="/v1/models/{model}", handler=nothing, rest=True)
+MODELS = RouteTable(
+    [
+        ("m", route("GET", "/v1/models")),
+        ("m", MODEL),
+        ("m", route("POST", "/v1/models/{model}/tune")),
+        ("m", STREAM),
+    ]
+)
+
+
+@pytest.mark.parametrize("name", ["a", "a/b", "ollama/hf.co/x/y:Q4", "a%2Fb/c", "a/b/c/d/e/f/g"])
+def test_the_rest_of_an_address_is_one_parameter_with_its_slashes(name: str) -> None:
+    assert MODELS.resolve("GET", f"/v1/models/{name}").path == {"model": name.replace("%2F", "/")}
+
+
+def test_an_exact_address_wins_over_the_rest_of_another() -> None:
+    assert MODELS.resolve("POST", "/v1/models/a/tune").path == {"model": "a"}
+    with pytest.raises(MethodNotAllowed):
+        MODELS.resolve("DELETE", "/v1/models/a/b/c")
+
+
+def test_the_rest_has_no_empty_segment() -> None:
+    with pytest.raises(NotFound):
+        MODELS.resolve("GET", "/v1/models/a//b")
+
+
+def test_a_slash_at_the_end_changes_nothing_under_v1() -> None:
+    assert MODELS.resolve("GET", "/v1/models/").route.path == "/v1/models"
+    assert MODELS.resolve("GET", "/v1/models/a/b/").path == {"model": "a/b"}
+    with pytest.raises(NotFound):
+        MODELS.resolve("GET", "/api/v1/streams/s_1/")

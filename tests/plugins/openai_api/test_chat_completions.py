@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
@@ -218,3 +219,33 @@ async def test_mistakes_are_bad_requests_that_name_the_parameter(serving: Servin
     assert (old.value.code, old.value.param) == ("unsupported_parameter", "functions")
     assert inner.value.param == "messages.0.content.0"
     assert (missing.value.code, missing.value.param) == ("model_not_found", "model")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/v1/chat/completions", 405),
+        ("POST", "/v1/models/a/b/c:Q4", 405),
+        ("GET", "/v1/models/nobody/a/b/c:Q4", 404),
+        ("GET", "/v1/messages", 405),
+        ("POST", "/v1/messages/nothing", 404),
+    ],
+)
+async def test_every_error_under_v1_has_the_shape_of_its_dialect(
+    serving: Serving, method: str, path: str, status: int
+) -> None:
+    async with serving(ScriptedProvider(*answer("Hi"))) as client, httpx.AsyncClient(trust_env=False) as http:
+        address = str(client.base_url).removesuffix("/v1/")
+        response = await http.request(method, address + path)
+    told = response.json()
+    assert response.status_code == status and response.headers["content-type"].startswith("application/json")
+    assert {"message", "type", "code", "param"} <= told["error"].keys() | {"param"}
+    assert (told.get("type") == "error") is path.startswith("/v1/messages")
+
+
+async def test_a_slash_at_the_end_is_no_other_address(serving: Serving) -> None:
+    async with serving(ScriptedProvider(*answer("Hi"))) as client, httpx.AsyncClient(trust_env=False) as http:
+        asked = {"model": "scripted/m", "messages": [{"role": "user", "content": "Hello"}]}
+        made = await http.post(f"{client.base_url}chat/completions/", json=asked)
+    assert made.json()["choices"][0]["message"]["content"] == "Hi"

@@ -24,8 +24,9 @@ from engine.api import (
     ShuttingDown,
     Unauthenticated,
 )
+from engine.wire.dialect_errors import OpenAIErrorBody
 from plugins.openai_api import messages_errors
-from plugins.openai_api.errors import OpenAIErrorBody, answer_error, error_answer, param_of
+from plugins.openai_api.errors import answer_error, error_answer, param_of
 from plugins.openai_api.realtime_log import SessionLog
 
 
