@@ -16,6 +16,7 @@ from engine.api.routes import Answer, HttpRequest, Route
 from engine.http.app import Http
 from engine.http.metrics import Standing
 from engine.providers.metering import amount
+from engine.providers.obstacle import obstacle
 from engine.providers.registry import Registry
 from engine.sessions.supervisor import Supervisor
 
@@ -268,7 +269,8 @@ class StatusRoutes:
         for (role, name), provider in sorted(self._registry.providers().items()):
             breaker = breakers.get((role, name))
             wait = breaker.wait() if breaker is not None else 0.0
-            state = "unavailable" if provider.unavailable else "open" if wait else "closed"
+            reason = obstacle(provider)
+            state = "unavailable" if reason is not None else "open" if wait else "closed"
             states.append(
                 ProviderState(
                     role=role,
@@ -276,7 +278,7 @@ class StatusRoutes:
                     state=state,
                     failures=breaker.failures if breaker is not None else 0,
                     retry_in=round(wait, 3) or None,
-                    reason=provider.unavailable,
+                    reason=reason,
                     errors={code: count for (failed, code), count in errors.items() if failed == name},
                 )
             )

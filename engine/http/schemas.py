@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 from pydantic import TypeAdapter
+
+from engine.log import get_logger
+
+log = get_logger(__name__)
 
 Json: TypeAlias = dict[str, Any]
 Mode: TypeAlias = Literal["validation", "serialization"]
@@ -28,8 +32,29 @@ class Schemas:
         structs = [kind for kind, _ in wanted if _is_struct(kind)]
         models = [(kind, mode) for kind, mode in wanted if not _is_struct(kind)]
         self._by_type: dict[tuple[Any, Mode], Json] = {}
+        self.components: Json = {}
+        try:
+            self._add(models, structs)
+        except Exception:
+            # One type of a plugin that has no schema must not cost the document of all others.
+            self._add(
+                [each for each in models if self._is_described(each, _describe_model)],
+                [each for each in structs if self._is_described((each, "serialization"), _describe_struct)],
+            )
+
+    def _add(self, models: list[tuple[Any, Mode]], structs: list[Any]) -> None:
         self.components = self._add_models(models)
         self._add_structs(structs)
+
+    def _is_described(self, wanted: tuple[Any, Mode], describe: Callable[[Any, Mode], object]) -> bool:
+        """Whether a type has a schema; one that has none is anything at all in the document, and is logged."""
+        try:
+            describe(*wanted)
+        except Exception as error:
+            log.error("type_has_no_schema", type=repr(wanted[0]), reason=str(error).partition("\n")[0])
+            self._by_type[wanted] = {"description": "This type cannot be described."}
+            return False
+        return True
 
     def schema(self, kind: Any, mode: Mode = "serialization") -> Json:
         """The schema of a type, as a reference to `components` where it has a name."""
@@ -74,6 +99,14 @@ def prune(document: Json) -> None:
             used.add(name)
             waiting.extend(_references(schemas[name]))
     document["components"]["schemas"] = {name: schemas[name] for name in sorted(used)}
+
+
+def _describe_model(kind: Any, mode: Mode) -> object:
+    return TypeAdapter(kind).json_schema(mode=mode)
+
+
+def _describe_struct(kind: Any, mode: Mode) -> object:
+    return msgspec.json.schema(kind)
 
 
 def _is_struct(kind: Any) -> bool:

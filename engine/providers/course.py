@@ -20,6 +20,7 @@ from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.metering import Ledger
+from engine.providers.obstacle import obstacle
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
 
@@ -104,7 +105,7 @@ class Course:
 
     def _obstacle(self, target: Target) -> EngineError | None:
         """Why the target cannot be called now; where there is no reason, leave to call it was taken."""
-        reason = target.provider.unavailable
+        reason = obstacle(target.provider)
         if reason is not None:
             return ModelUnavailable(f"{target.name} cannot be used: {reason}", field="model")
         if self._enter(target):

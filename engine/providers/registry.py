@@ -25,6 +25,7 @@ from engine.providers.embedding import Accounts, Embedder
 from engine.providers.hearing import Listener
 from engine.providers.metering import Ledgers
 from engine.providers.naming import Named, Naming, OnRetired
+from engine.providers.obstacle import obstacle
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.speaking import Speaker
 from engine.stats import Stats
@@ -120,21 +121,21 @@ class Registry:
         table = self._table
         name = model or table.rules.default
         found: list[Named] = []
-        obstacle: EngineError | None = None
+        refusal: EngineError | None = None
         try:
             primary = self._find(table, name)
             found.append(primary)
-            reason = primary.target.provider.unavailable
+            reason = obstacle(primary.target.provider)
             if reason is not None:
-                obstacle = ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
+                refusal = ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
         except ModelUnavailable as error:
-            obstacle = error
+            refusal = error
         found.extend(self._fallen_back(table, name, found))
-        if obstacle is not None and all(named.target.provider.unavailable is not None for named in found):
-            raise obstacle
+        if refusal is not None and all(obstacle(named.target.provider) is not None for named in found):
+            raise refusal
         notices = found[0].notices
-        if obstacle is not None and found[0].target.provider.unavailable is None:
-            notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {obstacle.message}"), *notices)
+        if refusal is not None and obstacle(found[0].target.provider) is None:
+            notices = (("fallback", f"{found[0].target.name} answers instead of {name}: {refusal.message}"), *notices)
         return Chain(
             _distinct(found),
             table.rules.policy,
@@ -181,16 +182,16 @@ class Registry:
         table = self._table
         _require(table, "object_store")
         stores = [provider for (role, _), provider in table.providers.items() if role == "object_store"]
-        ready = next((store for store in stores if store.unavailable is None), None)
+        ready = next((store for store in stores if obstacle(store) is None), None)
         if ready is None:
-            raise StorageUnavailable(f"files cannot be kept: {stores[0].unavailable}")
+            raise StorageUnavailable(f"files cannot be kept: {obstacle(stores[0])}")
         return cast("ObjectStore", ready)
 
     def _target(self, table: RegistryTable, role: ProviderRole, name: str) -> tuple[Target, Breaker]:
         """The one target of a name in a role that falls back nowhere."""
         _require(table, role)
         target = table.namings[role].find(name).target
-        if (reason := target.provider.unavailable) is not None:
+        if (reason := obstacle(target.provider)) is not None:
             raise ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
         return target, table.breakers[role, target.provider.name]
 
@@ -201,20 +202,18 @@ class Registry:
             others = sorted(other for kind, other in self._table.providers if kind == role)
             listed = f"those that are on: {', '.join(others)}" if others else "none of that kind is on"
             raise ModelUnavailable(f"there is no {role} provider {name!r}; {listed}")
-        if provider.unavailable is not None:
-            raise ModelUnavailable(f"the {role} provider {name!r} cannot be used: {provider.unavailable}")
+        if (reason := obstacle(provider)) is not None:
+            raise ModelUnavailable(f"the {role} provider {name!r} cannot be used: {reason}")
         return provider
 
     def models(self, role: ProviderRole | None = None) -> tuple[ModelInfo, ...]:
         """Catalogue entries that can be used now: their provider is on and can serve, and they are not retired."""
         table = self._table
+        able = {key for key, provider in table.providers.items() if obstacle(provider) is None}
         return tuple(
             info
             for info in table.naming.catalogue.entries.values()
-            if role in (None, info.role)
-            and (provider := table.providers.get((info.role, info.provider))) is not None
-            and provider.unavailable is None
-            and not table.naming.retires(info)
+            if role in (None, info.role) and (info.role, info.provider) in able and not table.naming.retires(info)
         )
 
     def known(self) -> Mapping[str, ModelInfo]:
@@ -321,7 +320,7 @@ class Registry:
         info = table.naming.catalogue.find(model)
         naming = table.namings.get(info.role, table.naming) if info is not None else table.naming
         try:
-            reason = naming.find(model).target.provider.unavailable
+            reason = obstacle(naming.find(model).target.provider)
         except EngineError as error:
             return error.message
         return None if reason is None else f"{model!r} cannot be used: {reason}"

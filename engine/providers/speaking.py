@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from time import perf_counter
 from typing import TypeVar, cast
@@ -57,20 +57,23 @@ class Speaker:
 
     async def voices(self) -> Sequence[Voice]:
         """The voices of its provider."""
-        return await self._told(cast("SpeechProvider", self.target.provider).voices())
+        voices = await self._told(cast("SpeechProvider", self.target.provider).voices)
+        if not all(isinstance(each, Voice) for each in voices):
+            raise ProviderError(f"the provider of {self.target.name} listed something that is not a Voice")
+        return voices
 
     async def quota(self) -> Quota:
         """What the account at its provider has used; see `engine.api.SpeechModel`."""
         provider = self.target.provider
         if not isinstance(provider, QuotaTeller):
             raise UnsupportedParameter(f"{provider.name} tells no quota of speech; name another model", field="model")
-        return await self._told(provider.quota())
+        return await self._told(provider.quota)
 
-    async def _told(self, asked: Awaitable[T]) -> T:
+    async def _told(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What a provider tells of itself, within the time that a first event may take."""
         try:
             async with asyncio.timeout(self._policy.first_event):
-                return await asked
+                return await ask()
         except TimeoutError:
             raise self._silent() from None
         except Exception as raised:

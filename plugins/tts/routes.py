@@ -29,9 +29,10 @@ CANNED_HEADER = "X-Canned"
 
 
 class VoiceList(msgspec.Struct):
-    """Voices by the model that speaks with them."""
+    """Voices by the model that speaks with them; `missing` names the models whose voices are not in the list."""
 
     voices: list[ListedVoice]
+    missing: list[MissingVoices] = []
 
 
 class ListedVoice(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -42,6 +43,14 @@ class ListedVoice(msgspec.Struct, kw_only=True, omit_defaults=True):
     model: str
     languages: tuple[str, ...] = ()
     description: str = ""
+
+
+class MissingVoices(msgspec.Struct, kw_only=True):
+    """A model that did not list its voices, and the error."""
+
+    model: str
+    code: str
+    message: str
 
 
 class QuotaState(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -132,16 +141,18 @@ class TtsRoutes:
         asked = request.query.model
         names = [asked] if asked is not None else self._speaking()
         found: list[ListedVoice] = []
+        missing: list[MissingVoices] = []
         for name in names:
             try:
-                model = self._providers.speech(name)
-                voices = await model.voices()
-            except EngineError:
+                voices = await self._providers.speech(name).voices()
+            except EngineError as error:
                 if asked is not None:
                     raise
-                continue  # one vendor that is away hides no other's voices
+                # One vendor that is away hides no other's voices.
+                missing.append(MissingVoices(model=name, code=error.code, message=error.message))
+                continue
             found += [_listed(voice, name) for voice in voices]
-        return Answer(VoiceList(found))
+        return Answer(VoiceList(found, missing))
 
     async def quota(self, request: HttpRequest[Any, QuotaQuery]) -> Answer:
         model = self._providers.speech(request.query.model)
@@ -158,9 +169,8 @@ class TtsRoutes:
         )
 
     def _speaking(self) -> list[str]:
-        """A name for each provider that can serve."""
-        providers = self._providers.providers()
-        return [name for (role, name), each in sorted(providers.items()) if role == "speech" and not each.unavailable]
+        """The name of each provider of speech."""
+        return sorted(name for role, name in self._providers.providers() if role == "speech")
 
 
 def _listed(voice: Voice, model: str) -> ListedVoice:

@@ -465,7 +465,8 @@ HTTP: Mapping[str, Exchange] = {
                     "languages": ["en"],
                     "description": "flite, English, male",
                 }
-            ]
+            ],
+            "missing": [],
         },
         query="?model=local",
     ),

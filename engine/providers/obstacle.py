@@ -1,0 +1,33 @@
+"""Why a provider cannot serve, also where the provider fails to say it."""
+
+from engine.api.providers import Provider
+from engine.log import get_logger
+
+log = get_logger(__name__)
+
+MOST_REPORTED = 1000
+_reported: dict[tuple[str, str, str], None] = {}
+"""Failures that the log has in full, so that a list that is asked for every second does not fill it."""
+
+
+def obstacle(provider: Provider) -> str | None:
+    """The provider's `unavailable`, or None when it can serve.
+
+    A provider whose property raises cannot serve, and is named with the error's type; other providers are not affected.
+    """
+    try:
+        reason = provider.unavailable
+    except Exception as error:
+        _report(provider, error)
+        return f"its own check of what it needs failed with {type(error).__name__}; the log has the details"
+    return None if reason is None else str(reason)
+
+
+def _report(provider: Provider, error: Exception) -> None:
+    which = (provider.role, provider.name, f"{type(error).__name__}: {error}"[:200])
+    if which in _reported:
+        return
+    if len(_reported) >= MOST_REPORTED:
+        _reported.pop(next(iter(_reported)))
+    _reported[which] = None
+    log.error("provider_check_failed", role=provider.role, provider=provider.name, exc_info=error)
