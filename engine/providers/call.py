@@ -14,6 +14,7 @@ from engine.api.providers import ChatProvider, PushedAnswer, Target
 from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
+from engine.providers.estimating import weight
 from engine.providers.metering import Ledger, Meter
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.watchdog import Watchdog
@@ -110,7 +111,8 @@ class Call:
             self._heard = now
             # Exact types first: a look at `type` costs a quarter of `isinstance`, and this one is nearly all there is.
             if type(raw) is TextDelta:
-                self._meter.said += len(raw.text)
+                text = raw.text
+                self._meter.said += len(text) if text.isascii() else weight(text)
             else:
                 for delta in (raw,) if isinstance(raw, Struct) else raw:
                     self._meter.take(delta)

@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from typing import NoReturn
 
-from msgspec import structs
-
 from engine.api.chat import ChatDeltas, ChatRequest
 from engine.api.errors import EngineError
 from engine.api.events import Usage
@@ -15,14 +13,19 @@ from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.course import Course
-from engine.providers.metering import Ledger, Ledgers, most
+from engine.providers.metering import Ledger, Ledgers, affordable, most
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.wording import bounded, judged
 from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.uses import Uses
 
 UNASKED_OUTPUT = 4096
 """Tokens to which an answer is bounded that a budget has to pay for and whose request names no bound."""
+
+
+LEAST_OUTPUT = 16
+"""Fewer tokens than these are no answer: where no more can be paid for, the call is refused."""
 
 
 class Chain:
@@ -42,7 +45,9 @@ class Chain:
         ledgers: Ledgers | None = None,
         stats: Stats | None = None,
         tracing: Tracing | None = None,
+        asked: str | None = None,
     ) -> None:
+        self._asked = asked
         self.targets = tuple(targets)
         self._policy = policy
         self._breakers = breakers
@@ -56,7 +61,7 @@ class Chain:
 
     def check(self, request: ChatRequest) -> None:
         """Raise what makes the first target refuse the request, before anything is called."""
-        error = unsupported(self.targets[0], request)
+        error = unsupported(self.targets[0], judged(request, self.targets, self._asked))
         if error is not None:
             raise error
 
@@ -65,7 +70,7 @@ class Chain:
 
         Retries and falls back until the first delta of the answer; from then on an error is raised as it is.
         """
-        request = self._bounded(request, stream)
+        request = self._bounded(judged(request, self.targets, self._asked), stream)
         course = Course(self.targets, self._policy, self._breakers, request, stream, self._ledger(stream), self._stats)
         asked = perf_counter()
         call = course.first()
@@ -93,13 +98,19 @@ class Chain:
             call = await course.after(call, error)
 
     def _bounded(self, request: ChatRequest, stream: Writer) -> ChatRequest:
-        """The request with a bound on its answer, where a budget has to know the most that it can cost."""
+        """The request with a bound on its answer, where a budget has to know the most that it can cost.
+
+        That is one which what is left pays for, unless so little is left that no answer would be worth it.
+        """
         if self._purse is None or request.max_output_tokens is not None or not self._purse.applies(stream.id):
             return request
+        unasked = UNASKED_OUTPUT + ((request.reasoning.budget or 0) if request.reasoning is not None else 0)
         known = [
             target.info.max_output for target in self.targets if target.info is not None and target.info.max_output
         ]
-        return structs.replace(request, max_output_tokens=min([UNASKED_OUTPUT, *known]))
+        wanted = min([unasked, *known])
+        paid = affordable(request, self.targets[0], *self._purse.room(stream.id))
+        return bounded(request, wanted if paid is None or paid < LEAST_OUTPUT else min(wanted, paid))
 
     async def _put_aside(self, call: Call, request: ChatRequest, stream: Writer) -> None:
         if self._purse is None or not self._purse.applies(stream.id):

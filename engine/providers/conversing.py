@@ -17,6 +17,7 @@ from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.metering import Ledgers, amount, cost_of
+from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
 
@@ -35,6 +36,7 @@ class Converser:
 
     def check(self, request: RealtimeRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
+        refuse_unjudged("realtime", request.provider_options)
         check: Any = getattr(self.target.provider, "check", None)
         if check is not None:
             check(request)

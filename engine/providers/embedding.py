@@ -16,8 +16,10 @@ from engine.api.providers import EmbeddingProvider, Price, Target
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.course import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER
-from engine.providers.metering import CHARACTERS_A_TOKEN, amount, cost_of
+from engine.providers.estimating import about, most_of_text, weight
+from engine.providers.metering import amount, cost_of
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
 
@@ -69,11 +71,12 @@ class Embedder:
 
     async def embed(self, request: EmbeddingRequest, principal: Principal) -> Embedded:
         """The vectors; raises the vendor's failure once no attempt is left."""
+        refuse_unjudged("embedding", request.provider_options)
         asked = structs.replace(request, model=self.target.model)
         if self._accounts is None:
             return await self._try(asked)
         async with self._accounts.open(principal, EMBED) as account:
-            most, price = _estimate(asked).input_tokens * 4 // 3 + len(asked.inputs), self._price
+            most, price = _most(asked), self._price
             await account.reserve(most, cost_of(Usage(input_tokens=most), price) if price is not None else Decimal(0))
             answered = await self._try(asked)
             account.used(self.target.name, answered.usage or Usage(), answered.cost)
@@ -139,6 +142,12 @@ class Embedder:
 
 
 def _estimate(request: EmbeddingRequest) -> Usage:
-    words = sum(len(each) for each in request.inputs if isinstance(each, str))
+    words = sum(weight(each) for each in request.inputs if isinstance(each, str))
     tokens = sum(len(each) for each in request.inputs if not isinstance(each, str))
-    return Usage(input_tokens=-(-words // CHARACTERS_A_TOKEN) + tokens, estimated=True)
+    return Usage(input_tokens=about(words) + tokens, estimated=True)
+
+
+def _most(request: EmbeddingRequest) -> int:
+    """The most tokens that the inputs can have, and one around each."""
+    each = (most_of_text(each) if isinstance(each, str) else len(each) for each in request.inputs)
+    return sum(each) + len(request.inputs)

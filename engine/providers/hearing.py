@@ -20,6 +20,7 @@ from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.metering import Ledgers
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
 
@@ -49,6 +50,7 @@ class Listener:
 
     def check(self, request: TranscriptionRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
+        refuse_unjudged("transcription", request.provider_options)
         check = getattr(self.target.provider, "check", None)
         if check is not None:
             check(request)

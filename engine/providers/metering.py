@@ -4,20 +4,14 @@ from decimal import Decimal
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
 from engine.api.chat import ChatDelta, ChatRequest
 from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDelta, Usage
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
-
-CHARACTERS_A_TOKEN = 4
-"""English prose has about four characters a token in the vendors' vocabularies; images and audio are not estimated."""
-
-
-MESSAGE_OVERHEAD = 8
-"""Tokens around the words of a message, in the vendors' templates."""
+from engine.providers.estimating import about, most_input, sound_of, tokens_of, weight
+from engine.providers.wording import thinking_of
 
 
 class Purse(Protocol):
@@ -120,7 +114,7 @@ class Ledgers:
 
 
 class Meter:
-    """Measures one call and keeps the writer informed. `said` counts the characters of the answer."""
+    """Measures one call and keeps the writer informed. `said` is the weight of the answer's text."""
 
     __slots__ = ("_ledger", "_streamed", "_target", "_usage", "_writer", "said")
 
@@ -140,13 +134,13 @@ class Meter:
     def take(self, delta: ChatDelta) -> None:
         """Count one delta. A later `Usage` of the same call replaces an earlier one: some vendors count up."""
         if isinstance(delta, TextDelta | ReasoningDelta):
-            self.said += len(delta.text)
+            self.said += weight(delta.text)
         elif isinstance(delta, ToolCall):
             self.said += len(delta.name)
             if (delta.choice, delta.call_id) not in self._streamed:
-                self.said += len(delta.arguments)
+                self.said += weight(delta.arguments)
         elif isinstance(delta, ToolDelta):
-            self.said += len(delta.arguments)
+            self.said += weight(delta.arguments)
             self._streamed.add((delta.choice, delta.call_id))
         elif isinstance(delta, Usage):
             self._usage = delta
@@ -157,7 +151,7 @@ class Meter:
         """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing."""
         used = self._usage
         if used is None:
-            used = Usage(input_tokens=tokens_of(request), output_tokens=_tokens(self.said), estimated=True)
+            used = Usage(input_tokens=tokens_of(request), output_tokens=about(self.said), estimated=True)
         usage, cost = self._ledger.total(used, self._price)
         self._ledger.keep(used, self._price)
         self._writer.meter(model=self._target.name, usage=usage, cost=cost, waited=waited)
@@ -170,12 +164,28 @@ class Meter:
 def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
     """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded."""
     price = target.info.price if target.info is not None else None
-    sent = tokens_of(request) * 4 // 3 + MESSAGE_OVERHEAD * (len(request.messages) + 1)
-    said = (request.max_output_tokens or 0) * request.n
+    sent = most_input(request, target)
+    said = ((request.max_output_tokens or 0) + thinking_of(request.provider_options)) * request.n
     if price is None:
         return sent + said, Decimal(0)
-    dearest = max(price.output, price.reasoning or price.output)
-    return sent + said, (sent * price.input + said * dearest).scaleb(-6)
+    heard = min(sound_of(request), sent) if price.audio_input is not None else 0
+    words = (sent - heard) * price.input + heard * (price.audio_input or price.input)
+    return sent + said, (words + said * dearest(price)).scaleb(-6)
+
+
+def affordable(request: ChatRequest, target: Target, tokens: int | None, dollars: Decimal | None) -> int | None:
+    """The most tokens of each answer that so much pays for, beside the input; None where nothing bounds them."""
+    asked, cost = most(structs.replace(request, max_output_tokens=0), target)
+    price = target.info.price if target.info is not None else None
+    bounds = [] if tokens is None else [(tokens - asked) // request.n]
+    if dollars is not None and price is not None and dearest(price) > 0:
+        bounds.append(int((dollars - cost).scaleb(6) / dearest(price)) // request.n)
+    return min(bounds) if bounds else None
+
+
+def dearest(price: Price) -> Decimal:
+    """Dollars for a million tokens of an answer, whatever they are."""
+    return max(price.output, price.reasoning or price.output)
 
 
 def cost_of(usage: Usage, price: Price) -> Decimal:
@@ -210,18 +220,3 @@ def amount(cost: Decimal) -> str:
     """A decimal without exponent and without idle zeros."""
     text = format(cost, "f")
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def tokens_of(request: ChatRequest) -> int:
-    """An estimate of the input: instructions, words, tool calls and the tools' descriptions."""
-    size = len(request.instructions or "")
-    for message in request.messages:
-        size += len(message.text)
-        size += sum(len(call.name) + len(call.arguments) for call in message.tool_calls)
-    if request.tools:
-        size += len(msgspec.json.encode(request.tools, enc_hook=str))
-    return _tokens(size)
-
-
-def _tokens(characters: int) -> int:
-    return -(-characters // CHARACTERS_A_TOKEN)

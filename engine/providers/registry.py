@@ -145,6 +145,7 @@ class Registry:
             self.ledgers,
             self._stats,
             self._tracing,
+            asked=name,
         )
 
     def embedding(self, model: str | None) -> Embedder:

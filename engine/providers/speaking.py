@@ -25,6 +25,7 @@ from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.metering import Ledgers
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.wire.sentences import Sentences
@@ -81,6 +82,7 @@ class Speaker:
 
     def check(self, request: SpeechRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
+        refuse_unjudged("speech", request.provider_options)
         check = getattr(self.target.provider, "check", None)
         if check is not None:
             check(request)

@@ -22,6 +22,7 @@ from engine.api.streams import Ending, Said
 from engine.bus.stream import Stream
 from engine.db.schema import turn_parts, turns
 from engine.log import get_logger
+from engine.providers.estimating import about, weight
 from engine.sessions.checkpoints import Checkpoints, leftovers, read_turns
 from engine.wire.control import StreamSnapshot
 
@@ -337,7 +338,7 @@ def lost_end(record: TurnRecord) -> StreamEnded:
 
 def _estimate(record: TurnRecord) -> Usage:
     """Where a budget had put tokens aside, these: the vendor may charge for all of them."""
-    said = len(record.said.text) // 4
+    said = about(weight(record.said.text))
     sent = max(0, (record.reserved_tokens or 0) - said)
     return Usage(input_tokens=sent, output_tokens=said, estimated=True)
 

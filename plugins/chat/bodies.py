@@ -240,7 +240,8 @@ class ChatSend(Body):
     user: str | None = Field(default=None, max_length=512, description="Passed to the vendor as its end user's id.")
     provider_options: dict[str, Any] = Field(
         default_factory=dict,
-        description="Added to the vendor's request as they are; they win over what the engine made.",
+        description="Added to the vendor's request as they are; they win over what the engine made. A bound on the answer "
+        "counts as max_output_tokens; model, n, messages, stream and what else would replace fields of the request is refused.",
     )
     native: dict[str, dict[str, Any]] = Field(
         default_factory=dict,

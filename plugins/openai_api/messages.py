@@ -82,7 +82,7 @@ class Messages:
     async def create(self, request: HttpRequest[MessagesBody, Any]) -> Result:
         body = request.body
         model = self._names.find(body.model)
-        native = worded(request) if model.target.speaks(DIALECT) else None
+        native = {**worded(request), "model": model.target.model} if model.target.speaks(DIALECT) else None
         hints = Hints(strict=self._strict)
         sent, places = messages_send(body, model.name, model.target, hints, native)
         try:

@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from decimal import Decimal
+from typing import Any
 
 import openai
 import pytest
@@ -91,6 +92,40 @@ async def test_embeddings_are_bounded_and_counted_like_turns(start: Start, vendo
     assert raw.headers["x-ratelimit-remaining-tokens"] == str(1000 - made.usage.prompt_tokens)
     assert f'betterai_turns_total{{command="embed",model="{model}",reason="done",status="completed"}} 1.0' in told
     assert spent(server) > 0
+
+
+async def test_no_words_of_a_vendor_get_past_a_budget(start: Start, vendor: OpenAIEmulator) -> None:
+    server = start(KEYS)
+    key = key_for(server, "ann")
+    server.run("budgets", "set", "principal:ann", "--day-tokens", "10000")
+    async with connected(server.url, headers={"Authorization": f"Bearer {key}"}) as socket:
+
+        async def told(**body: Any) -> Any:
+            answer = await socket.answer(await socket.send("chat.send", model=MODEL, store=False, **body))
+            ended = answer if answer["type"] == "rejected" else await socket.end_of(answer["stream"])
+            return ended.get("error") or ended
+
+        refused = [
+            await told(input="Hi", provider_options={"max_tokens": 9_000_000}),
+            await told(input="Hi", max_output_tokens=10, provider_options={"max_completion_tokens": 128_000}),
+            await told(input="\u6f22" * 20_000, max_output_tokens=10),
+        ]
+        named = [
+            await told(input="Hi", provider_options={field: value})
+            for field, value in (("n", 128), ("model", "gpt-6-astra"), ("messages", []), ("stream", True))
+        ]
+        assert vendor.requests == []
+        vendor.script.append(Say("Hello you", usage=Usage(12, 20)))
+        ended = await told(input="Hi")
+    assert [error["code"] for error in refused] == ["budget_exceeded"] * 3
+    assert [error["field"] for error in named] == [
+        f"provider_options.{f}" for f in ("n", "model", "messages", "stream")
+    ]
+    assert {error["code"] for error in named} == {"invalid_request"}
+    assert ended["usage"]["output_tokens"] == 20
+    [asked] = vendor.requests
+    [bound] = [value for name, value in asked.body.items() if name.startswith("max_")]
+    assert 0 < bound <= 10_000
 
 
 async def put_aside(server: RunningServer, stream: str) -> None:

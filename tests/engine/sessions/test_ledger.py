@@ -216,7 +216,7 @@ class TestAfterAKill:
         assert record.ended is not None
         assert (record.ended.status, record.ended.reason, record.ended.saved) == ("failed", "owner_lost", True)
         assert (record.said.text, record.last) == ("Héllo 漢😀", 2 + LEAP + 1)
-        assert record.ended.usage == Usage(output_tokens=2, estimated=True)
+        assert record.ended.usage == Usage(output_tokens=6, estimated=True)
         assert await heir.reap(lambda _: None) == 0
         assert await parts(rows) == []
 

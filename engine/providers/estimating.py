@@ -1,0 +1,173 @@
+"""How many tokens a request has, before a vendor counts them: about, where a vendor never does, and at most, for budgets.
+
+At most: a vocabulary of bytes has no token shorter than one of them. Letters and blanks of ASCII make a token of two, other
+characters of ASCII one each, Chinese and Japanese ones two each, any other one for each of its bytes. Pictures, sound and files
+have flat figures above what vendors publish: 258 to 1,600 tokens a picture with most, 4,800 with the dearest; 10 to 32 tokens a
+second of sound; a page of a document as many as a picture and its words.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from engine.api.chat import AudioPart, ChatRequest, FilePart, ImagePart, Part, ReasoningPart, TextPart
+from engine.api.providers import Target
+
+CHARACTERS_A_TOKEN = 4
+"""English prose has about four characters a token in the vendors' vocabularies."""
+
+MESSAGE_OVERHEAD = 8
+"""Tokens around the words of a message, in the vendors' templates."""
+
+PICTURE = 5000
+DEAR_PICTURE = 50_000
+_DEAR = ("gpt-4o-mini",)
+"""Models that count a picture by far more than others: 2,833 tokens, and 5,667 for each of up to 8 tiles."""
+
+SOUND_A_SECOND = 32
+_RAW_RATE, _PACKED_RATE = 8000, 2000
+"""Bytes of a second of sound at least: telephone's, and 16 kbit/s where it is packed."""
+
+_RAW = ("wav", "pcm", "pcm16", "l16", "g711_ulaw", "g711_alaw")
+
+FAR_FILE = 100_000
+"""Tokens of a file that only its address is known of."""
+
+_LETTERS = bytes({*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1), 9, 10, 13, 32})
+_ASCII = bytes(range(128))
+_NOT_HAN = bytes({*range(256)} - {*range(0xE3, 0xEA)})
+"""All bytes but the first ones of U+3000 to U+9FFF."""
+
+
+def weight(text: str) -> int:
+    """Characters as English has them: a quarter of it is about the number of tokens, in any script."""
+    if text.isascii():
+        return len(text)
+    raw = text.encode(errors="replace")
+    beyond = len(raw.translate(None, _ASCII))
+    return len(raw) + beyond
+
+
+def about(characters: int) -> int:
+    """Tokens of so many characters."""
+    return -(-characters // CHARACTERS_A_TOKEN)
+
+
+def most_of_text(text: str) -> int:
+    """The most tokens that a text has in any vendor's vocabulary."""
+    raw = text.encode(errors="replace")
+    beyond = 0 if text.isascii() else len(raw.translate(None, _ASCII))
+    plain = len(raw) - beyond
+    other = len(raw.translate(None, _LETTERS)) - beyond
+    han = 0 if not beyond else len(raw.translate(None, _NOT_HAN))
+    return -(-(plain - other) // 2) + other + beyond - han
+
+
+def tokens_of(request: ChatRequest) -> int:
+    """About how many tokens the input has: instructions, words, tool calls, the tools' descriptions, and what is attached."""
+    size = weight(request.instructions or "")
+    attached = 0
+    for message in request.messages:
+        size += sum(weight(part.text) for part in message.parts if isinstance(part, TextPart | ReasoningPart))
+        size += sum(weight(call.name) + weight(call.arguments) for call in message.tool_calls)
+        attached += sum(_attached(part, "") for part in message.parts) // 4
+    if request.tools:
+        size += len(msgspec.json.encode(request.tools, enc_hook=str))
+    return about(size) + attached
+
+
+def most_input(request: ChatRequest, target: Target) -> int:
+    """The most tokens that the input of a call to a target can have; never more than the model's window takes."""
+    own = _most_worded(request, target.model) + most_of(request.provider_options)
+    natives = (most_of(body, target.model) for dialect, body in request.native.items() if target.speaks(dialect))
+    most = max([own, *natives])
+    window = target.info.context if target.checked and target.info is not None else None
+    return most if window is None else min(most, window)
+
+
+def sound_of(request: ChatRequest) -> int:
+    """The most tokens of sound among those of the input."""
+    parts = (part for message in request.messages for part in message.parts if isinstance(part, AudioPart))
+    return sum(_attached(part, "") for part in parts)
+
+
+def most_of(value: Any, model: str = "") -> int:
+    """The most tokens of a body in a vendor's own words: its names, texts and figures, and what is attached."""
+    tokens, rest = 0, [value]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, str):
+            tokens += most_of_text(each)
+        elif isinstance(each, Mapping):
+            kind = each.get("type")
+            if kind in ("image", "image_url", "input_image") and not isinstance(each.get("properties"), Mapping):
+                tokens += _picture(model)
+            elif kind in ("document", "file", "input_file") and (data := _data(each)):
+                tokens += _file(len(data))
+            else:
+                tokens += sum(most_of_text(str(name)) + 3 for name in each)
+                rest.extend(each.values())
+        elif isinstance(each, list | tuple):
+            tokens += len(each)
+            rest.extend(each)
+        else:
+            tokens += len(str(each))
+    return tokens
+
+
+def _most_worded(request: ChatRequest, model: str) -> int:
+    tokens = most_of_text(request.instructions or "") + MESSAGE_OVERHEAD * (len(request.messages) + 1)
+    for message in request.messages:
+        tokens += sum(most_of_text(call.name) + most_of_text(call.arguments) for call in message.tool_calls)
+        tokens += sum(_attached(part, model) for part in message.parts)
+        tokens += sum(most_of_text(text) for text in _texts(message.parts))
+    described = [*request.tools, *([request.response_format] if request.response_format is not None else ())]
+    if described:
+        tokens += most_of_text(msgspec.json.encode(described, enc_hook=str).decode())
+    return tokens
+
+
+def _texts(parts: Iterable[Part]) -> Iterable[str]:
+    for part in parts:
+        if isinstance(part, TextPart):
+            yield part.text
+        elif isinstance(part, ReasoningPart):
+            yield part.text
+            yield part.signature or ""
+
+
+def _attached(part: Part, model: str) -> int:
+    match part:
+        case ImagePart():
+            return _picture(model)
+        case AudioPart():
+            rate = _RAW_RATE if part.format in _RAW else _PACKED_RATE
+            return _bytes(part.data) * SOUND_A_SECOND // rate + SOUND_A_SECOND
+        case FilePart():
+            return FAR_FILE if part.data is None else _file(len(part.data))
+        case _:
+            return 0
+
+
+def _picture(model: str) -> int:
+    return DEAR_PICTURE if any(dear in model for dear in _DEAR) else PICTURE
+
+
+def _file(characters: int) -> int:
+    """Of a file in base64: a page at least; a packed one has about a token for two bytes at most."""
+    return PICTURE + characters * 3 // 4 // 2
+
+
+def _data(block: Mapping[str, Any]) -> str | None:
+    """The content in base64 of a block in a vendor's own words."""
+    for place in (block, block.get("source"), block.get("file")):
+        if isinstance(place, Mapping):
+            for name in ("data", "file_data"):
+                if isinstance(data := place.get(name), str):
+                    return data
+    return None
+
+
+def _bytes(base64: str) -> int:
+    return len(base64) * 3 // 4

@@ -1,0 +1,153 @@
+"""What a client says in a vendor's own words is judged like the request's own fields, or refused by name."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from engine.api import ChatRequest, InvalidRequest, ModelInfo, Price
+from engine.api.providers import Target
+from engine.providers.metering import most
+from engine.providers.wording import judged, refuse_unjudged
+from engine.testing import ScriptedProvider, ask
+
+INFO = ModelInfo(
+    id="acme/m", provider="acme", model="m-1", aliases=("m",), context=1_000_000, price=Price(output=Decimal(2))
+)
+
+
+class Speaking(ScriptedProvider):
+    """A provider that sends bodies of a dialect as they came."""
+
+    dialect = "acme"
+
+
+TARGETS = [Target(Speaking(name="acme"), "m-1", INFO)]
+
+
+def of(**fields: Any) -> ChatRequest:
+    return judged(structs.replace(ask("Hi"), **fields), TARGETS, "fast")
+
+
+@pytest.mark.parametrize(
+    ("options", "bound"),
+    [
+        ({"max_tokens": 900}, 900),
+        ({"max_completion_tokens": 900}, 900),
+        ({"max_output_tokens": 900}, 900),
+        ({"max_new_tokens": 900}, 900),
+        ({"generationConfig": {"maxOutputTokens": 900}}, 900),
+        ({"options": {"num_predict": 900}}, 900),
+        ({"max_tokens": 20, "generationConfig": {"maxOutputTokens": 900}}, 900),
+        ({"top_k": 3}, 10),
+    ],
+)
+def test_a_bound_on_the_answer_in_any_words_is_the_requests_own(options: dict[str, Any], bound: int) -> None:
+    request = of(max_output_tokens=10, provider_options=options)
+    assert request.max_output_tokens == bound
+    assert most(request, TARGETS[0])[0] >= bound
+    assert "max" not in str(request.provider_options) and "num_predict" not in str(request.provider_options)
+
+
+def test_thinking_that_the_options_ask_for_is_reserved_on_top() -> None:
+    plain = most(of(max_output_tokens=10), TARGETS[0])[0]
+    for options in (
+        {"thinking": {"budget_tokens": 5000}},
+        {"reasoning": {"max_tokens": 5000}},
+        {"thinking_budget": 5000},
+    ):
+        assert most(of(max_output_tokens=10, provider_options=options), TARGETS[0])[0] >= plain + 5000
+
+
+def test_options_count_as_input() -> None:
+    plain = most(of(max_output_tokens=10), TARGETS[0])[0]
+    tools = {"tools": [{"name": "look", "description": "word " * 1000}]}
+    assert most(of(max_output_tokens=10, provider_options=tools), TARGETS[0])[0] > plain + 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"model": "dear"}, "model"),
+        ({"n": 128}, "n"),
+        ({"messages": []}, "messages"),
+        ({"stream": True}, "stream"),
+        ({"stream": False}, "stream"),
+        ({"models": ["dear"]}, "models"),
+        ({"input": "more"}, "input"),
+        ({"contents": []}, "contents"),
+        ({"best_of": 5}, "best_of"),
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"generationConfig": {"candidateCount": 8}}, "generationConfig.candidateCount"),
+        ({"plugins": [{"id": "web", "model": "dear"}]}, "plugins.0.model"),
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"service_tier": {"a": 1}}, "service_tier"),
+        ({"speed": "fast"}, "speed"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -5}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_tokens": "9000000"}, "max_tokens"),
+        ({"max_tokens": True}, "max_tokens"),
+        ({"max_tokens": None}, "max_tokens"),
+    ],
+)
+def test_what_would_replace_what_was_judged_is_refused_by_its_field(options: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        of(provider_options=options)
+    assert refused.value.field == f"provider_options.{field}"
+
+
+@pytest.mark.parametrize("options", [{"service_tier": "auto"}, {"service_tier": "flex"}, {"top_k": 40}, {"user": "x"}])
+def test_other_options_go_on_as_they_came(options: dict[str, Any]) -> None:
+    assert of(provider_options=options).provider_options == options
+
+
+def test_a_schema_with_a_property_called_model_names_no_model() -> None:
+    schema = {"type": "object", "properties": {"model": {"type": "string"}}}
+    refuse_unjudged("chat", {"tools": [{"name": "buy", "input_schema": schema}]})
+
+
+@pytest.mark.parametrize("role", ["speech", "transcription", "realtime", "embedding"])
+def test_no_role_takes_another_model_among_its_options(role: Any) -> None:
+    with pytest.raises(InvalidRequest, match="model is not taken"):
+        refuse_unjudged(role, {"audio": {"input": {"transcription": {"model": "dear"}}}})
+    with pytest.raises(InvalidRequest, match="model is not taken"):
+        refuse_unjudged(role, {"model": "dear"})
+
+
+def test_the_bound_of_a_native_body_is_the_requests_own() -> None:
+    request = of(max_output_tokens=10, native={"acme": {"max_tokens": 5_000_000, "messages": []}})
+    assert request.max_output_tokens == 5_000_000
+    assert most(request, TARGETS[0])[0] >= 5_000_000
+
+
+def test_a_native_body_without_a_bound_gets_that_of_the_request() -> None:
+    assert of(max_output_tokens=10, native={"acme": {"messages": []}}).native["acme"]["max_tokens"] == 10
+
+
+def test_the_words_of_a_native_body_are_the_input_that_counts() -> None:
+    body = {"max_tokens": 10, "messages": [{"role": "user", "content": "word " * 4000}]}
+    assert most(of(native={"acme": body}), TARGETS[0])[0] > 4000
+
+
+@pytest.mark.parametrize("model", ["m-1", "m", "acme/m", "acme/m-1", "fast"])
+def test_a_native_body_may_name_the_requests_model_in_any_way(model: str) -> None:
+    assert of(native={"acme": {"model": model, "max_tokens": 5}}).max_output_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"model": "dear", "max_tokens": 5}, "model"),
+        ({"model": {"a": 1}}, "model"),
+        ({"max_tokens": "5"}, "max_tokens"),
+        ({"max_tokens": 5, "service_tier": "priority"}, "service_tier"),
+    ],
+)
+def test_a_native_body_is_judged_by_its_fields(body: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        of(native={"acme": body})
+    assert refused.value.field == f"native.acme.{field}"
