@@ -16,12 +16,18 @@ from engine.api.streams import Ending, OnDisconnect, StreamReader, Writer
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
+_LONGEST_TEXT = 32 << 20
+"""Characters of a text that has no bound of its own: as many as a body of the default `server.max_body` has bytes."""
+
 
 class Body(BaseModel):
-    """Root of the bodies that clients send: unknown fields and wrong types are refused, nothing is converted silently."""
+    """Root of the bodies that clients send: unknown fields and wrong types are refused, nothing is converted silently.
+
+    Each text, list and object of a body has a bound (`engine.wire.bounds`): a list or an object without one fails a test.
+    """
 
     # Built at its first use, which costs a few milliseconds once: a start pays for none of the many that there are.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True, str_max_length=_LONGEST_TEXT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,8 @@ _SECRET_KEY = re.compile(
 )
 _IN_TEXT = (
     # Up to the last @ of the word: a password may hold an @ or a / that nobody escaped.
-    (re.compile(r"(://)[^\s\"'<>]*@"), rf"\1{MASK}@"),
+    # Up to the next address at most, so that the time grows with the text and not with its square.
+    (re.compile(r"(://)(?:(?!://)[^\s\"'<>@])*@(?:(?:(?!://)[^\s\"'<>@])*@)*"), rf"\1{MASK}@"),
     (re.compile(r"\b(bearer|basic)\s+[^\s\"',]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"([?&](?:api_?key|key|token|access_token|signature|sig)=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
     (re.compile(r"\b(sk|xai|gsk|pplx|AIza|whsec|ghp)([-_]?)[A-Za-z0-9_-]{16,}"), rf"\1\2{MASK}"),

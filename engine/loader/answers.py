@@ -16,6 +16,7 @@ from engine.api.plugin import HealthCheck, Listener, Plugin, SettingsTable
 from engine.api.providers import ModelInfo, ProviderRole
 from engine.api.routes import Route
 from engine.api.tools import Tool
+from engine.wire.bounds import first_repeated
 
 
 class PluginMistake(ValueError):
@@ -81,9 +82,8 @@ def checked(hook: str, given: Any) -> list[Any]:
             raise PluginMistake(f"it returned a list with {shown!r} in it; each of it is {answer.each}")
     if answer.noun:
         names = [answer.name(thing) for thing in things]
-        for name in names:
-            if names.count(name) > 1:
-                raise PluginMistake(f"it brings the {answer.noun} {name!r} twice")
+        if (twice := first_repeated(names)) is not None:
+            raise PluginMistake(f"it brings the {answer.noun} {twice!r} twice")
     return things
 
 

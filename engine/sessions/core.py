@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from engine.api.commands import Body
+from engine.wire.bounds import MOST_NAMES, Name
 
 
 class CoreCommand(Body):
@@ -57,8 +58,8 @@ class SessionConfigure(CoreCommand):
     example = {"type": "session.configure", "id": "c2", "join": True}
 
     join: bool | None = Field(None, description="Join adjacent pieces of text that are sent at the same time.")
-    lanes: list[str] | None = Field(
-        None, description="Names of the lent lanes to get; all when absent, none when empty."
+    lanes: list[Name] | None = Field(
+        None, max_length=MOST_NAMES, description="Names of the lent lanes to get; all when absent, none when empty."
     )
 
 

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 from engine.api.errors import InvalidRequest
 from engine.wire.places import Path, Place, locate
 
-_MOST_EXPLAINED = 1000
+_MOST_EXPLAINED = 200
 """Past this many mistakes none is looked at one by one: a hostile body must not hold the loop."""
 _MOST_TOLD = 4
 _LONGEST_VALUE = 40
@@ -70,6 +70,8 @@ _MOST = {
     "less_than_equal": "le",
     "string_too_long": "max_length",
     "too_long": "max_length",
+    "too_many_values": "most",
+    "too_deep": "most",
 }
 """Where a mistake of pydantic's names the bound that was passed."""
 
@@ -90,7 +92,7 @@ def explain(error: ValidationError, model: type[BaseModel], *, what: str = "body
     if len(mistakes) > _MOST_TOLD:
         message += f"; and {len(mistakes) - _MOST_TOLD} more"
     first = next(iter(mistakes))
-    return InvalidRequest(message, field=dotted(first) or None, limit=_limit(mistakes[first][0].details))
+    return InvalidRequest(message, field=dotted(first) or None, limit=_limit(mistakes[first]))
 
 
 def dotted(path: Path) -> str:
@@ -171,11 +173,14 @@ def _sentence(path: Path, found: Sequence[_Mistake], what: str) -> str:
     return f"{name} must {' or must '.join(rights)}{_given(details)}" if rights else f"{name}: {details['msg']}"
 
 
-def _limit(details: ErrorDetails) -> float | None:
+def _limit(found: Sequence[_Mistake]) -> float | None:
     """The most that is taken, where there was more."""
-    name = _MOST.get(details["type"])
-    bound = details.get("ctx", {}).get(name) if name is not None else None
-    return _plain(bound) if isinstance(bound, int | float) else None
+    for _, details, _ in found:
+        name = _MOST.get(details["type"])
+        bound = details.get("ctx", {}).get(name) if name is not None else None
+        if isinstance(bound, int | float):
+            return _plain(bound)
+    return None
 
 
 def _unknown(name: str, path: Path, place: Place) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, InstanceOf, WithJsonSchema
 
 from engine.api import Body, Upload
+from engine.wire.bounds import Options
 
 
 class ListeningOptions(Body):
@@ -37,9 +38,7 @@ class AudioStart(ListeningOptions):
         default="pcm_s16le",
         description="Samples of 16 bits, little-endian, or a byte for each: G.711 of a telephone line.",
     )
-    provider_options: dict[str, Any] = Field(
-        default_factory=dict, description="Added to the vendor's request as they are."
-    )
+    provider_options: Options = Field(default_factory=dict, description="Added to the vendor's request as they are.")
 
 
 class AudioFinish(Body):

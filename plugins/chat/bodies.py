@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
 from engine.api.commands import Body
 from engine.api.streams import ON_DISCONNECT
+from engine.wire.bounds import (
+    MOST_MESSAGES,
+    MOST_NAMES,
+    MOST_PARTS,
+    MOST_STOPS,
+    MOST_TOOLS,
+    Name,
+    Notes,
+    Options,
+    Schema,
+)
 from plugins.vendors.codecs import AudioFormat
+
+MOST_DIALECTS = 16
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "max"]
 
 
 CacheMark = Annotated[
-    dict[str, Any] | None,
+    Options | None,
     Field(
         description='Marks the end of what is to be kept in the vendor\'s prompt cache, as {"type": "ephemeral"}; sent to '
         "Anthropic and OpenRouter, and to nobody else."
@@ -36,7 +50,7 @@ class ImageInput(Body):
     type: Literal["image"]
     url: str | None = None
     data: str | None = None
-    media_type: str | None = Field(
+    media_type: Name | None = Field(
         default=None, description="Of `data`: image/png, image/jpeg, image/webp or image/gif."
     )
     detail: Literal["auto", "low", "high"] | None = None
@@ -54,7 +68,7 @@ class AudioInput(Body):
 
     type: Literal["audio"]
     data: str
-    format: str = Field(description="wav, mp3, …")
+    format: Name = Field(description="wav, mp3, …")
 
 
 class FileInput(Body):
@@ -63,8 +77,8 @@ class FileInput(Body):
     type: Literal["file"]
     url: str | None = None
     data: str | None = None
-    media_type: str | None = None
-    name: str | None = None
+    media_type: Name | None = None
+    name: str | None = Field(default=None, max_length=1_000)
     cache_control: CacheMark = None
 
     @model_validator(mode="after")
@@ -78,10 +92,10 @@ class ReasoningInput(Body):
     """What an assistant thought before, as `reasoning.kept` told it; only the model of its provider is told."""
 
     type: Literal["reasoning"]
-    provider: str
+    provider: Name
     text: str = ""
     signature: str | None = None
-    id: str | None = None
+    id: str | None = Field(default=None, max_length=1_000)
 
 
 InputPart = Annotated[TextInput | ImageInput | AudioInput | FileInput, Field(discriminator="type")]
@@ -91,8 +105,8 @@ MessagePart = Annotated[TextInput | ImageInput | AudioInput | FileInput | Reason
 class InputToolCall(Body):
     """A call that an assistant made earlier."""
 
-    call_id: str
-    name: str
+    call_id: Name
+    name: Name
     arguments: str = Field(description="A JSON text.")
     signature: str | None = None
 
@@ -101,12 +115,12 @@ class InputMessage(Body):
     """One message with its role."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[MessagePart] = ""
-    name: str | None = None
+    content: str | Annotated[list[MessagePart], Field(max_length=MOST_PARTS)] = ""
+    name: Name | None = None
     tool_calls: list[InputToolCall] = Field(
-        default_factory=list, description="Of an assistant: the calls that it made."
+        default_factory=list, max_length=MOST_TOOLS, description="Of an assistant: the calls that it made."
     )
-    tool_call_id: str | None = Field(default=None, description="Of a tool: the call that it answers.")
+    tool_call_id: Name | None = Field(default=None, description="Of a tool: the call that it answers.")
 
     @model_validator(mode="after")
     def _fits_its_role(self) -> InputMessage:
@@ -128,7 +142,7 @@ class FunctionToolInput(Body):
         description="A vendor that takes 64 characters is sent a shorter name; the calls have this one.",
     )
     description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict, description="A JSON Schema of its arguments.")
+    parameters: Schema = Field(default_factory=dict, description="A JSON Schema of its arguments.")
     strict: bool | None = None
     cache_control: CacheMark = None
 
@@ -137,13 +151,13 @@ class WebSearchInput(Body):
     """The vendor's own web search."""
 
     type: Literal["web_search"]
-    options: dict[str, Any] = Field(default_factory=dict, description="Passed to the vendor as they are.")
+    options: Options = Field(default_factory=dict, description="Passed to the vendor as they are.")
 
 
 class NamedToolChoice(Body):
     """The one tool that the model must call."""
 
-    name: str
+    name: Name
 
 
 class ReasoningDemand(Body):
@@ -159,7 +173,7 @@ class ResponseFormatInput(Body):
 
     type: Literal["text", "json", "json_schema"]
     name: str = Field(default="answer", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    json_schema: Schema | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
     @model_validator(mode="after")
@@ -189,15 +203,28 @@ class SpeakInput(Body):
     )
 
 
+def _kind_of_input(given: Any) -> str:
+    if not isinstance(given, list):
+        return "text"
+    first = given[0] if given else None
+    return "messages" if isinstance(first, InputMessage) or (isinstance(first, dict) and "role" in first) else "parts"
+
+
 class ChatSend(Body):
     """One turn of a conversation. `input` is what the user says now: a text, parts, or messages with roles."""
 
-    input: str | list[InputPart] | list[InputMessage]
-    conversation: str | None = Field(
+    input: Annotated[
+        Annotated[str, Tag("text")]
+        | Annotated[list[InputPart], Field(max_length=MOST_PARTS), Tag("parts")]
+        | Annotated[list[InputMessage], Field(max_length=MOST_MESSAGES), Tag("messages")],
+        # Tried one after the other, each message would be a mistake of the parts.
+        Discriminator(_kind_of_input),
+    ]
+    conversation: Name | None = Field(
         default=None,
         description="Id of a conversation to go on with; absent begins one. A turn that is not kept looks back at it only.",
     )
-    parent: str | None = Field(
+    parent: Name | None = Field(
         default=None,
         description="Message after which to go on, to branch off; root begins again at the top; absent: the newest one shown.",
     )
@@ -206,10 +233,12 @@ class ChatSend(Body):
     )
     instructions: str | None = Field(default=None, description="What the model is to be and do.")
     tools: list[Annotated[WebSearchInput | FunctionToolInput, Field()]] = Field(
-        default_factory=list, description="Functions of the client, and the vendor's web search."
+        default_factory=list, max_length=MOST_TOOLS, description="Functions of the client, and the vendor's web search."
     )
-    server_tools: list[str] | None = Field(
-        default=None, description="Names of the server's tools to offer; absent: all, empty: none."
+    server_tools: list[Name] | None = Field(
+        default=None,
+        max_length=MOST_NAMES,
+        description="Names of the server's tools to offer; absent: all, empty: none.",
     )
     tool_choice: Literal["auto", "none", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
@@ -220,7 +249,7 @@ class ChatSend(Body):
     )
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
     seed: int | None = None
     top_k: int | None = Field(
         default=None,
@@ -236,18 +265,34 @@ class ChatSend(Body):
         default=None, description="Read the answer aloud. A voice that fails fails no text."
     )
     store: bool = Field(default=True, description="False keeps no content, in the history or anywhere else.")
-    metadata: dict[str, str] = Field(default_factory=dict, description="The client's own notes, kept with the message.")
+    metadata: Notes = Field(default_factory=dict, description="The client's own notes, kept with the message.")
     user: str | None = Field(default=None, max_length=512, description="Passed to the vendor as its end user's id.")
-    provider_options: dict[str, Any] = Field(
+    provider_options: Options = Field(
         default_factory=dict,
         description="Added to the vendor's request as they are; they win over what the engine made. A bound on the answer "
         "counts as max_output_tokens; model, n, messages, stream and what else would replace fields of the request is refused.",
     )
-    native: dict[str, dict[str, Any]] = Field(
+    native: dict[Name, Options] = Field(
         default_factory=dict,
+        max_length=MOST_DIALECTS,
         description="The same request in a vendor's own dialect, by the dialect's name (anthropic): a vendor that speaks "
         "it is sent this body, any other one what the engine makes of the other fields.",
     )
+
+    @model_validator(mode="after")
+    def _not_too_many_parts(self) -> ChatSend:
+        count = sum(len(each.content) for each in self.input if isinstance(each, InputMessage) and _in_parts(each))
+        if count > MOST_PARTS:
+            raise PydanticCustomError(
+                "too_many_values",
+                "input must have at most {most} parts in all its messages, not {count}",
+                {"most": MOST_PARTS, "count": count},
+            )
+        return self
+
+
+def _in_parts(message: InputMessage) -> bool:
+    return not isinstance(message.content, str)
 
 
 class ChatPost(ChatSend):

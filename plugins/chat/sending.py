@@ -17,6 +17,7 @@ from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
 from engine.api.streams import Ending, Writer
 from engine.api.tools import Tool
+from engine.wire.bounds import first_repeated
 from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
 from plugins.chat.history.store import History
 from plugins.chat.history.thread import Thread
@@ -46,12 +47,13 @@ class Sending:
     async def prepare(self, request: Request[ChatSend]) -> Serve:
         """A turn that is ready to run, or the reason why there is none."""
         body, principal = request.body, request.principal
-        messages = read_input(body)
+        # What refuses at little cost comes first.
         chain = self._context.providers.chat(body.model)
+        messages = read_input(body)
         tools = self._tools(body, principal) if body.server_tools or chain.targets[0].can("tools") else {}
         plan = chat_request(body, messages, offer(list(tools.values())))
-        _check_names(plan.tools)
         chain.check(plan)
+        _check_names(plan.tools)
         waiting = WaitingCalls()
         make = partial(
             ChatTurn,
@@ -195,6 +197,5 @@ def _client_tools(body: ChatSend) -> list[str]:
 
 def _check_names(tools: Sequence[FunctionTool | WebSearch]) -> None:
     names = [tool.name for tool in tools if isinstance(tool, FunctionTool)]
-    for name in names:
-        if names.count(name) > 1:
-            raise InvalidRequest(f"two tools are called {name!r}; each needs a name of its own", field="tools")
+    if (twice := first_repeated(names)) is not None:
+        raise InvalidRequest(f"two tools are called {twice!r}; each needs a name of its own", field="tools")

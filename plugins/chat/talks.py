@@ -15,6 +15,7 @@ from engine.api.chat import Message, TextPart
 from engine.api.commands import Body, Call, Request
 from engine.api.errors import InvalidRequest
 from engine.api.events import Cost, Usage
+from engine.wire.bounds import Name, Options
 from plugins.chat.history.running import Running, not_running
 from plugins.chat.history.store import History
 from plugins.chat.history.turns import Told
@@ -41,7 +42,7 @@ class Truncate(Body):
     )
 
 
-Notes = Annotated[dict[str, Annotated[str, Field(max_length=1_000)]], Field(max_length=32)]
+Notes = Annotated[dict[Name, Annotated[str, Field(max_length=1_000)]], Field(max_length=32)]
 
 
 class Annotate(Body):
@@ -62,8 +63,8 @@ class RecordedMessage(Body):
     text: str = Field(min_length=1, max_length=LONGEST)
     status: Literal["completed", "failed", "cancelled"] = "completed"
     model: str | None = Field(default=None, max_length=200)
-    usage: dict[str, Any] | None = Field(default=None, description="As terminal events have it.")
-    cost: dict[str, Any] | None = Field(default=None, description="As terminal events have it.")
+    usage: Options | None = Field(default=None, description="As terminal events have it.")
+    cost: Options | None = Field(default=None, description="As terminal events have it.")
     metadata: Notes = Field(default_factory=dict, description="Notes that are kept with it.")
 
 

@@ -21,6 +21,7 @@ from engine.api import (
     Route,
     StreamEnded,
 )
+from engine.wire.bounds import Name
 from engine.wire.sse import encode_sse
 from plugins.openai_api.errors import error_answer, respelt
 from plugins.openai_api.naming import speech_named
@@ -51,7 +52,7 @@ class SpeechBody(Body):
 
     input: str = Field(min_length=1, description="The text.")
     model: str | None = Field(default=None, max_length=200, description="As for chat; absent: [models] speech.")
-    voice: str | VoiceId | None = Field(default=None, description='A voice of the model; "default" is always there.')
+    voice: Name | VoiceId | None = Field(default=None, description='A voice of the model; "default" is always there.')
     response_format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = "mp3"
     speed: float = Field(default=1.0, ge=0.25, le=4.0)
     instructions: str | None = Field(default=None, max_length=4_096)

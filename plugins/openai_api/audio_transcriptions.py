@@ -28,6 +28,7 @@ from engine.api import (
     UnsupportedParameter,
     WholeAnswer,
 )
+from engine.wire.bounds import Name
 from engine.wire.sse import encode_sse
 from plugins.openai_api.errors import error_answer
 from plugins.openai_api.naming import transcription_named
@@ -55,7 +56,7 @@ class TranscriptionForm(TranslationForm):
     language: str | None = Field(default=None, max_length=35)
     stream: bool = False
     timestamp_granularities: list[Granularity] = Field(default=[], alias="timestamp_granularities[]", max_length=2)
-    include: list[str] = Field(default=[], alias="include[]", max_length=8)
+    include: list[Name] = Field(default=[], alias="include[]", max_length=8)
 
 
 class TranscriptionText(msgspec.Struct, kw_only=True, omit_defaults=True):

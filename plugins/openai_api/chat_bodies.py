@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from engine.wire.bounds import MOST_MESSAGES, MOST_PARTS, MOST_STOPS, MOST_TOOLS, Name, Notes, Options, Schema
 from plugins.openai_api.hints import Open, without_blanks
 
 FUNCTION_NAME = r"^[A-Za-z0-9_-]{1,128}$"
@@ -25,7 +26,7 @@ def json_text(arguments: Any) -> Any:
     return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
 
 
-CacheMark = dict[str, Any] | None
+CacheMark = Options | None
 
 
 class TextContent(Open):
@@ -62,7 +63,7 @@ class InputAudio(Open):
     """A recording in base64."""
 
     data: str
-    format: str = Field(description="wav, mp3, …")
+    format: Name = Field(description="wav, mp3, …")
 
 
 class AudioContent(Open):
@@ -76,8 +77,8 @@ class FileSource(Open):
     """A document in base64 or in a data URL."""
 
     file_data: str | None = None
-    file_id: str | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
-    filename: str | None = None
+    file_id: Name | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
+    filename: str | None = Field(default=None, max_length=1_000)
 
 
 class FileContent(Open):
@@ -95,7 +96,7 @@ AssistantContent = Annotated[TextContent | RefusalContent, Field(discriminator="
 class CalledFunction(Open):
     """Which function was called, with which arguments as a JSON text."""
 
-    name: str
+    name: Name
     arguments: Annotated[str, BeforeValidator(json_text)] = "{}"
     parsed_arguments: Any = Field(default=None, description="Left by the client's parser; not used.")
 
@@ -115,19 +116,22 @@ class CallExtra(Open):
 class MessageToolCall(Open):
     """A call that the assistant made earlier."""
 
-    id: str
+    id: Name
     type: Literal["function"] = "function"
     function: CalledFunction
     index: int | None = Field(default=None, description="Left from the chunks of a stream; not used.")
     extra_content: CallExtra | None = None
 
 
+Texts = Annotated[list[TextContent], Field(max_length=MOST_PARTS)]
+
+
 class SystemMessage(Open):
     """What the model is to be and do."""
 
     role: Literal["system", "developer"]
-    content: str | list[TextContent]
-    name: str | None = None
+    content: str | Texts
+    name: Name | None = None
     cache_control: CacheMark = None
 
 
@@ -135,8 +139,8 @@ class UserMessage(Open):
     """What a user said."""
 
     role: Literal["user"]
-    content: str | list[UserContent]
-    name: str | None = None
+    content: str | Annotated[list[UserContent], Field(max_length=MOST_PARTS)]
+    name: Name | None = None
     cache_control: CacheMark = None
 
 
@@ -149,13 +153,13 @@ class AssistantMessage(Open):
     """
 
     role: Literal["assistant"]
-    content: str | list[AssistantContent] | None = None
+    content: str | Annotated[list[AssistantContent], Field(max_length=MOST_PARTS)] | None = None
     refusal: str | None = None
-    name: str | None = None
-    tool_calls: list[MessageToolCall] | None = None
+    name: Name | None = None
+    tool_calls: list[MessageToolCall] | None = Field(default=None, max_length=MOST_TOOLS)
     audio: None = None
     function_call: None = None
-    annotations: list[dict[str, Any]] | None = None
+    annotations: list[Options] | None = Field(default=None, max_length=MOST_PARTS)
     reasoning_content: str | None = None
     parsed: Any = None
     cache_control: CacheMark = None
@@ -165,9 +169,9 @@ class ToolMessage(Open):
     """What a tool answered; a picture in it reaches models whose vendor takes text only as a message of the user."""
 
     role: Literal["tool"]
-    content: Annotated[str | list[UserContent], BeforeValidator(nothing)] = ""
-    tool_call_id: str
-    name: str | None = None
+    content: Annotated[str | Annotated[list[UserContent], Field(max_length=MOST_PARTS)], BeforeValidator(nothing)] = ""
+    tool_call_id: Name
+    name: Name | None = None
     cache_control: CacheMark = None
 
 
@@ -179,7 +183,7 @@ class FunctionDefinition(Open):
 
     name: str = Field(pattern=FUNCTION_NAME)
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Schema | None = None
     strict: bool | None = None
 
 
@@ -194,7 +198,7 @@ class FunctionTool(Open):
 class ChosenFunction(Open):
     """A function by name."""
 
-    name: str
+    name: Name
 
 
 class NamedToolChoice(Open):
@@ -209,7 +213,7 @@ class JsonSchema(Open):
 
     name: str = Field(pattern=SCHEMA_NAME)
     description: str | None = None
-    json_schema: dict[str, Any] = Field(alias="schema")
+    json_schema: Schema = Field(alias="schema")
     strict: bool | None = None
 
 
@@ -223,7 +227,7 @@ class JsonObjectFormat(Open):
     """An answer in JSON: of any form, or of the `schema` that llama.cpp's and Together's clients put here."""
 
     type: Literal["json_object"]
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    json_schema: Schema | None = Field(default=None, alias="schema")
 
 
 class JsonSchemaFormat(Open):
@@ -245,7 +249,7 @@ class ChatCompletionsBody(Open):
 
     _blanks = model_validator(mode="before")(without_blanks)
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: list[ChatMessage] = Field(min_length=1, max_length=MOST_MESSAGES)
     model: str | None = Field(
         default=None,
         max_length=200,
@@ -254,17 +258,17 @@ class ChatCompletionsBody(Open):
     )
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    tools: list[FunctionTool] | None = None
+    tools: list[FunctionTool] | None = Field(default=None, max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | NamedToolChoice | None = None
     parallel_tool_calls: bool | None = None
-    web_search_options: dict[str, Any] | None = Field(
+    web_search_options: Options | None = Field(
         default=None, description="Switches on the vendor's own web search; its fields go to the vendor as they are."
     )
     temperature: float | None = Field(default=None, ge=0, le=2)
     top_p: float | None = Field(default=None, ge=0, le=1)
     n: int | None = Field(default=None, ge=1, le=16)
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: str | Annotated[list[str], Field(max_length=MOST_STOPS)] | None = None
     max_tokens: int | None = Field(default=None, ge=1, description="The older name of max_completion_tokens.")
     max_completion_tokens: int | None = Field(default=None, ge=1)
     response_format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = (
@@ -273,9 +277,9 @@ class ChatCompletionsBody(Open):
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=20)
-    modalities: list[str] | None = None
+    modalities: list[Name] | None = Field(default=None, max_length=16)
     store: bool | None = Field(
         default=None, description="True keeps the turn as a conversation of this server; no content is kept otherwise."
     )
-    metadata: dict[str, str] | None = None
+    metadata: Notes | None = None
     user: str | None = Field(default=None, max_length=512)

@@ -25,6 +25,8 @@ from plugins.vendors.large import apart
 from plugins.vendors.vectors import as_list, in_base64, yielding
 
 MOST_INPUTS = 2048
+MOST_TOKENS = 300_000
+"""Tokens of one input; OpenAI takes as many in one request."""
 
 _BYTES = 20  # that a number has in JSON
 
@@ -36,9 +38,9 @@ class _AtTheFirst(FailFast):
     __hash__ = object.__hash__
 
 
-Texts = Annotated[list[str], _AtTheFirst()]
-Tokens = Annotated[list[int], _AtTheFirst()]
-EachInTokens = Annotated[list[Tokens], _AtTheFirst()]
+Texts = Annotated[list[str], Field(max_length=MOST_INPUTS), _AtTheFirst()]
+Tokens = Annotated[list[int], Field(max_length=MOST_TOKENS), _AtTheFirst()]
+EachInTokens = Annotated[list[Tokens], Field(max_length=MOST_INPUTS), _AtTheFirst()]
 
 
 class EmbeddingsBody(Body):

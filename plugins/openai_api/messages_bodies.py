@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from engine.wire.bounds import MOST_MESSAGES, MOST_PARTS, MOST_STOPS, MOST_TOOLS, Name, Options, Schema
 from plugins.openai_api.hints import Open, without_blanks
 
 
@@ -18,15 +19,15 @@ class TextBlock(Open):
 
     type: Literal["text"]
     text: str
-    cache_control: dict[str, Any] | None = None
+    cache_control: Options | None = None
 
 
 class ImageSource(Open):
     """A picture's address or content in base64."""
 
-    type: str
+    type: Name
     url: str | None = None
-    media_type: str | None = None
+    media_type: Name | None = None
     data: str | None = None
 
 
@@ -35,15 +36,15 @@ class ImageBlock(Open):
 
     type: Literal["image"]
     source: ImageSource
-    cache_control: dict[str, Any] | None = None
+    cache_control: Options | None = None
 
 
 class DocumentSource(Open):
     """A document's address, its content in base64, or its plain text."""
 
-    type: str
+    type: Name
     url: str | None = None
-    media_type: str | None = None
+    media_type: Name | None = None
     data: str | None = None
     content: Any = None
 
@@ -53,16 +54,16 @@ class DocumentBlock(Open):
 
     type: Literal["document"]
     source: DocumentSource
-    title: str | None = None
-    cache_control: dict[str, Any] | None = None
+    title: Name | None = None
+    cache_control: Options | None = None
 
 
 class ToolUseBlock(Open):
     """A call that the assistant made earlier."""
 
     type: Literal["tool_use"]
-    id: str
-    name: str
+    id: Name
+    name: Name
     input: Any = None
 
 
@@ -70,8 +71,8 @@ class ToolResultBlock(Open):
     """What a tool answered."""
 
     type: Literal["tool_result"]
-    tool_use_id: str
-    content: str | list[Block] | None = None
+    tool_use_id: Name
+    content: str | Annotated[list[Block], Field(max_length=MOST_PARTS)] | None = None
     is_error: bool | None = None
 
 
@@ -95,7 +96,7 @@ class OtherBlock(Open):
 
     passed_whole: ClassVar[bool] = True
 
-    type: str
+    type: Name
 
 
 _KNOWN = ("text", "image", "document", "tool_use", "tool_result", "thinking", "redacted_thinking")
@@ -123,25 +124,28 @@ class MessageIn(Open):
     """One message of the conversation."""
 
     role: Literal["user", "assistant", "system"]
-    content: Annotated[str | list[Block], BeforeValidator(lambda content: "" if content is None else content)]
+    content: Annotated[
+        str | Annotated[list[Block], Field(max_length=MOST_PARTS)],
+        BeforeValidator(lambda content: "" if content is None else content),
+    ]
 
 
 class ToolDefinition(Open):
     """A tool of the client, or one that Anthropic runs, which its `type` names."""
 
-    name: str = ""
-    type: str | None = None
+    name: Name = ""
+    type: Name | None = None
     description: str | None = None
-    input_schema: dict[str, Any] | None = None
+    input_schema: Schema | None = None
     strict: bool | None = None
-    cache_control: dict[str, Any] | None = None
+    cache_control: Options | None = None
 
 
 class ToolChoiceIn(Open):
     """Whether and which tool must be called."""
 
     type: Literal["auto", "any", "tool", "none"]
-    name: str | None = None
+    name: Name | None = None
     disable_parallel_tool_use: bool | None = None
 
 
@@ -163,7 +167,7 @@ class OutputFormat(Open):
     """The form of a JSON answer."""
 
     type: Literal["json_schema"]
-    json_schema: dict[str, Any] = Field(alias="schema")
+    json_schema: Schema = Field(alias="schema")
 
 
 class OutputConfig(Open):
@@ -176,7 +180,7 @@ class OutputConfig(Open):
 class Metadata(Open):
     """Whom the request is for."""
 
-    user_id: str | None = None
+    user_id: str | None = Field(default=None, max_length=1_000)
 
 
 class CountTokensBody(Open):
@@ -190,9 +194,9 @@ class CountTokensBody(Open):
         description="Catalogue id, alias, vendor/model, or local. A bare name that the catalogue does not know goes to "
         "anthropic, if it can serve. Absent: the server's default.",
     )
-    messages: list[MessageIn] = Field(min_length=1)
-    system: str | list[TextBlock] | None = None
-    tools: list[ToolDefinition] | None = None
+    messages: list[MessageIn] = Field(min_length=1, max_length=MOST_MESSAGES)
+    system: str | Annotated[list[TextBlock], Field(max_length=MOST_PARTS)] | None = None
+    tools: list[ToolDefinition] | None = Field(default=None, max_length=MOST_TOOLS)
     tool_choice: ToolChoiceIn | None = None
     thinking: ThinkingIn | None = None
     output_config: OutputConfig | None = None
@@ -207,5 +211,5 @@ class MessagesBody(CountTokensBody):
     temperature: float | None = Field(default=None, ge=0, le=1)
     top_p: float | None = Field(default=None, ge=0, le=1)
     top_k: int | None = Field(default=None, ge=0)
-    stop_sequences: list[str] | None = None
+    stop_sequences: list[str] | None = Field(default=None, max_length=MOST_STOPS)
     metadata: Metadata | None = None

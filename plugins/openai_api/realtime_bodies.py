@@ -9,6 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from engine.wire.bounds import LONGEST_TEXT, MOST_NAMES, Name, Options, Schema
+
+MOST_TOOLS_OF_A_CALL = 128
+
 _EAGERNESS = {"low": 1_000, "medium": 600, "auto": 600, "high": 300}
 """Milliseconds of silence after which a turn is over, where the words say nothing else."""
 
@@ -16,7 +20,7 @@ _EAGERNESS = {"low": 1_000, "medium": 600, "auto": 600, "high": 300}
 class Part(BaseModel):
     """Root of what a session is made of: unknown fields are refused by their name."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_max_length=LONGEST_TEXT)
 
 
 class Format(Part):
@@ -31,10 +35,10 @@ class Transcription(Part):
 
     model: str | None = Field(default=None, max_length=200)
     language: str | None = Field(default=None, max_length=35)
-    languages: list[str] | None = None
+    languages: list[Name] | None = Field(default=None, max_length=MOST_NAMES)
     prompt: str | None = None
-    keywords: list[str] | None = None
-    delay: str | None = None
+    keywords: list[Name] | None = Field(default=None, max_length=MOST_NAMES)
+    delay: Name | None = None
 
 
 class Detection(Part):
@@ -74,7 +78,7 @@ class Input(Part):
     format: Format | None = None
     transcription: Transcription | None = None
     turn_detection: Detection | None = None
-    noise_reduction: dict[str, Any] | None = None
+    noise_reduction: Options | None = None
 
 
 class VoiceId(Part):
@@ -87,7 +91,7 @@ class Output(Part):
     """What goes to the client."""
 
     format: Format | None = None
-    voice: str | VoiceId | None = None
+    voice: Name | VoiceId | None = None
     speed: float | None = None
 
     @field_validator("speed")
@@ -111,18 +115,18 @@ class Function(Part):
     type: Literal["function"]
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict)
+    parameters: Schema = Field(default_factory=dict)
 
 
 class SessionBody(Part):
     """What `session.update` may change. What is no more than a wish of how to work is taken and not acted on."""
 
     type: Literal["realtime"] = "realtime"
-    model: str | None = None
+    model: Name | None = None
     instructions: str | None = None
     output_modalities: list[Literal["audio", "text"]] | None = Field(default=None, min_length=1, max_length=1)
     audio: Sound | None = None
-    tools: list[Function] | None = None
+    tools: list[Function] | None = Field(default=None, max_length=MOST_TOOLS_OF_A_CALL)
     tool_choice: Literal["auto"] | None = None
     max_output_tokens: Literal["inf"] | None = None
     truncation: Literal["auto"] | None = None

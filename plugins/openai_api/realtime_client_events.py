@@ -10,12 +10,13 @@ import msgspec
 from pydantic import BeforeValidator, Field, ValidationError
 
 from engine.api import InvalidRequest
+from engine.wire.bounds import Name, Notes
 from engine.wire.validation import explain
 from plugins.openai_api.realtime_bodies import AnySessionBody, Part, of_a_type
 
 
 class _Event(Part):
-    event_id: str | None = None
+    event_id: str | None = Field(default=None, max_length=512)
 
 
 class SessionUpdate(_Event):
@@ -67,7 +68,7 @@ class Message(Part):
     content: list[Annotated[Text | Recording, Field(discriminator="type")]] = Field(min_length=1, max_length=100)
     id: str | None = Field(default=None, max_length=64)
     object: Literal["realtime.item"] | None = None
-    status: str | None = None
+    status: Name | None = None
 
 
 class CallOutput(Part):
@@ -78,7 +79,7 @@ class CallOutput(Part):
     output: str
     id: str | None = Field(default=None, max_length=64)
     object: Literal["realtime.item"] | None = None
-    status: str | None = None
+    status: Name | None = None
 
 
 class ItemCreate(_Event):
@@ -86,28 +87,28 @@ class ItemCreate(_Event):
 
     type: Literal["conversation.item.create"]
     item: Annotated[Message | CallOutput, Field(discriminator="type")]
-    previous_item_id: str | None = None
+    previous_item_id: Name | None = None
 
 
 class ItemRetrieve(_Event):
     """Show an item."""
 
     type: Literal["conversation.item.retrieve"]
-    item_id: str
+    item_id: Name
 
 
 class ItemDelete(_Event):
     """Forget an item."""
 
     type: Literal["conversation.item.delete"]
-    item_id: str
+    item_id: Name
 
 
 class Truncate(_Event):
     """How much of an answer was played."""
 
     type: Literal["conversation.item.truncate"]
-    item_id: str
+    item_id: Name
     content_index: int = 0
     audio_end_ms: int = Field(ge=0)
 
@@ -116,9 +117,9 @@ class ResponseOptions(Part):
     """What is special about one answer."""
 
     instructions: str | None = None
-    output_modalities: list[Literal["audio", "text"]] | None = None
+    output_modalities: list[Literal["audio", "text"]] | None = Field(default=None, max_length=2)
     conversation: Literal["auto"] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Notes | None = None
     max_output_tokens: Literal["inf"] | None = None
 
 
@@ -133,7 +134,7 @@ class ResponseCancel(_Event):
     """Stop the answer."""
 
     type: Literal["response.cancel"]
-    response_id: str | None = None
+    response_id: Name | None = None
 
 
 ClientEvent = (

@@ -28,6 +28,7 @@ from engine.api import (
     StreamReader,
     WholeAnswer,
 )
+from engine.wire.bounds import MOST_NAMES, Name
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.hints import Hints
 from plugins.openai_api.naming import ModelNames
@@ -67,7 +68,9 @@ class ResponseQuery(Body):
 
     stream: bool = False
     starting_after: int | None = Field(default=None, ge=0, description="With stream: the last sequence_number seen.")
-    include: list[str] = Field(default_factory=list, alias="include[]", description="Taken and not used.")
+    include: list[Name] = Field(
+        default_factory=list, max_length=MOST_NAMES, alias="include[]", description="Taken and not used."
+    )
     include_obfuscation: bool | None = None
 
 
@@ -79,7 +82,9 @@ class InputItemsQuery(Body):
     after: str | None = Field(default=None, max_length=100)
     limit: int = Field(default=20, ge=1, le=100)
     order: Literal["asc", "desc"] = "desc"
-    include: list[str] = Field(default_factory=list, alias="include[]", description="Taken and not used.")
+    include: list[Name] = Field(
+        default_factory=list, max_length=MOST_NAMES, alias="include[]", description="Taken and not used."
+    )
 
 
 class DeletedResponse(msgspec.Struct, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from engine.wire.bounds import MOST_MESSAGES, MOST_NAMES, MOST_PARTS, MOST_TOOLS, Name, Notes, Options, Schema
 from plugins.openai_api.chat_bodies import FUNCTION_NAME, SCHEMA_NAME, json_text, nothing
 from plugins.openai_api.hints import Open, without_blanks
 
@@ -15,7 +16,7 @@ class InputText(Open):
 
     type: Literal["input_text"]
     text: str
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    prompt_cache_breakpoint: Options | None = None
 
 
 class InputImage(Open):
@@ -23,9 +24,9 @@ class InputImage(Open):
 
     type: Literal["input_image"]
     image_url: str | None = None
-    file_id: str | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
+    file_id: Name | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
     detail: Literal["auto", "low", "high", "original"] | None = None
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    prompt_cache_breakpoint: Options | None = None
 
 
 class InputFile(Open):
@@ -34,17 +35,17 @@ class InputFile(Open):
     type: Literal["input_file"]
     file_url: str | None = None
     file_data: str | None = None
-    file_id: str | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
-    filename: str | None = None
-    detail: str | None = None
-    prompt_cache_breakpoint: dict[str, Any] | None = None
+    file_id: Name | None = Field(default=None, description="Refused: this server keeps no uploaded files for chat.")
+    filename: str | None = Field(default=None, max_length=1_000)
+    detail: Name | None = None
+    prompt_cache_breakpoint: Options | None = None
 
 
 class InputAudioData(Open):
     """A recording in base64."""
 
     data: str
-    format: str
+    format: Name
 
 
 class InputAudio(Open):
@@ -80,10 +81,10 @@ class MessageItem(Open):
 
     type: Literal["message"] = "message"
     role: Literal["user", "assistant", "system", "developer"]
-    content: Annotated[str | list[Part], BeforeValidator(nothing)]
-    id: str | None = None
-    status: str | None = None
-    phase: str | None = None
+    content: Annotated[str | Annotated[list[Part], Field(max_length=MOST_PARTS)], BeforeValidator(nothing)]
+    id: Name | None = None
+    status: Name | None = None
+    phase: Name | None = None
 
 
 class FunctionCallItem(Open):
@@ -92,8 +93,8 @@ class FunctionCallItem(Open):
     model_config = ConfigDict(extra="ignore")
 
     type: Literal["function_call"]
-    call_id: str
-    name: str
+    call_id: Name
+    name: Name
     arguments: Annotated[str, BeforeValidator(json_text)] = "{}"
 
 
@@ -103,8 +104,8 @@ class CustomToolCallItem(Open):
     model_config = ConfigDict(extra="ignore")
 
     type: Literal["custom_tool_call"]
-    call_id: str
-    name: str
+    call_id: Name
+    name: Name
     input: Annotated[str, BeforeValidator(nothing)] = ""
 
 
@@ -112,13 +113,18 @@ class FunctionCallOutputItem(Open):
     """What a tool of the client answered."""
 
     type: Literal["function_call_output", "custom_tool_call_output"]
-    call_id: str
+    call_id: Name
     output: Annotated[
-        str | list[Annotated[InputText | InputImage | InputFile, Field(discriminator="type")]], BeforeValidator(nothing)
+        str
+        | Annotated[
+            list[Annotated[InputText | InputImage | InputFile, Field(discriminator="type")]],
+            Field(max_length=MOST_PARTS),
+        ],
+        BeforeValidator(nothing),
     ] = ""
-    id: str | None = None
-    status: str | None = None
-    name: str | None = None
+    id: Name | None = None
+    status: Name | None = None
+    name: Name | None = None
 
 
 class SummaryText(Open):
@@ -134,8 +140,8 @@ class ReasoningItem(Open):
     model_config = ConfigDict(extra="ignore")
 
     type: Literal["reasoning"]
-    id: str | None = None
-    summary: list[SummaryText] = Field(default_factory=list)
+    id: str | None = Field(default=None, max_length=1_000)
+    summary: list[SummaryText] = Field(default_factory=list, max_length=MOST_PARTS)
     encrypted_content: str | None = None
 
 
@@ -151,7 +157,7 @@ class OtherItem(Open):
 
     passed_whole: ClassVar[bool] = True
 
-    type: str
+    type: Name
 
 
 _OF_CALLS = {"custom_tool_call_output": "function_call_output"}
@@ -182,15 +188,15 @@ class FunctionToolDefinition(Open):
     type: Literal["function"]
     name: str = Field(pattern=FUNCTION_NAME)
     description: str | None = None
-    parameters: dict[str, Any] | None = None
+    parameters: Schema | None = None
     strict: bool | None = None
 
 
 class CustomFormat(Open):
     """What the input of a custom tool is to be like: any text, or one of a grammar."""
 
-    type: str = "text"
-    syntax: str | None = None
+    type: Name = "text"
+    syntax: Name | None = None
     definition: str | None = None
 
 
@@ -208,7 +214,7 @@ class HostedTool(Open):
 
     passed_whole: ClassVar[bool] = True
 
-    type: str
+    type: Name
 
 
 def _tool_kind(value: Any) -> str:
@@ -227,25 +233,25 @@ ToolDefinition = Annotated[
 class AllowedTool(Open):
     """One of the tools that the model may call."""
 
-    type: str
-    name: str | None = None
+    type: Name
+    name: Name | None = None
 
 
 class ChosenTool(Open):
     """The one tool that the model must call; with type allowed_tools the ones that it may, or must, choose from."""
 
-    type: str
-    name: str | None = None
+    type: Name
+    name: Name | None = None
     mode: Literal["auto", "required"] | None = None
-    tools: list[AllowedTool] | None = None
+    tools: list[AllowedTool] | None = Field(default=None, max_length=MOST_TOOLS)
 
 
 class ReasoningConfig(Open):
     """How hard to think, and whether to tell of it."""
 
     effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
-    summary: str | None = None
-    generate_summary: str | None = Field(default=None, description="The older name of summary.")
+    summary: Name | None = None
+    generate_summary: Name | None = Field(default=None, description="The older name of summary.")
 
 
 class TextFormat(Open):
@@ -254,7 +260,7 @@ class TextFormat(Open):
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = Field(default=None, pattern=SCHEMA_NAME)
     description: str | None = None
-    json_schema: dict[str, Any] | None = Field(default=None, alias="schema")
+    json_schema: Schema | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
@@ -280,7 +286,7 @@ class ResponsesBody(Open):
         description="Catalogue id, alias, vendor/model, or local. A bare name that the catalogue does not know goes to "
         "the default vendor. Absent: the server's default.",
     )
-    input: str | list[Item] | None = None
+    input: str | Annotated[list[Item], Field(max_length=MOST_MESSAGES)] | None = None
     instructions: str | None = None
     previous_response_id: str | None = Field(default=None, max_length=80)
     store: bool | None = Field(
@@ -290,8 +296,8 @@ class ResponsesBody(Open):
         default=None, description="True answers at once; the response is got by its id, whether somebody waits or not."
     )
     stream: bool | None = None
-    stream_options: dict[str, Any] | None = None
-    tools: list[ToolDefinition] | None = None
+    stream_options: Options | None = None
+    tools: list[ToolDefinition] | None = Field(default=None, max_length=MOST_TOOLS)
     tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     parallel_tool_calls: bool | None = None
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -300,7 +306,7 @@ class ResponsesBody(Open):
     max_output_tokens: int | None = Field(default=None, ge=1)
     reasoning: ReasoningConfig | None = None
     text: TextConfig | None = None
-    include: list[str] | None = None
+    include: list[Name] | None = Field(default=None, max_length=MOST_NAMES)
     truncation: Literal["auto", "disabled"] | None = None
-    metadata: dict[str, str] | None = None
+    metadata: Notes | None = None
     user: str | None = Field(default=None, max_length=512)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from engine.api import Body
+from engine.wire.bounds import Options, Schema
 
 Stream = Annotated[str, Field(max_length=64)]
 
@@ -33,7 +34,7 @@ class CallTool(Body):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")
     description: str = ""
-    parameters: dict[str, Any] = Field(default_factory=dict, description="A JSON Schema of its arguments.")
+    parameters: Schema = Field(default_factory=dict, description="A JSON Schema of its arguments.")
 
 
 class RealtimeUpdateFields(Body):
@@ -78,9 +79,7 @@ class RealtimeStart(RealtimeUpdateFields):
     store: bool = Field(default=True, description="False keeps nothing that is said.")
     sample_rate: int = Field(default=24_000, ge=8_000, le=48_000, description="Samples a second, both ways.")
     encoding: Literal["pcm_s16le", "mulaw", "alaw"] = Field(default="pcm_s16le", description="Of the audio, both ways.")
-    provider_options: dict[str, Any] = Field(
-        default_factory=dict, description="Added to the vendor's session as they are."
-    )
+    provider_options: Options = Field(default_factory=dict, description="Added to the vendor's session as they are.")
 
 
 class RealtimeUpdateCall(RealtimeUpdateFields):

@@ -35,6 +35,7 @@ from engine.api import (
     TurnDetection,
     UnsupportedParameter,
 )
+from engine.wire.bounds import first_repeated
 from plugins.realtime.bodies import (
     CallTool,
     OfCall,
@@ -247,9 +248,8 @@ def _changes(body: RealtimeUpdateFields, now: RealtimeRequest) -> dict[str, Any]
         changes["modalities"] = frozenset(body.modalities)
     if body.tools is not None:
         names = [tool.name for tool in body.tools]
-        for name in names:
-            if names.count(name) > 1:
-                raise InvalidRequest(f"two tools are called {name!r}; each needs a name of its own", field="tools")
+        if (twice := first_repeated(names)) is not None:
+            raise InvalidRequest(f"two tools are called {twice!r}; each needs a name of its own", field="tools")
         mine = tuple(
             FunctionTool(name=tool.name, description=tool.description, parameters=tool.parameters)
             for tool in body.tools

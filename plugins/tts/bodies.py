@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ConfigDict, Field
 
 from engine.api import Body
+from engine.wire.bounds import Options
 from plugins.vendors.codecs import AudioFormat
 
 
@@ -37,9 +36,7 @@ class SpeechOptions(Body):
     clean: bool = Field(
         default=True, description="Leave out what is not to be spoken: Markdown, code, addresses, emoji."
     )
-    provider_options: dict[str, Any] = Field(
-        default_factory=dict, description="Added to the vendor's request as they are."
-    )
+    provider_options: Options = Field(default_factory=dict, description="Added to the vendor's request as they are.")
 
 
 class SpeakStart(SpeechOptions):

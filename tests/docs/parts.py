@@ -13,6 +13,7 @@ from engine.api import Audio, Cost, ErrorBody, Event, Route, Usage
 from engine.bus.log import Entry
 from engine.config import describe
 from engine.wire.frames import decode_binary, encode_audio, stream_prefix
+from tests.architecture.bodies import bounded
 from tests.docs import examples
 from tests.docs.advice import ADVICE
 from tests.docs.product import Asked, all_hooks, codes, product, settings_tables
@@ -32,6 +33,7 @@ def parts() -> Mapping[str, str]:
     """Every generated part by its name."""
     makers: Mapping[str, Callable[[], str]] = {
         "settings": settings,
+        "bounds": bounds,
         "errors": errors,
         "commands": commands,
         "frames": frames,
@@ -61,6 +63,19 @@ def settings() -> str:
 
 def variables(names: tuple[str, ...]) -> str:
     return ", ".join(f"`{name}`" for name in names)
+
+
+def bounds() -> str:
+    """Every list and object that a body may hold, by the most that it may hold."""
+    places: dict[tuple[int, str], set[str]] = {}
+    for each in bounded():
+        if each.kind != "str" and each.most is not None:
+            kind = "items" if each.kind == "list" else "members"
+            places.setdefault((each.most, kind), set()).add(f"`{each.model.__name__}.{each.field}`")
+    rows = [
+        (f"{most:,}", kind, ", ".join(sorted(where))) for (most, kind), where in sorted(places.items(), reverse=True)
+    ]
+    return table("at most", "of", "where", rows=rows)
 
 
 # Errors
