@@ -266,7 +266,8 @@ class Engine:
 
     def checks(self) -> list[CheckLine]:
         """Every line of `/health/ready`."""
-        lines = check_lines(self.loader.parts.values(), self.serving.gathered.checks if self.serving.gathered else ())
+        checks = self.serving.gathered.checks if self.serving.gathered else ()
+        lines = check_lines(self.loader.parts.values(), checks, self.loader.faults)
         blocks = self.strikes.summary()
         return [*lines, CheckLine(name="event_loop", state="ok", detail=blocks)] if blocks else lines
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from engine.api.commands import Commands
 from engine.api.data import Database
@@ -25,11 +25,29 @@ class SettingsTable(BaseModel):
     """Root of a settings table: unknown keys are refused, values never change.
 
     `table` names it in the config file; a plugin's own table is `plugins.<name>` and needs none.
+
+    `wrong_costs` is what a wrong value, or a variable that is not set, costs: the plugin; the table alone, which then has
+    its defaults; or one entry of the mapping with this name. Of the last two `faults` says why: by the name of the entry,
+    under "" for the table.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: ClassVar[str] = ""
+    wrong_costs: ClassVar[str] = "plugin"
+
+    _faults: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def faults(self) -> Mapping[str, str]:
+        """What the operator wrote in this table and cannot be used, in a sentence each that clients may read."""
+        return self._faults
+
+    def with_faults(self, faults: Mapping[str, str]) -> Self:
+        """A copy that says what was left out of it."""
+        copy = self.model_copy()
+        copy._faults = dict(faults)
+        return copy
 
 
 class PluginContext(Protocol):

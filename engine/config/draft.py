@@ -94,7 +94,11 @@ class Draft:
         try:
             value = resolve(text, self._environ)
         except UnresolvedReference as error:
-            self.problems.append(ConfigError(key=self.text(path), origin=self.origin(path), message=str(error)))
+            self.problems.append(
+                ConfigError(
+                    key=self.text(path), origin=self.origin(path), message=str(error), public=error.public, path=path
+                )
+            )
             return text
         if value != text:
             self.hidden.add(path)

@@ -2,16 +2,31 @@
 
 from collections.abc import Sequence
 
+from engine.config.keys import KeyPath
+
 
 class ConfigError(Exception):
     """One setting that cannot be used. Never carries the value of a secret."""
 
-    def __init__(self, *, key: str, origin: str | None, message: str, nearest: str | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        key: str,
+        origin: str | None,
+        message: str,
+        nearest: str | None = None,
+        public: str | None = None,
+        path: KeyPath = (),
+    ) -> None:
         super().__init__(key, origin, message, nearest)
         self.key = key
         self.origin = origin
         self.message = message
         self.nearest = nearest
+        self.public = f"{key}: {public or message}"
+        """The problem without files' places and given values, for those who may not see the operator's settings."""
+        self.path = path
+        """The steps of the key inside its table."""
 
     def __str__(self) -> str:
         place = f" ({self.origin})" if self.origin else ""

@@ -49,11 +49,12 @@ def _explain_key(path: KeyPath, found: list[ErrorDetails], draft: Draft, model: 
     if found[0]["type"] == "extra_forbidden":
         return _unknown_key(path, draft, model)
     if found[0]["type"] == "missing":
-        return ConfigError(key=key, origin=origin, message="is required and has no default")
+        return ConfigError(key=key, origin=origin, message="is required and has no default", path=path)
     secret = path in draft.hidden or is_secret(model, path)
     rights = dict.fromkeys(_what_is_right(details, secret) for details in found)
-    message = " or ".join(rights) + _given(draft.value(path), secret)
-    return ConfigError(key=key, origin=origin, message=message)
+    right = " or ".join(rights)
+    message = right + _given(draft.value(path), secret)
+    return ConfigError(key=key, origin=origin, message=message, public=right, path=path)
 
 
 def _unknown_key(path: KeyPath, draft: Draft, model: type[BaseModel]) -> ConfigError:

@@ -1,6 +1,6 @@
 """The configuration as it was written: merged, with origins, not yet typed."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -32,13 +32,13 @@ class RawConfig:
     set_over: tuple[tuple[str, Any, str], ...] = ()
     """What was set above file and environment for as long as the process lives, as by options of the command line."""
 
-    def table(self, name: str, model: type[M]) -> M:
+    def table(self, name: str, model: type[M], without: Collection[KeyPath] = ()) -> M:
         """The table as its model, defaults where nothing is set.
 
-        Unknown keys are refused even if the model would ignore them, unless it allows extra keys.
-        Raises ConfigErrors with everything that is wrong in this table.
+        Unknown keys are refused even if the model would ignore them, unless it allows extra keys. What stands at a path of
+        `without` is left out. Raises ConfigErrors with everything that is wrong in this table.
         """
-        draft = self._draft(name, model)
+        draft = self._draft(name, model, without)
         settings, invalid = _validate(draft, model)
         reported = {problem.key for problem in draft.problems}
         problems = [*draft.problems, *(problem for problem in invalid if problem.key not in reported)]
@@ -73,7 +73,7 @@ class RawConfig:
             read = read.with_value(key, value, origin)
         return read
 
-    def _draft(self, name: str, model: type[BaseModel]) -> Draft:
+    def _draft(self, name: str, model: type[BaseModel], without: Collection[KeyPath] = ()) -> Draft:
         path = split_key(name)
         values: Any = self.layers.values
         for depth, step in enumerate(path, start=1):
@@ -84,7 +84,7 @@ class RawConfig:
                 raise ConfigErrors(
                     [ConfigError(key=key_text(place), origin=self.layers.origins.get(place), message=message)]
                 )
-        draft = Draft(path, _own(values, model), self.layers, self.environ)
+        draft = Draft(path, _less(_own(values, model), without), self.layers, self.environ)
         draft.fill_from_sdk_environment(model)
         return draft
 
@@ -121,6 +121,19 @@ def _own(values: dict[str, Any], model: type[BaseModel]) -> dict[str, Any]:
     if not _holds_tables(model):
         return values
     return {key: value for key, value in values.items() if not isinstance(value, dict) or key in fields_of(model)}
+
+
+def _less(values: dict[str, Any], without: Collection[KeyPath]) -> dict[str, Any]:
+    """The values without what stands at some paths."""
+    if not without:
+        return values
+    below = {key: [path[1:] for path in without if path[0] == key and len(path) > 1] for key in values}
+    gone = {path[0] for path in without if len(path) == 1}
+    return {
+        key: _less(value, below[key]) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if key not in gone
+    }
 
 
 def _strangers(values: Any, at: KeyPath, known: Mapping[KeyPath, type[BaseModel]]) -> Iterator[KeyPath]:

@@ -7,10 +7,18 @@ from pathlib import Path
 _REFERENCE = re.compile(r"\$\{(env|file):([^}]*)\}")
 _OPENING = re.compile(r"\$\{(?:env|file):[^}]*$")
 _LARGEST = 64 * 1024
+_UNREADABLE = "the file that it names cannot be used"
 
 
 class UnresolvedReference(Exception):
-    """Raised when what a reference names is not there; says what is missing, never what was read."""
+    """Raised when what a reference names is not there; says what is missing, never what was read.
+
+    `public` says the same without the path of a file, where there is one in the message.
+    """
+
+    def __init__(self, message: str, public: str | None = None) -> None:
+        super().__init__(message)
+        self.public = public
 
 
 def resolve(text: str, environ: Mapping[str, str]) -> str:
@@ -43,13 +51,13 @@ def file_value(path: Path) -> str:
             content = file.read(_LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not a usable path"
-        raise UnresolvedReference(f"cannot read file {path}: {reason}") from None
+        raise UnresolvedReference(f"cannot read file {path}: {reason}", _UNREADABLE) from None
     if len(content) > _LARGEST:
-        raise UnresolvedReference(f"file {path} is larger than {_LARGEST} bytes")
+        raise UnresolvedReference(f"file {path} is larger than {_LARGEST} bytes", _UNREADABLE)
     try:
         value = content.decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise UnresolvedReference(f"file {path} is not UTF-8 text") from None
+        raise UnresolvedReference(f"file {path} is not UTF-8 text", _UNREADABLE) from None
     if not value:
-        raise UnresolvedReference(f"file {path} is empty")
+        raise UnresolvedReference(f"file {path} is empty", _UNREADABLE)
     return value

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 
 from engine.api.plugin import HealthCheck
+from engine.config import ConfigError
 from engine.loader.load import Part
 from engine.log import get_logger
 
@@ -22,12 +23,18 @@ class CheckLine(msgspec.Struct, kw_only=True, omit_defaults=True):
     detail: str = ""
 
 
-def check_lines(parts: Iterable[Part], checks: Iterable[tuple[str, HealthCheck]]) -> list[CheckLine]:
-    """A line for every plugin that failed or was struck out, and one for each check of the others."""
+def check_lines(
+    parts: Iterable[Part], checks: Iterable[tuple[str, HealthCheck]], faults: Mapping[str, Sequence[ConfigError]]
+) -> list[CheckLine]:
+    """A line for every plugin that failed or was struck out, for each settings table with `faults`, and for each check."""
     failed = [
         CheckLine(name=part.name, state="degraded", detail=part.struck or part.reason or "off")
         for part in parts
         if (part.enabled and not part.on) or part.struck is not None
+    ]
+    failed += [
+        CheckLine(name=table, state="degraded", detail="; ".join(error.public for error in errors))
+        for table, errors in faults.items()
     ]
     return failed + [_line(owner, check) for owner, check in checks]
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from engine.api import hooks
 from engine.api.data import Tables
-from engine.api.plugin import Plugin
+from engine.api.plugin import Plugin, SettingsTable
 from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
 from engine.config.keys import nearest
 from engine.config.secrecy import mask_text
@@ -20,6 +20,7 @@ from engine.loader.answers import ANSWERS, PluginMistake, checked, made
 from engine.loader.context import PROVIDER_HOOKS, Context
 from engine.loader.find import Installed
 from engine.loader.gathered import Clash, Gathered
+from engine.loader.salvage import salvaged
 from engine.log import get_logger
 
 log = get_logger(__name__)
@@ -92,6 +93,8 @@ class Loader:
         self._manager = pluggy.PluginManager(hooks.PROJECT)
         self._manager.add_hookspecs(hooks)
         self.tables: dict[type[BaseModel], BaseModel] = {}
+        self.faults: dict[str, list[ConfigError]] = {}
+        """What is wrong in tables that stand without it, by the table's name."""
 
     def load(self, config: RawConfig, failed: Mapping[str, str] | None = None) -> None:
         """Import the enabled plugins and register their hooks, in the order of what they require.
@@ -357,11 +360,25 @@ class Loader:
                 try:
                     self.tables[model] = config.table(name, model)
                 except ConfigErrors as found:
-                    wrong += found.errors
-        unknown = [error for error in wrong if error.message.startswith("unknown key")]
+                    wrong += self._without(found.errors, name, model, config)
+        unknown = [error for error in wrong if _is_slip(error)]
         if wrong and not unknown and part.on:
             self.fail(part, f"has settings that cannot be used: {'; '.join(map(str, wrong))}")
         return unknown
+
+    def _without(
+        self, errors: Sequence[ConfigError], name: str, model: type[BaseModel], config: RawConfig
+    ) -> Sequence[ConfigError]:
+        """Go on without what is wrong in a table where its plugin can; gives the errors that remain."""
+        if not issubclass(model, SettingsTable) or any(map(_is_slip, errors)):
+            return errors
+        table = salvaged(config, name, model, errors)
+        if table is None:
+            return errors
+        self.tables[model] = table
+        self.faults[name] = list(errors)
+        log.error("settings_not_usable", table=name, problems=[str(error) for error in errors])
+        return ()
 
 
 async def close(part: Part) -> None:
@@ -370,6 +387,10 @@ async def close(part: Part) -> None:
         await part.stack.aclose()
     except Exception:
         log.exception("plugin_did_not_close", plugin=part.name)
+
+
+def _is_slip(error: ConfigError) -> bool:
+    return error.message.startswith("unknown key")
 
 
 def _renewable(running: Part, changed: Sequence[type[BaseModel]]) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import aiohttp
 
@@ -12,6 +13,9 @@ from plugins.vendors.embeddings import OpenAIEmbeddings
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible
 from plugins.vendors.settings import CompatibleSettings, VendorSettings
 from plugins.vendors.spread import chat_over, embeddings_over
+
+_NOWHERE = Endpoint("", None)
+"""Of a provider that cannot be asked."""
 
 
 def compatible_vendor(name: str, settings: VendorSettings, http: Shared[aiohttp.ClientSession]) -> ChatProvider:
@@ -51,6 +55,12 @@ def vendor_embeddings(name: str, settings: VendorSettings, context: PluginContex
     )
 
 
+def _broken(settings: CompatibleSettings) -> Iterator[tuple[str, Callable[[], str]]]:
+    """The servers that cannot be asked, each with what says so."""
+    for name, reason in settings.broken_servers.items():
+        yield name, partial("its settings cannot be used: {}".format, reason)
+
+
 def server_embeddings(settings: CompatibleSettings, context: PluginContext) -> Iterator[EmbeddingProvider]:
     """An embedding provider for each server of `[vendors.compatible]`."""
     for name, server in settings.servers.items():
@@ -59,6 +69,8 @@ def server_embeddings(settings: CompatibleSettings, context: PluginContext) -> I
         yield embeddings_over(
             [OpenAIEmbeddings(name, context, end, own_address=False, credential=credential) for end in ends]
         )
+    for name, why in _broken(settings):
+        yield OpenAIEmbeddings(name, context, _NOWHERE, own_address=False, unavailable=why)
 
 
 def compatible_servers(settings: CompatibleSettings, http: Shared[aiohttp.ClientSession]) -> Iterator[ChatProvider]:
@@ -67,3 +79,5 @@ def compatible_servers(settings: CompatibleSettings, http: Shared[aiohttp.Client
         credential = f"[vendors.compatible.servers.{name}] api_key"
         ends = [Endpoint(each.base_url, each.key) for each in server.each_key()]
         yield chat_over([OpenAICompatible(name, http, end, own_address=False, credential=credential) for end in ends])
+    for name, why in _broken(settings):
+        yield OpenAICompatible(name, http, _NOWHERE, own_address=False, unavailable=why)

@@ -56,6 +56,10 @@ def _ollama_address(url: str) -> str:
     return _address(f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/') or '/v1'}")
 
 
+def _is_free(name: str) -> bool:
+    return _VENDOR_NAME.fullmatch(name) is not None and name not in _TAKEN
+
+
 def _custom_name(name: str) -> str:
     if not _VENDOR_NAME.fullmatch(name):
         raise ValueError("must be lower case letters, digits, dots, dashes and underscores, as in vendor/model")
@@ -83,6 +87,7 @@ class VendorSettings(SettingsTable):
     title: ClassVar[str] = ""
     key_env: ClassVar[str] = ""
     needs_key: ClassVar[bool] = True
+    wrong_costs: ClassVar[str] = "table"
 
     api_key: ApiKey | None = Field(None, description="Key sent to the vendor.")
     api_keys: tuple[ApiKey, ...] = Field(
@@ -112,6 +117,8 @@ class VendorSettings(SettingsTable):
     @property
     def unavailable(self) -> str | None:
         """What is missing before the vendor can be asked; other addresses than its own may take calls without a key."""
+        if self.faults:
+            return f"{self.title} is off: {self.faults['']}."
         if self.key or not (self.needs_key and self.own_address):
             return None
         return f"{self.title} needs an API key: set {self.credential}."
@@ -257,12 +264,18 @@ class CompatibleSettings(SettingsTable):
     """Operator's `[vendors.compatible]` table: further servers that speak Chat Completions."""
 
     table: ClassVar[str] = "vendors.compatible"
+    wrong_costs: ClassVar[str] = "servers"
 
     servers: Mapping[Annotated[str, AfterValidator(_custom_name)], CompatibleServer] = Field(
         default_factory=dict,
         description="OpenAI-compatible servers by the name that stands before the slash in a model's name, "
         'for example { lab = { base_url = "http://10.0.0.5:8000/v1" } }.',
     )
+
+    @property
+    def broken_servers(self) -> Mapping[str, str]:
+        """Servers that were named and cannot be asked, each with the reason."""
+        return {name: reason for name, reason in self.faults.items() if _is_free(name)}
 
 
 def _settings_of(vendor: CompatibleVendor) -> type[VendorSettings]:
