@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 import msgspec
 
+from engine.api.errors import EngineError
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -23,13 +25,15 @@ class Write(msgspec.Struct, frozen=True):
     """One row to insert, change or remove; executed in the order given, in one transaction with its group.
 
     `values` are the columns to set. `where` are equalities that choose rows to update or delete; for an upsert they are
-    the columns of the unique key, which stand in `values` too.
+    the columns of the unique key, which stand in `values` too. `must` is the error with which the whole group fails where
+    an update or a delete finds no row: what a group relies on may be gone since it was read.
     """
 
     table: Table
     kind: Literal["insert", "update", "delete", "upsert"]
     values: Mapping[str, Any]
     where: Mapping[str, Any] = {}
+    must: EngineError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,11 @@ class Attempt:
             for step in steps:
                 self.table = step.table.name
                 if step.compiled is None:
-                    connection.execute(step.statement, step.rows)
+                    found = connection.execute(step.statement, step.rows).rowcount
                 else:
-                    cast("Any", driver).executemany(step.compiled.sql, step.compiled.values(step.rows))
+                    found = cast("Any", driver).executemany(step.compiled.sql, step.compiled.values(step.rows)).rowcount
+                if step.must and found < len(step.must):
+                    raise step.must[0]
             self._committing = True
 
     def _stands(self, connection: Connection, proof: Select[int]) -> bool:

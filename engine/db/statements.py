@@ -24,9 +24,10 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from engine.api.data import Write
+from engine.api.errors import EngineError
 from engine.db.compiled import CompiledStatement, compile_for
 
-Shape: TypeAlias = tuple[Table, str, tuple[str, ...], tuple[str, ...], frozenset[str]]
+Shape: TypeAlias = tuple[Table, str, tuple[str, ...], tuple[str, ...], frozenset[str], bool]
 
 # A column may be set and compared in one UPDATE, so what is compared has its own parameter names.
 _WHERE = "where_"
@@ -49,6 +50,9 @@ class Step:
     shape: Shape | None = None
     touched: set[Any] | None = field(default_factory=set)
     """Primary keys of its rows; None when it cannot be told which rows it touches."""
+
+    must: list[EngineError] = field(default_factory=list)
+    """What to raise where fewer rows are found than were named."""
 
 
 class Statements:
@@ -76,6 +80,8 @@ class Statements:
                     steps.append(Step(write.table, write.kind, statement, compiled, [], shape))
                 step = steps[place]
                 step.rows.append(_parameters(write, shape))
+                if write.must is not None:
+                    step.must.append(write.must)
                 if row is None:
                     step.touched = None
                 elif step.touched is not None:
@@ -134,7 +140,7 @@ def _shape(write: Write) -> Shape | None:
             return None
     where = write.where
     empty = frozenset(name for name, value in where.items() if value is None) if None in where.values() else _NONE
-    return (write.table, write.kind, tuple(write.values), tuple(where), empty)
+    return (write.table, write.kind, tuple(write.values), tuple(where), empty, write.must is not None)
 
 
 def _row(write: Write) -> Any:

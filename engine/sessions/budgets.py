@@ -259,6 +259,8 @@ class Budgets:
             f"the budget of {budget.subject} has {told} {unit} left for this {budget.period}; {words}; "
             f"it is whole again at {frees:%Y-%m-%d %H:%M} UTC",
             retry_after=(frees - now).total_seconds(),
+            limit=float(budget.amount),
+            remaining=float(left),
         )
 
     def _hold(self, opened: _Open, aside: Spend) -> None:

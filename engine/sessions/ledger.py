@@ -213,7 +213,8 @@ class Ledger:
         where = {"stream": stream.id, "owner": self._owner}
         accept, refusal = self._not_accepted(stream.id)
         alone = _end_values(msgspec.structs.replace(ended, saved=False), msgspec.structs.replace(said, saved=None))
-        bare = [*accept[:1], Write(turns, "update", alone | {"n": n - (closing.event is not None)}, where)]
+        # Where it is refused, a `status` that says so comes before the end, in the place of the closing event.
+        bare = [*accept[:1], Write(turns, "update", alone | {"n": n + (closing.event is None)}, where)]
         if refusal is not None:
             self._submit_end(stream.id, bare)
             refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -85,6 +85,8 @@ class Supervisor:
         self._taking: dict[int, Turn] = {}
         self._keys: dict[tuple[str, str], tuple[str, asyncio.Future[str]]] = {}
         self._key_of: dict[str, tuple[str, str]] = {}
+        self._starting: dict[str, Principal] = {}
+        """Turns that are being prepared or written down: they count against limits like those that run."""
         self._starts: set[asyncio.Task[Stream | TurnRecord]] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
@@ -200,10 +202,29 @@ class Supervisor:
         hashed: str | None,
         on_disconnect: OnDisconnect,
     ) -> Stream:
-        begun, table = perf_counter(), self.table
+        begun = perf_counter()
         self._admit(principal)
-        owner = table.owner(command.name)
         id = new_stream_id()
+        # From here to the stream's opening it waits for others, who may start turns meanwhile.
+        self._starting[id] = principal
+        try:
+            return await self._prepare(principal, command, body, id, key, hashed, on_disconnect, begun)
+        finally:
+            del self._starting[id]
+
+    async def _prepare(
+        self,
+        principal: Principal,
+        command: Command[Any],
+        body: BaseModel,
+        id: str,
+        key: str | None,
+        hashed: str | None,
+        on_disconnect: OnDisconnect,
+        begun: float,
+    ) -> Stream:
+        table = self.table
+        owner = table.owner(command.name)
         if self.rates is not None:
             await self.rates.admit_turn(principal)
         if self.budgets is not None:
@@ -215,7 +236,7 @@ class Supervisor:
             raise
         accepted: asyncio.Future[None] | None = None
         try:
-            self._admit(principal)  # asked again: time has passed
+            self._admit_none_while_draining()  # asked again: time has passed
             if self.ledger is not None:
                 accepted = self.ledger.accept(id, principal, command.name, serve, key=key, hashed=hashed)
                 if key is not None:
@@ -253,22 +274,27 @@ class Supervisor:
         if self.budgets is not None:
             self.budgets.end(stream, None, None)
 
-    def _admit(self, principal: Principal) -> None:
+    def _admit_none_while_draining(self) -> None:
         if self.draining:
             raise ShuttingDown(
                 "the server is going down and takes no new work; connect again in a moment", retry_after=1.0
             )
+
+    def _admit(self, principal: Principal) -> None:
+        """Raise where the principal or the key has as many turns, starting or running, as it may have."""
+        self._admit_none_while_draining()
         each, own = self.limits.principal_streams, principal.limits.streams
         if each is None and own is None:
             return
-        running = list(self.bus.running(principal))
-        if each is not None and len(running) >= each:
+        starting = [other for other in self._starting.values() if other.id == principal.id]
+        owners = [*starting, *(stream.principal for stream in self.bus.running(principal))]
+        if each is not None and len(owners) >= each:
             raise LimitExceeded(
                 f"{each} streams of {principal.subject} run already; one more is taken when one has ended",
                 limit=each,
                 remaining=0,
             )
-        if own is not None and sum(stream.principal.key == principal.key for stream in running) >= own:
+        if own is not None and sum(other.key == principal.key for other in owners) >= own:
             raise LimitExceeded(
                 f"{own} streams of {principal.key_subject} run already; one more is taken when one has ended",
                 limit=own,

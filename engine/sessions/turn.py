@@ -19,7 +19,7 @@ from engine.api.errors import (
     ProviderError,
     ShuttingDown,
 )
-from engine.api.events import Cost, Reason, Status, StreamEnded, StreamStarted, Usage
+from engine.api.events import Cost, Reason, Status, StatusChanged, StreamEnded, StreamStarted, Usage
 from engine.api.streams import CancelAfter, Ending, OnDisconnect
 from engine.bus.bus import Bus
 from engine.bus.stream import Stream, Token
@@ -40,6 +40,9 @@ STOPPED_WITHIN = 5.0
 
 WATCHED_WITHIN = 1.0
 """Seconds in which a turn that stops without a watcher must get its first: its caller may have left while it was prepared."""
+
+NOT_SAVED = "not_saved"
+"""Stage of the `status` that says, by an error's code, why nothing of a turn could be kept: its conversation is gone."""
 
 _STOPPED: dict[Reason, type[EngineError]] = {"shutdown": ShuttingDown}
 
@@ -258,8 +261,13 @@ class Turn:
             log.exception("turn_closing_crashed", stream=self.stream.id, command=self.command)
             return Closing()
 
-    def _tell(self, ended: StreamEnded, closing: Closing, saved: bool | None) -> None:
-        """Publish what the commit brought, free what the turn held, publish the terminal event."""
+    def _tell(
+        self, ended: StreamEnded, closing: Closing, saved: bool | None, refused: EngineError | None = None
+    ) -> None:
+        """Publish what the commit brought, or why it was refused, free what the turn held, publish the terminal event."""
+        if refused is not None:
+            with contextlib.suppress(Exception):
+                self.stream.publish(self._token, StatusChanged(stage=NOT_SAVED, detail=refused.code))
         if closing.event is not None and saved is not False:
             try:
                 self.stream.publish(self._token, closing.event)
@@ -306,10 +314,15 @@ class _Commit:
         n = turn.stream.n + (2 if self._closing.event is not None else 1)
         record = msgspec.structs.replace(self._ended, saved=True)
         done = self._ledger.end(turn.stream, turn.serve.keep, record, self._closing, n)
-        done.add_done_callback(lambda future: self._tell(not future.cancelled() and future.exception() is None))
+        done.add_done_callback(self._done)
 
-    def _tell(self, saved: bool) -> None:
+    def _done(self, done: asyncio.Future[None]) -> None:
+        error = None if done.cancelled() else done.exception()
+        self._tell(not done.cancelled() and error is None, error)
+
+    def _tell(self, saved: bool, error: BaseException | None = None) -> None:
         if not self._told:
             self._told = True
             self._timer.cancel()
-            self._turn._tell(self._ended, self._closing, saved)
+            refused = error if isinstance(error, EngineError) and not error.retryable else None
+            self._turn._tell(self._ended, self._closing, saved, refused)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
@@ -38,6 +39,8 @@ class Conversations:
     def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
         self._database = database
         self._now = now
+        self.leaving: Counter[str] = Counter()
+        """Conversations that are being removed: nothing begins in them any more."""
 
     async def page(
         self,
@@ -141,13 +144,20 @@ class Conversations:
     async def delete(self, principal: Principal, id: str) -> None:
         """Remove a conversation with its messages. Unknown ids are no error here: nothing of theirs is left."""
         mine = {"conversation": id, "principal": principal.id}
-        await self._database.submit(
-            [
-                Write(texts, "delete", {}, mine),
-                Write(messages, "delete", {}, mine),
-                Write(conversations, "delete", {}, {"id": id, "principal": principal.id}),
-            ]
-        )
+        self.leaving[id] += 1
+        try:
+            # The conversation first, which is the lock of what is written into it.
+            await self._database.submit(
+                [
+                    Write(conversations, "delete", {}, {"id": id, "principal": principal.id}),
+                    Write(texts, "delete", {}, mine),
+                    Write(messages, "delete", {}, mine),
+                ]
+            )
+        finally:
+            self.leaving[id] -= 1
+            if not self.leaving[id]:
+                del self.leaving[id]
 
 
 def _shown(tree: Tree) -> ConversationWithMessages:

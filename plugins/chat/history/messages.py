@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,17 +13,21 @@ from sqlalchemy import RowMapping
 
 from engine.api.chat import Message, ReasoningPart, TextPart
 from engine.api.data import Database, Write
-from engine.api.errors import InvalidRequest
+from engine.api.errors import Conflict, InvalidRequest
 from engine.api.identity import Principal
 from plugins.chat.history.ids import new_id, new_ids
 from plugins.chat.history.reading import Tree, read_conversation, read_messages
 from plugins.chat.history.records import Conversation, StoredMessage, message_of
 from plugins.chat.history.tables import conversations, messages, texts
 from plugins.chat.history.tree import leaf_without, subtree
-from plugins.chat.history.turns import message_rows, new_conversation
+from plugins.chat.history.turns import going_on, message_rows, new_conversation
 
 _COPIED = ("model", "status", "finish_reason", "error", "thinking", "citations", "metadata", "created_at")
 """What a copy of a message keeps; what it cost was paid once, by the original."""
+
+
+DELETE_ATTEMPTS = 3
+"""How often the tree is looked at again when something was said while a part of it was being removed."""
 
 
 class Messages:
@@ -78,7 +83,8 @@ class Messages:
         rows = message_rows(
             new, conversation, principal.id, row["parent"], edited, now, model=row["model"], metadata=row["metadata"]
         )
-        await self._database.submit([*rows, _shows(principal, conversation, new, updated_at=now)])
+        there = going_on(conversation, principal.id, row["parent"], {"leaf": new, "updated_at": now})
+        await self._database.submit([*there, *rows])
         return await self.get(principal, conversation, new)
 
     async def truncate(self, principal: Principal, conversation: str, id: str, heard: str) -> StoredMessage:
@@ -131,16 +137,25 @@ class Messages:
         return await self.get(principal, conversation, id)
 
     async def delete(self, principal: Principal, conversation: str, id: str) -> Conversation:
-        """Remove a message and all that follows it; where the shown branch ran through it, another one is shown."""
-        tree = await read_messages(
-            self._database, principal, conversation, lambda tree: (tree.has(id),), lambda tree: tree
-        )
-        removed = subtree(tree.parents, id)
-        rows = [Write(texts, "delete", {}, {"message": each}) for each in removed]
-        rows += [Write(messages, "delete", {}, {"id": each}) for each in removed]
-        leaf = leaf_without(tree.parents, removed, tree.leaf)
-        await self._database.submit([*rows, _shows(principal, conversation, leaf)])
-        return msgspec.structs.replace(tree.conversation, leaf=leaf)
+        """Remove a message and all that follows it; where the shown branch ran through it, another one is shown.
+
+        What is said in the conversation meanwhile is not torn from what it follows: the tree is looked at again then.
+        """
+        for _ in range(DELETE_ATTEMPTS):
+            tree = await read_messages(
+                self._database, principal, conversation, lambda tree: (tree.has(id),), lambda tree: tree
+            )
+            removed = subtree(tree.parents, id)
+            rows = [Write(texts, "delete", {}, {"message": each}) for each in removed]
+            rows += [Write(messages, "delete", {}, {"id": each}) for each in removed]
+            leaf = leaf_without(tree.parents, removed, tree.leaf)
+            unchanged = {"id": conversation, "principal": principal.id, "updated_at": tree.conversation.updated_at}
+            with suppress(Conflict):
+                await self._database.submit(
+                    [Write(conversations, "update", {"leaf": leaf}, unchanged, _changed_meanwhile()), *rows]
+                )
+                return msgspec.structs.replace(tree.conversation, leaf=leaf)
+        raise _changed_meanwhile()
 
     async def fork(
         self, principal: Principal, conversation: str, message: str | None, title: str | None
@@ -206,5 +221,5 @@ def _copies(
     return rows, parent
 
 
-def _shows(principal: Principal, conversation: str, leaf: str | None, **more: Any) -> Write:
-    return Write(conversations, "update", {"leaf": leaf, **more}, {"id": conversation, "principal": principal.id})
+def _changed_meanwhile() -> Conflict:
+    return Conflict("something is being said in this conversation; try again when it is over")

@@ -13,6 +13,7 @@ from engine.api.errors import InvalidRequest
 from engine.api.identity import Principal
 from engine.api.streams import Ending
 from plugins.chat.history.conversations import Conversations
+from plugins.chat.history.errors import ConversationNotFound
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.messages import Messages
 from plugins.chat.history.prompts import Prompts
@@ -62,6 +63,8 @@ class History:
             if parent is not None:
                 raise InvalidRequest("parent is a message of a conversation; name the conversation too", field="parent")
             return Thread(conversation=new_id("c_", self._now()), new=True, title=NO_TITLE)
+        if conversation in self.conversations.leaving:
+            raise ConversationNotFound("conversation")
         ending = partial(_end_of, parent=parent)
         return await read_for_provider(
             self._database,

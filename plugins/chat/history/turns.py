@@ -11,6 +11,7 @@ from engine.api.chat import Message, ReasoningPart, TextPart
 from engine.api.commands import Lost
 from engine.api.data import Write
 from engine.api.streams import Ending
+from plugins.chat.history.errors import ConversationNotFound, MessageNotFound
 from plugins.chat.history.ids import new_ids
 from plugins.chat.history.tables import conversations, messages, texts
 from plugins.chat.history.thread import Thread
@@ -58,7 +59,7 @@ def recorded(thread: Thread, principal: str, told: Sequence[Told], now: datetime
     else:
         if thread.untitled:
             changes["title"] = title
-        rows = [Write(conversations, "update", changes, {"id": thread.conversation, "principal": principal})]
+        rows = going_on(thread.conversation, principal, thread.parent, changes)
     parent = thread.parent
     for id, each in zip(ids, told, strict=True):
         rows += message_rows(id, thread.conversation, principal, parent, each.message, now, **each.columns)
@@ -82,12 +83,11 @@ def open_turn(
     title = first_words(asked)
     changes: dict[str, Any] = {"leaf": leaf, "model": model, "updated_at": now}
     if thread.new:
-        head = new_conversation(thread.conversation, principal, title, "first_words", now, **changes)
+        rows = [new_conversation(thread.conversation, principal, title, "first_words", now, **changes)]
     else:
         if thread.untitled:
             changes["title"] = title
-        head = Write(conversations, "update", changes, {"id": thread.conversation, "principal": principal})
-    rows = [head]
+        rows = going_on(thread.conversation, principal, thread.parent, changes)
     parent = thread.parent
     for id, message in zip(ids, asked, strict=True):
         rows += message_rows(
@@ -130,8 +130,8 @@ def close_turn(
             **more,
         )
         parent = id
-    mine = {"id": opened.conversation, "principal": opened.principal}
-    return [*rows, Write(conversations, "update", {"leaf": parent, "updated_at": now}, mine)]
+    # First the conversation, as everywhere: its row is the lock, and where it is gone nothing of the turn is kept.
+    return [*going_on(opened.conversation, opened.principal, None, {"leaf": parent, "updated_at": now}), *rows]
 
 
 def recovered_turn(lost: Lost, now: datetime) -> list[Write]:
@@ -141,6 +141,16 @@ def recovered_turn(lost: Lost, now: datetime) -> list[Write]:
         conversation=detail["conversation"], principal=lost.principal, leaf=detail["leaf"], answer=detail["answer"]
     )
     return close_turn(opened, lost.ending, (), (), now)
+
+
+def going_on(conversation: str, principal: str, parent: str | None, changes: Mapping[str, Any]) -> list[Write]:
+    """Changes to a conversation that messages are added to: without it, or the message that they follow, none is written."""
+    mine = {"id": conversation, "principal": principal}
+    rows = [Write(conversations, "update", changes, mine, ConversationNotFound("conversation"))]
+    if parent is not None:
+        there = {"id": parent, "conversation": conversation}
+        rows.append(Write(messages, "update", {"conversation": conversation}, there, MessageNotFound("parent")))
+    return rows
 
 
 def first_words(asked: Sequence[Message]) -> str:

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, event, select
 
 from engine.api.data import Write
-from engine.api.errors import DatabaseUnavailable
+from engine.api.errors import DatabaseUnavailable, InvalidRequest
 from engine.db.databases import Database
 from engine.db.errors import DatabaseOverloaded, RowConflict, RowRefused
 from engine.db.link import Link
@@ -247,3 +247,24 @@ async def test_rows_that_linger_are_committed_before_the_writer_closes(database:
     assert await database.writer.drain(timeout=5)
     assert lingering.done()
     assert await rows(database, turns.c.id) == [("a",)]
+
+
+async def test_a_group_that_relies_on_a_row_fails_alone_where_it_is_gone(database: Database) -> None:
+    await database.submit([turn("a"), turn("b"), turn("c")])
+    gone = InvalidRequest("b is not there any more")
+
+    def told(id: str) -> list[Write]:
+        return [Write(turns, "update", {"status": "told"}, {"id": id}, gone), message(f"m-{id}", id)]
+
+    removal = database.submit([Write(turns, "delete", {}, {"id": "b"})])
+    groups = [database.submit(told(id)) for id in ("a", "b", "c")]
+    await removal
+    assert await asyncio.gather(*groups, return_exceptions=True) == [None, gone, None]
+    assert await rows(database, messages.c.id) == [("m-a",), ("m-c",)]
+
+
+async def test_a_row_that_is_found_may_stay_as_it_is(database: Database) -> None:
+    await database.submit([turn("a")])
+    same = Write(turns, "update", {"status": "running"}, {"id": "a"}, InvalidRequest("it is there"))
+    await database.submit([same, message("m", "a")])
+    assert await rows(database, messages.c.id) == [("m",)]

@@ -10,12 +10,13 @@ from sqlalchemy import Column, Integer, MetaData, Table
 
 from engine.api.commands import Closing
 from engine.api.data import Write
+from engine.api.errors import InvalidRequest, LimitExceeded
 from engine.api.events import MessageSaved
 from engine.api.identity import LOCAL, Principal
 from engine.api.streams import Writer
 from engine.bus.bus import Bus
 from engine.sessions.ledger import Ledger
-from engine.sessions.supervisor import RENEW_EVERY, TICK, Supervisor
+from engine.sessions.supervisor import RENEW_EVERY, TICK, Limits, Supervisor
 from engine.sessions.table import CommandTable
 from engine.testing.session import SessionKit
 from tests.engine.sessions.commands import Dictated, Script, command, echo, forever
@@ -146,11 +147,48 @@ async def test_a_command_whose_rows_are_refused_costs_the_turn_no_row_of_its_own
     twice = Write(notes, "insert", {"id": 1})
     script.closing = lambda _: Closing(rows=[twice, twice], event=MessageSaved(conversation="c", message="m"))
     stream = await kit.start(SEND)
-    assert (await kit.ended(stream))["saved"] is False
+    ended = await kit.ended(stream)
+    assert (ended["saved"], ended["n"]) == (False, 4)
+    assert kit.events(stream)[2] | {"stage": "not_saved", "detail": "row_conflict"} == kit.events(stream)[2]
     await quiet()
     (row,) = rows.rows()
-    assert (row["status"], row["n"], row["said"]["text"]) == ("completed", 3, "hello")
+    assert (row["status"], row["n"], row["said"]["text"]) == ("completed", 4, "hello")
     assert "saved" not in row["said"] or row["said"]["saved"] is None
+
+
+async def test_starts_that_wait_for_the_database_count_like_turns_that_run(
+    kit: SessionKit, script: Script, rows: MemoryDatabase, quiet: Quiet
+) -> None:
+    kit.supervisor.limits = Limits(principal_streams=3)
+    script.work = forever
+    rows.held = True
+    starts = [
+        asyncio.create_task(kit.supervisor.start(LOCAL, "chat.send", {"input": "hello"}, key=f"k{at}"))
+        for at in range(20)
+    ]
+    await quiet()
+    refused = [start.exception() for start in starts if start.done()]
+    assert [type(error) for error in refused] == [LimitExceeded] * 17
+    rows.release()
+    await quiet()
+    assert kit.supervisor.running == 3
+    with pytest.raises(LimitExceeded):
+        await kit.supervisor.start(LOCAL, "chat.send", {"input": "hello"}, key="late")
+    kit.supervisor.hurry()
+
+
+async def test_a_start_that_was_refused_no_longer_counts(kit: SessionKit, script: Script, quiet: Quiet) -> None:
+    kit.supervisor.limits = Limits(principal_streams=1)
+
+    async def refuse() -> None:
+        raise InvalidRequest("no")
+
+    script.prepared = refuse
+    for _ in range(3):
+        with pytest.raises(InvalidRequest):
+            await kit.supervisor.start(LOCAL, "chat.send", {"input": "hello"})
+    script.prepared = None
+    await kit.ended(await kit.start(SEND))
 
 
 async def test_what_is_said_is_kept_once_a_second(

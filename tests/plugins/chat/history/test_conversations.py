@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +12,12 @@ from sqlalchemy import func, select
 from engine.api.data import Database
 from engine.api.errors import InvalidRequest
 from engine.api.identity import Principal
+from engine.db.databases import Databases
 from plugins.chat.history.errors import ConversationNotFound, MessageNotFound
 from plugins.chat.history.pages import older_than
 from plugins.chat.history.store import History
 from plugins.chat.history.tables import conversations, messages, texts
-from tests.plugins.chat.history.kit import Talk, ending
+from tests.plugins.chat.history.kit import Talk, TickingClock, ending, said
 
 
 async def titles(history: History, me: Principal, **filters: object) -> list[str]:
@@ -129,13 +132,89 @@ async def test_a_deleted_conversation_leaves_no_row(
     assert await talk.words(kept.conversation) == ["three", "four"]
 
 
-async def test_a_turn_whose_conversation_is_gone_still_ends(history: History, me: Principal, talk: Talk) -> None:
+async def orphans(database: Database, me: Principal) -> list[str]:
+    """Messages and words of somebody whose conversation is not there, and messages whose parent is not."""
+    there = select(conversations.c.id).where(conversations.c.principal == me.id)
+    own = select(messages.c.id).where(messages.c.principal == me.id)
+    lost = [
+        select(messages.c.id).where(messages.c.principal == me.id, messages.c.conversation.not_in(there)),
+        select(texts.c.message).where(texts.c.principal == me.id, texts.c.message.not_in(own)),
+        select(messages.c.id).where(
+            messages.c.principal == me.id, messages.c.parent.is_not(None), messages.c.parent.not_in(own)
+        ),
+    ]
+    async with database.read() as connection:
+        return [id for each in lost for id in (await connection.execute(each)).scalars().all()]
+
+
+async def test_nothing_is_written_of_a_turn_whose_conversation_went_while_it_ran(
+    database: Database, history: History, me: Principal, talk: Talk
+) -> None:
     opened = await talk.ask("one")
     await history.conversations.delete(me, opened.conversation)
-    await talk.answer(opened, ending("two"))
     with pytest.raises(ConversationNotFound):
-        await history.conversations.get(me, opened.conversation)
-    assert (await history.search.page(me, "two")).results == []
+        await talk.answer(opened, ending("two"))
+    assert await orphans(database, me) == []
+
+
+async def test_a_question_is_refused_whose_conversation_went_after_it_was_read(
+    database: Database, history: History, me: Principal, talk: Talk
+) -> None:
+    first = await talk.turn("one", "two")
+    thread = await history.thread(me, first.conversation, None)
+    opened = history.opening(thread, me, [said("three")], model="m", stream="s_2")
+    await history.conversations.delete(me, first.conversation)
+    with pytest.raises(ConversationNotFound):
+        await database.submit(opened.rows)
+    assert await orphans(database, me) == []
+
+
+async def test_nothing_begins_in_a_conversation_that_is_being_removed(
+    history: History, me: Principal, talk: Talk
+) -> None:
+    first = await talk.turn("one", "two")
+    removal = asyncio.ensure_future(history.conversations.delete(me, first.conversation))
+    await asyncio.sleep(0)
+    with pytest.raises(ConversationNotFound):
+        await history.thread(me, first.conversation, None)
+    await removal
+
+
+async def test_a_question_is_refused_whose_parent_went_after_it_was_read(
+    database: Database, history: History, me: Principal, talk: Talk
+) -> None:
+    first = await talk.turn("one", "two")
+    thread = await history.thread(me, first.conversation, None)
+    opened = history.opening(thread, me, [said("three")], model="m", stream="s_2")
+    await history.messages.delete(me, first.conversation, first.answer)
+    with pytest.raises(MessageNotFound):
+        await database.submit(opened.rows)
+    assert await orphans(database, me) == []
+
+
+async def test_nothing_is_left_behind_however_turns_edits_and_removals_meet(
+    database: Database, migrated_url: str, me: Principal
+) -> None:
+    """Two servers of one database, where it is one of many."""
+    others = Databases({"default": migrated_url}, exclusive=False)
+    await others.open()
+    try:
+        sides = [History(each, TickingClock()) for each in (database, others.database())]
+        for _ in range(6):
+            talks = [Talk(each, side, me) for each, side in zip((database, others.database()), sides, strict=True)]
+            first = await talks[0].turn("one", "two")
+            id = first.conversation
+            await asyncio.gather(
+                *(talks[at % 2].turn(f"more {at}", "so", id) for at in range(4)),
+                sides[1].messages.edit(me, id, first.answer, "other"),
+                sides[0].messages.delete(me, id, first.answer),
+                sides[0].messages.fork(me, id, None, None),
+                sides[1].conversations.delete(me, id),
+                return_exceptions=True,
+            )
+            assert await orphans(database, me) == []
+    finally:
+        await others.close()
 
 
 async def test_nobody_sees_or_changes_what_is_anothers(
