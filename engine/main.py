@@ -123,6 +123,8 @@ class Engine:
         )
         self._striking: set[asyncio.Task[None]] = set()
         self.http: Http | None = None
+        self.keys: ApiKeys | None = None
+        """The API keys, where callers need one."""
         self.port = 0
         self.serving = Serving(self.supervisor, self.registry, self.tools, self._own_routes)
         self.plugins = Switchboard(
@@ -374,7 +376,8 @@ class Engine:
     def _identity(self) -> Identity:
         if self.core.auth.mode == "local":
             return LocalIdentity(self.passes)
-        return KeyIdentity(ApiKeys(self.databases.database(), self._secret()), self.passes)
+        self.keys = ApiKeys(self.databases.database(), self._secret())
+        return KeyIdentity(self.keys, self.passes)
 
     def _secret(self) -> bytes:
         return auth_secret(self.core.auth.secret, SECRET_FILE)

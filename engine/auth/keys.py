@@ -28,8 +28,9 @@ log = get_logger(__name__)
 REMEMBERED = 10_000
 """Verdicts kept in memory, of each kind."""
 
-ACCEPTED_SECONDS = 30.0
-"""For how long a key is taken without asking the database: so soon a revocation elsewhere takes effect."""
+ACCEPTED_SECONDS = 20.0
+"""For how long a key is taken without asking the database: so soon a revocation elsewhere is known. What is open by then
+is shut a few seconds later (`http.doors`), 30 seconds after the revocation at the latest."""
 
 REFUSED_SECONDS = 5.0
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from time import perf_counter
 
 from aiohttp import web
 
-from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown, UpgradeRequired
+from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown, Unauthenticated, UpgradeRequired
 from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
 from engine.http import answers
 from engine.http.cors import Cors
+from engine.http.doors import Doors
 from engine.http.guard import REQUEST_ID, LocalGuard, request_id
 from engine.http.problem import answer_error
 from engine.http.route_socket import RouteSockets
@@ -25,7 +27,7 @@ from engine.http.typed import lower_headers, typed_request
 from engine.http.uploads import read_form
 from engine.log import bound_contextvars, get_logger
 from engine.request_size import REQUEST_SIZE
-from engine.sessions.actor import Session, SessionSettings
+from engine.sessions.actor import UNAUTHENTICATED_CLOSE, Session, SessionSettings
 from engine.sessions.supervisor import Supervisor
 from engine.uses import Uses
 
@@ -67,6 +69,7 @@ class Http:
         self.routes = RouteTable(())
         self.sockets = Sockets()
         self.route_sockets = RouteSockets()
+        self.doors = Doors(identity, supervisor.callers, supervisor.stop_of_key)
         self.uses: Uses[object, str] = Uses()
         """Requests that are answered now, by the plugin whose route answers."""
         self._supervisor = supervisor
@@ -84,6 +87,7 @@ class Http:
         app = web.Application(client_max_size=self._bounds.max_body)
         # Every character, a line end too: what is nowhere is told in our own words.
         app.router.add_route("*", r"/{path:[\s\S]*}", self.handle)
+        app.cleanup_ctx.append(self._look_at_keys)
         return app
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -158,6 +162,34 @@ class Http:
         extra: dict[str, str],
     ) -> web.StreamResponse:
         caller = await self._admitted(route, headers, extra)
+        task = asyncio.current_task()
+        assert task is not None
+        shut: list[str] = []
+
+        def shut_out(why: str) -> None:
+            if not shut:
+                shut.append(why)
+                task.cancel()
+
+        with self.doors.hold(caller.principal, shut_out):
+            try:
+                return await self._admitted_answer(request, route, path, headers, id, extra, caller)
+            except asyncio.CancelledError:
+                if not shut or request.writer.output_size:
+                    raise
+                task.uncancel()
+                raise Unauthenticated(shut[0]) from None
+
+    async def _admitted_answer(
+        self,
+        request: web.Request,
+        route: Route,
+        path: Mapping[str, str],
+        headers: dict[str, str],
+        id: str,
+        extra: dict[str, str],
+        caller: Caller,
+    ) -> web.StreamResponse:
         form = await read_form(request, route.upload, self._bounds.max_upload) if route.upload is not None else None
         try:
             return await self._typed(request, route, path, headers, id, extra, caller, form)
@@ -235,25 +267,22 @@ class Http:
             granted=caller.granted,
         )
 
-        async def admitted() -> None:
-            if principal is not ANYBODY:
-                await self._identity.standing(principal)
-
         leave = self._admit_socket(principal) if self._admit_socket else None
         try:
             result = await route.handler(typed)
             if not isinstance(result, Upgrade):
                 return await answers.write(request, result, extra)
             self._stats.sessions += 1
-            return await self.route_sockets.serve(
-                request,
-                result,
-                use=use,
-                headers=extra,
-                admitted=admitted,
-                max_message=self._bounds.max_frame * HARD_FRAME_FACTOR,
-                heartbeat=self._bounds.ping_interval * 4 / 3,
-            )
+            with self.doors.hold(principal, lambda why: self.route_sockets.shut(use, why)):
+                return await self.route_sockets.serve(
+                    request,
+                    result,
+                    use=use,
+                    headers=extra,
+                    admitted=lambda: self._still_admitted(principal, route.scope),
+                    max_message=self._bounds.max_frame * HARD_FRAME_FACTOR,
+                    heartbeat=self._bounds.ping_interval * 4 / 3,
+                )
         finally:
             if leave is not None:
                 leave()
@@ -262,46 +291,64 @@ class Http:
         if self._supervisor.draining:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
         principal = await self._identity.from_headers(headers)
-        leave = self._admit_socket(principal) if self._admit_socket and principal else None
-        key = self._identity.presented(headers)
-
-        async def authenticate(presented: str) -> Principal:
-            nonlocal leave, key
-            found = await self._identity.from_key(presented)
-            if self._admit_socket is not None:
-                leave = self._admit_socket(found)
-            key = presented
-            return found
-
-        async def admit() -> None:
-            # A verdict is remembered for seconds, so this finds a revoked key soon and costs little.
-            caller = principal if key is None else await self._identity.from_key(key)
-            if self._rates is not None and caller is not None:
-                refusal = (await self._rates.admit(caller)).refusal
-                if refusal is not None:
-                    raise refusal
-
         # A socket lives long, and its handshake is over.
         headers.clear()
-
-        def open_session(peer: SocketPeer) -> Session:
-            return Session(
-                peer,
-                self._supervisor,
-                self._session(),
-                principal=principal,
-                authenticate=authenticate,
-                admit=admit,
-            )
-
         self._stats.sessions += 1
-        try:
+        with ExitStack() as held:
+            if principal is not None:
+                self._admit_to_socket(principal, held)
             return await self.sockets.serve(
-                request, open_session, max_frame=self._bounds.max_frame, ping=self._bounds.ping_interval
+                request,
+                lambda peer: self._open_session(peer, principal, held),
+                max_frame=self._bounds.max_frame,
+                ping=self._bounds.ping_interval,
             )
-        finally:
-            if leave is not None:
-                leave()
+
+    def _open_session(self, peer: SocketPeer, principal: Principal | None, held: ExitStack) -> Session:
+        def stay(caller: Principal) -> None:
+            held.enter_context(self.doors.hold(caller, lambda why: peer.close(UNAUTHENTICATED_CLOSE, why)))
+
+        async def authenticate(presented: str) -> Principal:
+            found = await self._identity.from_key(presented)
+            self._admit_to_socket(found, held)
+            stay(found)
+            return found
+
+        if principal is not None:
+            stay(principal)
+        return Session(
+            peer,
+            self._supervisor,
+            self._session(),
+            principal=principal,
+            authenticate=authenticate,
+            admit=self._admit_command,
+        )
+
+    def _admit_to_socket(self, caller: Principal, held: ExitStack) -> None:
+        if self._admit_socket is not None:
+            held.callback(self._admit_socket(caller))
+
+    async def _admit_command(self, caller: Principal) -> Principal:
+        """The caller as their key stands now: a verdict is remembered for seconds, so this costs little and is soon true."""
+        now = await self._identity.standing(caller)
+        if self._rates is not None:
+            refusal = (await self._rates.admit(now)).refusal
+            if refusal is not None:
+                raise refusal
+        return now
+
+    async def _still_admitted(self, principal: Principal, scope: str | None) -> None:
+        if principal is ANYBODY:
+            return
+        now = await self._identity.standing(principal)
+        if scope is not None and not now.may(scope):
+            raise Forbidden(f"this needs a key with the scope {scope!r}")
+
+    async def _look_at_keys(self, app: web.Application) -> AsyncIterator[None]:
+        self.doors.open()
+        yield
+        await self.doors.close()
 
 
 def _is_upgrade(headers: Mapping[str, str]) -> bool:

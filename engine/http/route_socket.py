@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
-from engine.api.errors import EngineError
+from engine.api.errors import EngineError, Forbidden, Unauthenticated
 from engine.api.routes import Upgrade
 from engine.log import get_logger
 
@@ -32,9 +32,11 @@ class RouteSocket:
         try:
             # Asked for each message: a verdict is remembered for seconds, so this costs little and is soon true.
             await self._admitted()
-        except EngineError as error:
+        except (Unauthenticated, Forbidden) as error:
             await self.close(UNAUTHENTICATED, error.message)
             return None
+        except EngineError:
+            pass  # what may pass, as a database that is away, says nothing about the key
         data: str | bytes = message.data
         return data
 
@@ -97,6 +99,11 @@ class RouteSockets:
         finally:
             del self._open[use]
         return socket
+
+    def shut(self, use: object, reason: str) -> None:
+        """Close the socket of this request, whose key is void."""
+        if (door := self._open.get(use)) is not None:
+            door.begin_close(UNAUTHENTICATED, reason)
 
     async def dismiss(self, uses: list[object], reason: str) -> None:
         """Close the sockets of these requests, whose plugin is off."""

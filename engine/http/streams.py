@@ -13,6 +13,7 @@ from engine.api.errors import InvalidRequest
 from engine.api.events import StreamEnded, ToolCall
 from engine.api.routes import Answer, EventStream, HttpRequest, Result, Route
 from engine.bus.stream import Stream
+from engine.sessions.core import STREAM_SCOPE
 from engine.sessions.ledger import TurnRecord, lost_end
 from engine.sessions.record import RecordReader
 from engine.sessions.supervisor import Supervisor
@@ -64,6 +65,7 @@ def stream_routes(supervisor: Supervisor) -> list[Route]:
             returns=StreamList,
             summary="The caller's running streams.",
             tag="streams",
+            scope=STREAM_SCOPE,
         ),
         Route(
             method="GET",
@@ -72,6 +74,7 @@ def stream_routes(supervisor: Supervisor) -> list[Route]:
             returns=StreamState,
             summary="One stream: its state, and all that it said.",
             tag="streams",
+            scope=STREAM_SCOPE,
             statuses={404: "stream_not_found"},
         ),
         Route(
@@ -82,6 +85,7 @@ def stream_routes(supervisor: Supervisor) -> list[Route]:
             events=True,
             summary="The events behind a number, replayed and live. 204 once the terminal event was seen.",
             tag="streams",
+            scope=STREAM_SCOPE,
             statuses={204: "nothing more will come", 404: "stream_not_found"},
         ),
         Route(
@@ -92,6 +96,7 @@ def stream_routes(supervisor: Supervisor) -> list[Route]:
             status=202,
             summary="Stop a turn; the cancel reaches the vendor.",
             tag="streams",
+            scope=STREAM_SCOPE,
             statuses={404: "stream_not_found"},
         ),
         Route(
@@ -102,6 +107,7 @@ def stream_routes(supervisor: Supervisor) -> list[Route]:
             status=202,
             summary="Answer a tool call of a running turn; idempotent by its call id.",
             tag="streams",
+            scope=STREAM_SCOPE,
             statuses={404: "stream_not_found, tool_call_not_found"},
         ),
     ]

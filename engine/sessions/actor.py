@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from engine.api.commands import Command
 from engine.api.errors import (
     EngineError,
+    Forbidden,
     FrameTooLarge,
     Internal,
     InvalidFrame,
@@ -128,7 +129,8 @@ class Session:
     never holds up a cancel.
 
     `authenticate` turns a key into a principal; it is asked where the handshake brought none. `admit` is asked before each
-    command and raises what keeps it from being taken: a key that was revoked, or a rate that is used up.
+    command; it gives the caller as the key stands now, and raises what keeps the command from being taken: a key that was
+    revoked, or a rate that is used up.
     """
 
     # Thousands of sessions are idle at a time: what one holds is counted in bytes.
@@ -156,7 +158,7 @@ class Session:
         *,
         principal: Principal | None,
         authenticate: Callable[[str], Awaitable[Principal]] | None = None,
-        admit: Callable[[], Awaitable[None]] | None = None,
+        admit: Callable[[Principal], Awaitable[Principal]] | None = None,
     ) -> None:
         self.id = f"c_{random_hex(8)}"
         self._peer = peer
@@ -269,11 +271,13 @@ class Session:
             envelope = self._open(data)
             re = envelope.id
             if self._admit is not None:
-                await self._admit()
+                self._principal = await self._admit(self._who())
             core = _CORE.get(envelope.type)
             if core is None:
                 await self._feature(envelope)
             else:
+                if core.scope is not None and not self._who().may(core.scope):
+                    raise Forbidden(f"{core.name} needs a key with the scope {core.scope!r}")
                 await self._own(envelope, _validated(core, envelope.body))
         except Unauthenticated as error:
             self._outlet.send(Rejected(re=re, error=error.body()))

@@ -10,6 +10,9 @@ from pydantic import Field
 from engine.api.commands import Body
 from engine.wire.bounds import MOST_NAMES, Name
 
+STREAM_SCOPE = "chat"
+"""What a key must grant to watch or stop streams, through whichever door."""
+
 
 class CoreCommand(Body):
     """Root of the bodies of the session's own commands."""
@@ -17,6 +20,8 @@ class CoreCommand(Body):
     name: ClassVar[str]
     summary: ClassVar[str]
     example: ClassVar[Mapping[str, Any]]
+    scope: ClassVar[str | None] = None
+    """What the caller's key must grant; None for what is about the session alone."""
 
 
 class StreamResume(CoreCommand):
@@ -24,6 +29,7 @@ class StreamResume(CoreCommand):
 
     name = "stream.resume"
     summary = "Watch a stream from behind a number, on this device or another."
+    scope = STREAM_SCOPE
     example = {"type": "stream.resume", "id": "c7", "stream": "s_…", "after": 17}
 
     stream: str = Field(description="Id of the stream.", max_length=64)
@@ -35,6 +41,7 @@ class StreamCancel(CoreCommand):
 
     name = "stream.cancel"
     summary = "Stop a turn; its stream ends with status cancelled."
+    scope = STREAM_SCOPE
     example = {"type": "stream.cancel", "id": "c8", "stream": "s_…"}
 
     stream: str = Field(description="Id of the stream.", max_length=64)
@@ -45,6 +52,7 @@ class StreamDetach(CoreCommand):
 
     name = "stream.detach"
     summary = "Stop watching a stream and leave it running."
+    scope = STREAM_SCOPE
     example = {"type": "stream.detach", "id": "c9", "stream": "s_…"}
 
     stream: str = Field(description="Id of the stream.", max_length=64)

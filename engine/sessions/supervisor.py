@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from engine.api.commands import Call, Command, Request
 from engine.api.errors import (
     EngineError,
+    Forbidden,
     IdempotencyConflict,
     InvalidRequest,
     LimitExceeded,
@@ -254,6 +255,7 @@ class Supervisor:
             token=token,
             serve=serve,
             command=command.name,
+            scope=command.scope,
             table=table,
             on_disconnect=on_disconnect,
             ledger=self.ledger,
@@ -325,9 +327,24 @@ class Supervisor:
         return turn if turn is not None and turn.stream.principal.id == principal.id else None
 
     def taking(self, principal: Principal, number: int) -> Turn | None:
-        """The caller's turn whose stream has this number and takes binary frames."""
+        """The caller's turn whose stream has this number and takes binary frames; raises `Forbidden` for a key without
+        the scope of its command."""
         turn = self._taking.get(number)
-        return turn if turn is not None and turn.stream.principal.id == principal.id else None
+        if turn is None or turn.stream.principal.id != principal.id:
+            return None
+        if not principal.may(turn.scope):
+            raise Forbidden(f"sound for {turn.command} needs a key with the scope {turn.scope!r}")
+        return turn
+
+    def stop_of_key(self, key: str, error: EngineError) -> None:
+        """End the running turns that this API key started; their ends tell the error."""
+        for turn in list(self._turns.values()):
+            if turn.stream.principal.key == key:
+                turn.fail(error)
+
+    def callers(self) -> list[Principal]:
+        """Who started the turns that run."""
+        return [turn.stream.principal for turn in self._turns.values()]
 
     async def cancel(self, principal: Principal, id: str, reason: Reason = "client_cancel") -> None:
         """Stop the caller's turn; one that has ended stays as it is."""

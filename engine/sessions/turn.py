@@ -62,6 +62,7 @@ class Turn:
         token: Token,
         serve: Serve,
         command: str,
+        scope: str,
         table: CommandTable,
         on_disconnect: OnDisconnect,
         ledger: Ledger | None,
@@ -73,6 +74,7 @@ class Turn:
         self.stream: Stream = token.stream
         self.begun = begun
         self.command = command
+        self.scope = scope
         self.table = table
         self.serve = serve
         self.writer = StreamWriter(token)

@@ -37,12 +37,13 @@ class Sending:
         self._context = context
         self._settings = settings
         self._history = history
-        self._taken: dict[str, str] = {}
+        self._taken: dict[tuple[str, str], str] = {}
+        """Streams by principal and conversation: whoever names a conversation of another takes nothing of theirs."""
         self._waiting: dict[str, _Waits] = {}
 
-    def running_stream(self, conversation: str) -> str | None:
-        """The stream of the turn that runs in a conversation."""
-        return self._taken.get(conversation)
+    def running_stream(self, principal: Principal, conversation: str) -> str | None:
+        """The stream of the principal's turn that runs in a conversation."""
+        return self._taken.get((principal.id, conversation))
 
     async def prepare(self, request: Request[ChatSend]) -> Serve:
         """A turn that is ready to run, or the reason why there is none."""
@@ -87,7 +88,7 @@ class Sending:
         make: Callable[..., ChatTurn],
     ) -> Serve:
         body, principal = request.body, request.principal
-        release = self._take(body.conversation, request.stream) if body.conversation else None
+        release = self._take(principal, body.conversation, request.stream) if body.conversation else None
         try:
             thread = await self._history.thread(principal, body.conversation, body.parent)
             turn = make(self._after(thread, plan), left_out=thread.left_out)
@@ -102,7 +103,7 @@ class Sending:
             serve=waits.serving(turn),
             rows=opened.rows,
             closing=lambda ending: self._closing(opened, ending, turn),
-            released=release or self._take(opened.conversation, request.stream),
+            released=release or self._take(principal, opened.conversation, request.stream),
             model=model,
             detail=opened.detail,
         )
@@ -142,20 +143,21 @@ class Sending:
     def _expect(self, request: Request[ChatSend], calls: WaitingCalls) -> _Waits:
         return _Waits(request.principal.id, request.stream, calls, self._waiting)
 
-    def _take(self, conversation: str, stream: str) -> Callable[[], None]:
+    def _take(self, principal: Principal, conversation: str, stream: str) -> Callable[[], None]:
         """Take the conversation for a turn; raises `Conflict` while another one runs there."""
-        running = self._taken.get(conversation)
+        taken = principal.id, conversation
+        running = self._taken.get(taken)
         if running is not None:
             raise Conflict(
                 f"a turn of this conversation runs as stream {running}; wait for its end, or cancel it",
                 field="conversation",
             )
-        self._taken[conversation] = stream
-        return lambda: self._free(conversation, stream)
+        self._taken[taken] = stream
+        return lambda: self._free(taken, stream)
 
-    def _free(self, conversation: str, stream: str) -> None:
-        if self._taken.get(conversation) == stream:
-            del self._taken[conversation]
+    def _free(self, taken: tuple[str, str], stream: str) -> None:
+        if self._taken.get(taken) == stream:
+            del self._taken[taken]
 
     def _tools(self, body: ChatSend, principal: Principal) -> dict[str, Tool]:
         """The server's tools that this turn may use, by name."""

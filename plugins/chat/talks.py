@@ -144,7 +144,7 @@ class Talks:
     async def record(self, request: Request[Record]) -> Mapping[str, Any]:
         body = request.body
         if body.conversation is not None:
-            not_running(body.conversation, self._running)
+            not_running(request.principal, body.conversation, self._running)
         told = [_told(message, f"messages.{at}") for at, message in enumerate(body.messages)]
         conversation, ids = await self._history.record(request.principal, body.conversation, told)
         return {"conversation": conversation, "messages": ids}

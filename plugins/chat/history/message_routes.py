@@ -99,5 +99,6 @@ class MessageRoutes:
     async def delete(self, request: HttpRequest[None, None]) -> Answer:
         id, message = request.path["id"], request.path["message"]
         await self._messages.get(request.principal, id, message)
-        not_running(id, self._running)
-        return Answer(with_stream(await self._messages.delete(request.principal, id, message), self._running))
+        not_running(request.principal, id, self._running)
+        left = await self._messages.delete(request.principal, id, message)
+        return Answer(with_stream(request.principal, left, self._running))

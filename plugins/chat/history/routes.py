@@ -137,7 +137,7 @@ class ConversationRoutes:
             favourite=query.favourite,
             model=query.model,
         )
-        page.conversations = [with_stream(each, self._running) for each in page.conversations]
+        page.conversations = [with_stream(request.principal, each, self._running) for each in page.conversations]
         return Answer(page)
 
     async def create(self, request: HttpRequest[ConversationCreate | None, Any]) -> Answer:
@@ -155,7 +155,7 @@ class ConversationRoutes:
 
     async def get(self, request: HttpRequest[None, None]) -> Answer:
         found = await self._conversations.shown(request.principal, request.path["id"])
-        return Answer(with_stream(found, self._running))
+        return Answer(with_stream(request.principal, found, self._running))
 
     async def change(self, request: HttpRequest[ConversationChange, Any]) -> Answer:
         body = request.body
@@ -167,12 +167,12 @@ class ConversationRoutes:
             favourite=body.favourite,
             leaf=body.leaf,
         )
-        return Answer(with_stream(changed, self._running))
+        return Answer(with_stream(request.principal, changed, self._running))
 
     async def delete(self, request: HttpRequest[None, None]) -> Answer:
         id = request.path["id"]
         await self._conversations.get(request.principal, id)
-        not_running(id, self._running)
+        not_running(request.principal, id, self._running)
         await self._conversations.delete(request.principal, id)
         return Answer(status=204)
 

@@ -28,8 +28,11 @@ class Client:
     def __init__(self, history: History, principal: Principal) -> None:
         self.running: dict[str, str] = {}
         self.answer = Answer()
-        self._table = RouteTable([("chat", route) for route in routes(history, self.running.get)])
+        self._table = RouteTable([("chat", route) for route in routes(history, self.running_stream)])
         self._principal = principal
+
+    def running_stream(self, principal: Principal, conversation: str) -> str | None:
+        return self.running.get(conversation)
 
     async def __call__(self, method: str, address: str, body: Any = None) -> Any:
         """The answer's body; raises the error that it would be."""
@@ -213,7 +216,7 @@ async def test_a_bad_request_is_told_which_field_is_wrong(
 
 
 async def test_every_route_stands_in_the_openapi_document(history: History) -> None:
-    ours = routes(history, lambda conversation: None)
+    ours = routes(history, lambda principal, conversation: None)
     document = openapi(ours, version="1")
     assert {(path, method) for path, operations in document["paths"].items() for method in operations} == {
         (route.path, route.method.lower()) for route in ours
