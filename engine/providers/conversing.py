@@ -20,6 +20,7 @@ from engine.providers.metering import Ledgers, amount, cost_of
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
+from engine.wire.counts import checked
 
 log = get_logger(__name__)
 
@@ -69,6 +70,10 @@ class Converser:
     def spend(self, usage: Usage, stream: Writer) -> Cost | None:
         """Count what an answer used, and tell it on the stream's meter."""
         price = self.target.info.price if self.target.info is not None else None
+        found = checked(usage)
+        if not found.known:
+            log.warning("provider_counts_are_nonsense", provider=self.target.provider.name, model=self.target.name)
+        usage = found.usage
         cost = cost_of(usage, price) if price is not None else None
         self._ledgers.count(stream, usage, cost)
         return None if cost is None else Cost(amount=amount(cost))

@@ -22,6 +22,7 @@ from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
+from engine.wire.counts import checked
 
 log = get_logger(__name__)
 
@@ -132,7 +133,10 @@ class Embedder:
         return random.uniform(longest / 2, longest)
 
     def _told(self, answered: Embedded, request: EmbeddingRequest) -> Embedded:
-        usage = answered.usage or _estimate(request)
+        found = checked(answered.usage) if answered.usage is not None else None
+        if found is not None and not found.known:
+            log.warning("provider_counts_are_nonsense", provider=self.target.provider.name, model=self.target.name)
+        usage = found.usage if found is not None and found.known else _estimate(request)
         cost = Cost(amount=amount(cost_of(usage, self._price))) if self._price is not None else None
         return structs.replace(answered, usage=usage, cost=cost, model=self.target.name)
 

@@ -10,8 +10,12 @@ from engine.api.chat import ChatDelta, ChatRequest
 from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDelta, Usage
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
+from engine.log import get_logger
 from engine.providers.estimating import about, most_input, sound_of, tokens_of, weight
 from engine.providers.wording import thinking_of
+from engine.wire.counts import Checked, checked
+
+log = get_logger(__name__)
 
 
 class Purse(Protocol):
@@ -124,7 +128,7 @@ class Meter:
         self._target = target
         self._writer = writer
         self._ledger = ledger
-        self._usage: Usage | None = None
+        self._usage: Checked | None = None
         self.said = 0
 
     def answering(self, waited: float) -> None:
@@ -143,18 +147,34 @@ class Meter:
             self.said += weight(delta.arguments)
             self._streamed.add((delta.choice, delta.call_id))
         elif isinstance(delta, Usage):
-            self._usage = delta
-            usage, cost = self._ledger.total(delta, self._price)
+            self._usage = self._bounded(delta)
+            usage, cost = self._ledger.total(self._usage.usage, self._price)
             self._writer.meter(usage=usage, cost=cost)
 
     def close(self, request: ChatRequest, waited: float) -> None:
         """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing."""
-        used = self._usage
-        if used is None:
-            used = Usage(input_tokens=tokens_of(request), output_tokens=about(self.said), estimated=True)
+        used = self._used(request)
         usage, cost = self._ledger.total(used, self._price)
         self._ledger.keep(used, self._price)
         self._writer.meter(model=self._target.name, usage=usage, cost=cost, waited=waited)
+
+    def _bounded(self, usage: Usage) -> Checked:
+        """What of the provider's figures can be true; those that cannot are logged once a call."""
+        found = checked(usage)
+        if not found.known and (self._usage is None or self._usage.known):
+            log.warning("provider_counts_are_nonsense", provider=self._target.provider.name, model=self._target.name)
+        return found
+
+    def _used(self, request: ChatRequest) -> Usage:
+        """What the call used, by an estimate where the vendor did not say."""
+        given = self._usage
+        if given is not None and given.known:
+            return given.usage
+        sent = given.usage.input_tokens if given is not None and given.input_known else tokens_of(request)
+        said = given.usage.output_tokens if given is not None and given.output_known else about(self.said)
+        return structs.replace(
+            given.usage if given is not None else Usage(), input_tokens=sent, output_tokens=said, estimated=True
+        )
 
     @property
     def _price(self) -> Price | None:

@@ -38,6 +38,9 @@ REAPED = 100
 LEAP = 1 << 20
 """How far behind its last checkpoint the end of a lost turn is numbered: its process may have sent more than it kept."""
 
+MOST_IN_COLUMN = 2**31 - 1
+"""Tokens that a row can say; a turn of many calls is bounded by it, however much its vendor counted."""
+
 UNSAVED_LIMIT = 10_000
 """Ends that wait in memory for a database that is away; past it the oldest is dropped, and the log says so."""
 
@@ -358,8 +361,8 @@ def _end_values(ended: StreamEnded, said: Said) -> dict[str, Any]:
         "model": ended.model,
         "said": said,
         "ended": ended,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
+        "input_tokens": min(usage.input_tokens, MOST_IN_COLUMN),
+        "output_tokens": min(usage.output_tokens, MOST_IN_COLUMN),
         "cost": cost.amount,
         "currency": cost.currency,
         "ended_at": _now(),

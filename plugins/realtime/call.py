@@ -41,6 +41,7 @@ from engine.api import (
     UserStarted,
     Writer,
 )
+from engine.wire.counts import checked
 from plugins.realtime.intake import Intake
 from plugins.realtime.keeping import Keeping, Outcome
 from plugins.realtime.playing import Answer, Player
@@ -357,6 +358,8 @@ class RealtimeCall:
         stream: str | None = None,
         error: EngineError | ErrorBody | None = None,
     ) -> None:
+        if usage is not None:
+            usage = checked(usage).usage
         if usage is not None and stream is None:
             cost = self._model.spend(usage, self.stream)
         if self._muted:

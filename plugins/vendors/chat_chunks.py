@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from engine.wire.counts import Count
+
 
 class FunctionPiece(msgspec.Struct, gc=False):
     """A piece of a call; the name comes once, the arguments bit by bit, or whole as an object."""
@@ -82,23 +84,23 @@ class Choice(msgspec.Struct, gc=False):
 class InputDetails(msgspec.Struct, gc=False):
     """Parts of the input's tokens."""
 
-    cached_tokens: int | None = None
+    cached_tokens: Count = None
 
 
 class OutputDetails(msgspec.Struct, gc=False):
     """Parts of the output's tokens."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count = None
 
 
 class ChunkUsage(msgspec.Struct, gc=False):
     """Token counts; DeepSeek names its cached tokens apart."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    prompt_tokens: Count = None
+    completion_tokens: Count = None
     prompt_tokens_details: InputDetails | None = None
     completion_tokens_details: OutputDetails | None = None
-    prompt_cache_hit_tokens: int | None = None
+    prompt_cache_hit_tokens: Count = None
 
 
 class SearchResult(msgspec.Struct, gc=False):

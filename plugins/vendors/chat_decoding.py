@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.api import Answered, Citation, Extra, Finish, FinishReason, ReasoningPart, TextDelta, Usage
+from engine.wire.counts import count
 from engine.wire.sse import SseEvent
 from plugins.vendors.chat_chunks import (
     Choice,
@@ -183,8 +184,8 @@ def usage_of(usage: ChunkUsage) -> Usage:
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details else None
     reasoning = usage.completion_tokens_details.reasoning_tokens if usage.completion_tokens_details else None
     return Usage(
-        input_tokens=usage.prompt_tokens or 0,
-        output_tokens=usage.completion_tokens or 0,
-        cached_tokens=cached or usage.prompt_cache_hit_tokens or 0,
-        reasoning_tokens=reasoning or 0,
+        input_tokens=count(usage.prompt_tokens),
+        output_tokens=count(usage.completion_tokens),
+        cached_tokens=count(cached or usage.prompt_cache_hit_tokens),
+        reasoning_tokens=count(reasoning),
     )

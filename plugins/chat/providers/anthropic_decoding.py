@@ -18,6 +18,7 @@ from engine.api import (
     Usage,
     VendorPart,
 )
+from engine.wire.counts import Count, count, total
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.anthropic_body import REDACTED
 from plugins.chat.providers.anthropic_events import (
@@ -290,18 +291,17 @@ def merged(before: MessageUsage | None, after: MessageUsage) -> MessageUsage:
     )
 
 
-def _newest(before: int | None, after: int | None) -> int | None:
+def _newest(before: Count, after: Count) -> Count:
     return before if after is None else after
 
 
 def usage_of(usage: MessageUsage) -> Usage:
     """The vendor's counts as ours, whose input contains what was read from and written to the cache."""
-    cached = usage.cache_read_input_tokens or 0
-    written = usage.cache_creation_input_tokens or 0
+    cached = usage.cache_read_input_tokens
     thought = usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else None
     return Usage(
-        input_tokens=(usage.input_tokens or 0) + cached + written,
-        output_tokens=usage.output_tokens or 0,
-        cached_tokens=cached,
-        reasoning_tokens=thought or 0,
+        input_tokens=total(usage.input_tokens, cached, usage.cache_creation_input_tokens),
+        output_tokens=count(usage.output_tokens),
+        cached_tokens=count(cached),
+        reasoning_tokens=count(thought),
     )

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from engine.wire.counts import Count
+
 NOTHING = msgspec.Raw(b"null")
 """A raw field that is missing, or null."""
 
@@ -74,16 +76,16 @@ class BlockStops(msgspec.Struct):
 class OutputDetails(msgspec.Struct):
     """Parts of the output's tokens."""
 
-    thinking_tokens: int | None = None
+    thinking_tokens: Count = None
 
 
 class MessageUsage(msgspec.Struct):
     """Cumulative token counts; `input_tokens` leaves out what was read from or written to the cache."""
 
-    input_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count = None
+    cache_creation_input_tokens: Count = None
+    cache_read_input_tokens: Count = None
+    output_tokens: Count = None
     output_tokens_details: OutputDetails | None = None
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.wire.counts import Count
+
 NOTHING = msgspec.Raw(b"null")
 """A raw field that is missing, or null."""
 
@@ -94,11 +96,11 @@ class Chunk(Fields):
 class UsageMetadata(Fields):
     """Token counts: `prompt_token_count` contains what was cached, `candidates_token_count` leaves out the thoughts."""
 
-    prompt_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
+    prompt_token_count: Count = None
+    tool_use_prompt_token_count: Count = None
+    cached_content_token_count: Count = None
+    candidates_token_count: Count = None
+    thoughts_token_count: Count = None
 
 
 class Web(Fields):

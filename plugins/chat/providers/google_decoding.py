@@ -19,6 +19,7 @@ from engine.api import (
     ToolCall,
     Usage,
 )
+from engine.wire.counts import count, total
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.google_chunks import (
     NOTHING,
@@ -178,12 +179,11 @@ class GoogleDecoder(Decoder):
 
 def usage_of(usage: UsageMetadata) -> Usage:
     """The vendor's counts as ours, whose output contains the thoughts."""
-    thoughts = usage.thoughts_token_count or 0
     return Usage(
-        input_tokens=(usage.prompt_token_count or 0) + (usage.tool_use_prompt_token_count or 0),
-        output_tokens=(usage.candidates_token_count or 0) + thoughts,
-        cached_tokens=usage.cached_content_token_count or 0,
-        reasoning_tokens=thoughts,
+        input_tokens=total(usage.prompt_token_count, usage.tool_use_prompt_token_count),
+        output_tokens=total(usage.candidates_token_count, usage.thoughts_token_count),
+        cached_tokens=count(usage.cached_content_token_count),
+        reasoning_tokens=count(usage.thoughts_token_count),
     )
 
 

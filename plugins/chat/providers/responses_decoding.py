@@ -15,6 +15,7 @@ from engine.api import (
     ToolCall,
     Usage,
 )
+from engine.wire.counts import count
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.responses_events import (
     FunctionCall,
@@ -161,8 +162,8 @@ def usage_of(usage: ResponseUsage) -> Usage:
     cached = usage.input_tokens_details.cached_tokens if usage.input_tokens_details else None
     reasoning = usage.output_tokens_details.reasoning_tokens if usage.output_tokens_details else None
     return Usage(
-        input_tokens=usage.input_tokens or 0,
-        output_tokens=usage.output_tokens or 0,
-        cached_tokens=cached or 0,
-        reasoning_tokens=reasoning or 0,
+        input_tokens=count(usage.input_tokens),
+        output_tokens=count(usage.output_tokens),
+        cached_tokens=count(cached),
+        reasoning_tokens=count(reasoning),
     )

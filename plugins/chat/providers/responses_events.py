@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from engine.wire.counts import Count
+
 
 class Typed(msgspec.Struct):
     """Says which event or item it is; `error` stands where a proxy puts an error of its own into the stream."""
@@ -75,20 +77,20 @@ class ReasoningItem(msgspec.Struct):
 class InputDetails(msgspec.Struct):
     """Parts of the input's tokens."""
 
-    cached_tokens: int | None = None
+    cached_tokens: Count = None
 
 
 class OutputDetails(msgspec.Struct):
     """Parts of the output's tokens."""
 
-    reasoning_tokens: int | None = None
+    reasoning_tokens: Count = None
 
 
 class ResponseUsage(msgspec.Struct):
     """Token counts."""
 
-    input_tokens: int | None = None
-    output_tokens: int | None = None
+    input_tokens: Count = None
+    output_tokens: Count = None
     input_tokens_details: InputDetails | None = None
     output_tokens_details: OutputDetails | None = None
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from engine.api import Usage
+from engine.wire.counts import Count, count, total
 
 
 class Fields(msgspec.Struct, rename="camel"):
@@ -87,17 +88,17 @@ class ModalityCount(Fields):
     """Tokens of one kind."""
 
     modality: str = ""
-    token_count: int | None = None
+    token_count: Count = None
 
 
 class UsageMetadata(Fields):
     """What a turn used. Unlike in generateContent, the answer's tokens are `response_token_count`."""
 
-    prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    response_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    thoughts_token_count: int | None = None
+    prompt_token_count: Count = None
+    cached_content_token_count: Count = None
+    response_token_count: Count = None
+    tool_use_prompt_token_count: Count = None
+    thoughts_token_count: Count = None
     prompt_tokens_details: list[ModalityCount] | None = None
     response_tokens_details: list[ModalityCount] | None = None
     cache_tokens_details: list[ModalityCount] | None = None
@@ -120,12 +121,11 @@ decode_message = msgspec.json.Decoder(ServerMessage).decode
 
 def usage_of(told: UsageMetadata) -> Usage:
     """Tokens of words and of sound."""
-    thoughts = told.thoughts_token_count or 0
     return Usage(
-        input_tokens=(told.prompt_token_count or 0) + (told.tool_use_prompt_token_count or 0),
-        output_tokens=(told.response_token_count or 0) + thoughts,
-        cached_tokens=told.cached_content_token_count or 0,
-        reasoning_tokens=thoughts,
+        input_tokens=total(told.prompt_token_count, told.tool_use_prompt_token_count),
+        output_tokens=total(told.response_token_count, told.thoughts_token_count),
+        cached_tokens=count(told.cached_content_token_count),
+        reasoning_tokens=count(told.thoughts_token_count),
         audio_input_tokens=_sound(told.prompt_tokens_details),
         audio_output_tokens=_sound(told.response_tokens_details),
         audio_cached_tokens=_sound(told.cache_tokens_details)
@@ -135,4 +135,4 @@ def usage_of(told: UsageMetadata) -> Usage:
 
 
 def _sound(details: list[ModalityCount] | None) -> int:
-    return sum(each.token_count or 0 for each in details or () if each.modality == "AUDIO")
+    return total(*(each.token_count for each in details or () if each.modality == "AUDIO"))

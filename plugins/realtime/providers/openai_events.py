@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from engine.api import RealtimeRequest, ToolCall, TurnDetection, Usage
+from engine.wire.counts import count
 from plugins.vendors.openai_realtime import PCM, merged
 
 DEFAULT_VOICE = "marin"
@@ -90,10 +91,10 @@ def usage(told: Mapping[str, Any] | None) -> Usage | None:
     heard, said = told.get("input_token_details") or {}, told.get("output_token_details") or {}
     again: Mapping[str, Any] | None = heard.get("cached_tokens_details")
     return Usage(
-        input_tokens=told.get("input_tokens") or 0,
-        output_tokens=told.get("output_tokens") or 0,
-        cached_tokens=heard.get("cached_tokens") or 0,
-        audio_input_tokens=heard.get("audio_tokens") or 0,
-        audio_output_tokens=said.get("audio_tokens") or 0,
-        audio_cached_tokens=msgspec.UNSET if again is None else again.get("audio_tokens") or 0,
+        input_tokens=count(told.get("input_tokens")),
+        output_tokens=count(told.get("output_tokens")),
+        cached_tokens=count(heard.get("cached_tokens")),
+        audio_input_tokens=count(heard.get("audio_tokens")),
+        audio_output_tokens=count(said.get("audio_tokens")),
+        audio_cached_tokens=msgspec.UNSET if again is None else count(again.get("audio_tokens")),
     )

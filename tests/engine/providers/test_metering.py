@@ -2,6 +2,7 @@
 
 import asyncio
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -124,3 +125,16 @@ def test_tools_and_instructions_count_as_input() -> None:
     assert tokens_of(bare) == 2
     full = ChatRequest(model="m", messages=bare.messages, instructions="1234", tools=(tool,))
     assert tokens_of(full) > 15
+
+
+@pytest.mark.parametrize("nonsense", [-5, 2**63, 10**400, 1e300, float("nan"), "many", True, None])
+async def test_counts_that_cannot_be_true_are_estimated_and_the_turn_goes_on(
+    writer: RecordingWriter, nonsense: Any
+) -> None:
+    told = Usage(input_tokens=nonsense, output_tokens=7, cached_tokens=nonsense, reasoning_tokens=99)
+    provider = ScriptedProvider("Hello", told)
+    await play(registry(provider, entries=(PRICED,)).chat("priced"), writer)
+    assert writer.usage is not None and writer.cost is not None
+    sent = 0 if nonsense is None else tokens_of(ask())
+    assert writer.usage == Usage(input_tokens=sent, output_tokens=7, reasoning_tokens=7, estimated=nonsense is not None)
+    assert Decimal(writer.cost.amount) > 0
