@@ -152,6 +152,10 @@ class Writer(Protocol):
         """
         ...
 
+    def begun(self) -> None:
+        """Say that the vendor has begun to answer, whether or not there is anything to show of it yet."""
+        ...
+
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
         """Say why the model stopped with a choice, for the terminal event."""
         ...

@@ -71,8 +71,9 @@ class Stream:
     """One unit of work that clients can watch.
 
     `room` is how many characters of output it may still have; past it `publish` raises `AnswerTooLong`.
-    `n` is the last number given, `waited` the seconds that its owner has waited for providers, `settled` whether its work is
-    done, so that only its end is to come. `on_unwatched` is called when the last cursor of a running stream has left.
+    `n` is the last number given, `waited` the seconds that its owner has waited for providers, `begun` whether one of them
+    answers, `settled` whether the work is done, so that only its end is to come. `on_unwatched` is called when the last cursor
+    of a running stream has left.
     """
 
     __slots__ = (
@@ -88,6 +89,7 @@ class Stream:
         "_token",
         "_tool_calls",
         "_writing",
+        "begun",
         "ended",
         "id",
         "kind",
@@ -126,6 +128,7 @@ class Stream:
         self.waited = 0.0
         self.ended: StreamEnded | None = None
         self.settled = False
+        self.begun = False
         self.prefix = stream_prefix(id)
         self.on_unwatched: Callable[[], None] | None = None
         self._token: Token | None = None
@@ -184,6 +187,13 @@ class Stream:
         for cursor in self._cursors:
             cursor.wake(cursor)
         return n
+
+    def begin(self, token: Token) -> None:
+        """A provider has begun to answer, of which there may be nothing to show yet."""
+        self.owned(token)
+        if not self.begun:
+            self.begun = True
+            self._wake()
 
     def settle(self, token: Token) -> None:
         """The work is done and has said all that it says; its end may still be written down."""

@@ -132,7 +132,14 @@ async def _events(request: web.Request, result: EventStream, headers: Mapping[st
         await response.write(snapshot_event(reader.source, cursor.after))
     encoder = result.encoder or NativeEncoder(reader.source, cursor.after)
     transport, is_file = _transport(request), result.content_type != SSE
-    await EventWriter(cursor, transport, encoder, chunked=takes_chunks(request), quiet=is_file).run()
+    await EventWriter(
+        cursor,
+        transport,
+        encoder,
+        chunked=takes_chunks(request),
+        quiet=is_file,
+        keep_alive=result.keep_alive,
+    ).run()
     ended = reader.source.ended
     if is_file and not (cursor.over and ended is not None and ended.status == "completed"):
         # A file that ends well is whole: this one is not.

@@ -30,7 +30,7 @@ SSE = "text/event-stream"
 
 COMMENT = b": keep-alive\n\n"
 KEEP_ALIVE = 15.0
-"""Seconds of silence after which a comment keeps proxies from closing the connection."""
+"""Seconds of silence after which a sign of life keeps proxies and clients from closing the connection."""
 
 
 class NativeEncoder:
@@ -70,9 +70,11 @@ class EventWriter:
         *,
         chunked: bool = True,
         quiet: bool = False,
+        keep_alive: bytes = COMMENT,
     ) -> None:
         self._cursor = cursor
         self._quiet = quiet
+        self._sign = keep_alive
         self._chunked = chunked
         self._transport = transport
         self._encoder = encoder
@@ -146,7 +148,7 @@ class EventWriter:
 
     def _keep_alive(self) -> None:
         if not self._quiet and not self._wrote and not self._transport.is_closing() and not self.done.done():
-            self._write([COMMENT])
+            self._write([self._sign])
         if self._transport.is_closing() and not self.done.done():
             self.done.set_result(None)
         self._wrote = False
@@ -173,21 +175,24 @@ def takes_chunks(request: web.Request) -> bool:
     return request.version >= HttpVersion11
 
 
-async def first_word(cursor: Cursor) -> EngineError | None:
-    """Wait for the first delta or the end, without taking anything.
+async def first_word(cursor: Cursor, patience: float = KEEP_ALIVE) -> EngineError | None:
+    """Wait for the first delta or the end, without taking anything; once the vendor answers, `patience` seconds in all.
 
     Gives the error of a stream that failed before it said anything.
     """
     loop = asyncio.get_running_loop()
     stream = cursor.stream
+    until = loop.time() + patience
     while True:
         started = any(_is_word(entry.event) for entry in stream.log.read(max(cursor.after, stream.log.tail), 64))
         if started or stream.ended is not None:
             ended = stream.ended
             return None if started or ended is None else failure(ended)
+        if stream.begun and loop.time() >= until:
+            return None
         waiter: asyncio.Future[None] = loop.create_future()
         cursor.wake = lambda _, waiter=waiter: waiter.done() or waiter.set_result(None)  # type: ignore[misc]
-        await waiter
+        await asyncio.wait((waiter,), timeout=until - loop.time() if stream.begun else None)
 
 
 def failure(ended: StreamEnded) -> EngineError | None:

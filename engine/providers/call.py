@@ -175,6 +175,8 @@ class Call:
         hidden = False
         for delta in batch:
             self._meter.take(delta)
+            if not isinstance(delta, StatusChanged):
+                self._meter.begun()
             if not isinstance(delta, _PREFACE):
                 self._begin()
             elif isinstance(delta, StatusChanged):

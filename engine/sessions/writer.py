@@ -133,6 +133,9 @@ class StreamWriter:
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 
+    def begun(self) -> None:
+        self._stream.begin(self._token)
+
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
         reasons = self.finish_reasons
         reasons.extend([None] * (choice + 1 - len(reasons)))

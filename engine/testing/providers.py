@@ -215,6 +215,9 @@ class RecordingWriter:
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 
+    def begun(self) -> None:
+        pass
+
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
         if choice == 0:
             self.finish_reason = reason

@@ -6,13 +6,24 @@ from typing import Any
 
 import msgspec
 
-from engine.api import Citation, EngineError, ErrorBody, Event, ReasoningDelta, StreamEnded, TextDelta, ToolCall
+from engine.api import (
+    Citation,
+    EngineError,
+    ErrorBody,
+    Event,
+    ReasoningDelta,
+    StreamEnded,
+    TextDelta,
+    ToolCall,
+    ToolDelta,
+)
 from plugins.openai_api.completion import (
     Logprobs,
     annotation,
     call_of,
     completion_id,
     finish_reason,
+    signed,
     told_by_vendor,
     usage_of,
 )
@@ -42,6 +53,7 @@ class ChunkEncoder:
         "_model",
         "_open",
         "_texts",
+        "_written",
     )
 
     def __init__(self, stream: str, model: str, *, created: int, choices: int = 1, include_usage: bool = False) -> None:
@@ -53,6 +65,7 @@ class ChunkEncoder:
         self._open = b"data: %b," % self._head(model)
         self._after = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self._calls: dict[int, int] = {}
+        self._written: dict[tuple[int, str], int] = {}
         # A piece of text, which is nearly every event, is written between two ends that are made once for each choice.
         self._texts: dict[int, bytes] = {}
 
@@ -74,15 +87,41 @@ class ChunkEncoder:
                 return self._delta(event.choice, {"content": event.text}, logprobs)
             case ReasoningDelta():
                 return self._delta(0, {"reasoning_content": event.text})
+            case ToolDelta():
+                return self._written_call(event)
             case ToolCall():
-                index = self._calls.get(event.choice, 0)
-                self._calls[event.choice] = index + 1
-                return self._delta(event.choice, {"tool_calls": [call_of(event, index)]})
+                return self._call(event)
             case Citation():
                 return self._delta(0, {"annotations": [annotation(event)]})
             case StreamEnded():
                 return self._end(event)
         return None
+
+    def _written_call(self, piece: ToolDelta) -> bytes:
+        """A piece of a call; its first one names the tool."""
+        key = (piece.choice, piece.call_id)
+        index = self._written.get(key)
+        if index is not None:
+            return self._delta(
+                piece.choice, {"tool_calls": [{"index": index, "function": {"arguments": piece.arguments}}]}
+            )
+        index = self._written[key] = self._count_call(piece.choice)
+        begun = ToolCall(call_id=piece.call_id, name=piece.name, arguments=piece.arguments)
+        return self._delta(piece.choice, {"tool_calls": [call_of(begun, index)]})
+
+    def _call(self, call: ToolCall) -> bytes | None:
+        """A whole call; of one whose pieces were sent, what came with its end."""
+        index = self._written.get((call.choice, call.call_id))
+        if index is None:
+            return self._delta(call.choice, {"tool_calls": [call_of(call, self._count_call(call.choice))]})
+        if call.signature is None:
+            return None
+        return self._delta(call.choice, {"tool_calls": [{"index": index, "extra_content": signed(call.signature)}]})
+
+    def _count_call(self, choice: int) -> int:
+        index = self._calls.get(choice, 0)
+        self._calls[choice] = index + 1
+        return index
 
     def _delta(self, choice: int, delta: dict[str, Any], logprobs: Logprobs | None = None) -> bytes:
         opening = b"" if choice in self._texts else self._opening(choice)

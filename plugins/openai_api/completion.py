@@ -168,9 +168,14 @@ def finish_reason(choice: int, ended: StreamEnded, *, called: bool) -> FinishRea
 
 def call_of(call: ToolCall, index: int | None = None) -> Call:
     """A call of the model in OpenAI's shape; `index` is its place among those of its choice, for chunks."""
-    extra = {"google": {"thought_signature": call.signature}} if call.signature else None
+    extra = signed(call.signature) if call.signature else None
     function = Function(call.name, call.arguments)
     return Call(index=index, id=call.call_id, type="function", function=function, extra_content=extra)
+
+
+def signed(signature: str) -> dict[str, Any]:
+    """What a vendor wants back with a call, as Google's OpenAI-compatible API spells it."""
+    return {"google": {"thought_signature": signature}}
 
 
 def annotation(citation: Citation) -> Annotation:

@@ -19,6 +19,7 @@ from engine.api import (
     Usage,
     VendorPart,
 )
+from plugins.openai_api.call_order import CallEnded, CallOrder, CallSigned, Step
 from plugins.openai_api.messages_translation import DIALECT, REDACTED
 from plugins.openai_api.sealed import Seal, sealed
 
@@ -111,10 +112,19 @@ def usage_of(ended: StreamEnded) -> dict[str, Any]:
 
 def call_blocks(call: ToolCall) -> list[Block]:
     """A call; before it, where its vendor wants a signature back, an empty thought that carries it."""
-    use = {"type": "tool_use", "id": call.call_id, "name": call.name, "input": arguments_of(call), "caller": DIRECT}
+    return [*signed_thought(call), use_block(call, arguments_of(call))]
+
+
+def use_block(call: ToolCall, given: Any) -> Block:
+    """A call with these arguments."""
+    return {"type": "tool_use", "id": call.call_id, "name": call.name, "input": given, "caller": DIRECT}
+
+
+def signed_thought(call: ToolCall) -> list[Block]:
+    """An empty thought that carries a call's signature, where its vendor wants one back."""
     if call.signature is None:
-        return [use]
-    return [thought("", Seal(provider="", signature=call.signature, call=call.call_id)), use]
+        return []
+    return [thought("", Seal(provider="", signature=call.signature, call=call.call_id))]
 
 
 def arguments_of(call: ToolCall) -> Any:
@@ -163,33 +173,40 @@ class Content:
         self._texts: list[str] = []
         self._citations: list[Any] = []
         self._theirs = False
+        self._order = CallOrder()
 
     def add(self, event: Event) -> None:
         """Take one event."""
-        match event:
+        for step in self._order.take(event):
+            self._add(step)
+
+    def _add(self, step: Step) -> None:
+        match step:
             case TextDelta(choice=0):
                 self._end_thought()
-                self._texts.append(event.text)
+                self._texts.append(step.text)
             case ReasoningDelta():
                 self._end_text()
-                self._thoughts.append(event.text)
+                self._thoughts.append(step.text)
             case ReasoningKept():
-                text, self._thoughts = "".join(self._thoughts) or event.text, []
+                text, self._thoughts = "".join(self._thoughts) or step.text, []
                 self._end_text()
-                self.blocks.append(kept_block(event, text))
-            case ToolCall():
+                self.blocks.append(kept_block(step, text))
+            case CallEnded(cut=False):
                 self._end()
-                self.blocks += call_blocks(event)
+                self.blocks += call_blocks(step.call.call)
+            case CallSigned():
+                self.blocks += signed_thought(step.call)
             case VendorPart(dialect="anthropic", part={"type": "citations_delta"}):
                 self._theirs = True
-                self._citations.append(event.part["citation"])
+                self._citations.append(step.part["citation"])
             case VendorPart(dialect="anthropic", part={"type": "message_start"}):
                 pass
             case VendorPart(dialect="anthropic"):
                 self._end()
-                self.blocks.append(event.part)
+                self.blocks.append(step.part)
             case Citation() if not self._theirs:
-                self._citations.append(citation(event))
+                self._citations.append(citation(step))
 
     def whole(self, said: Said) -> list[Block]:
         """All blocks. What `said` knows stands in for the events of a turn that is only remembered."""

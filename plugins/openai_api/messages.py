@@ -30,7 +30,7 @@ from plugins.openai_api.hints import Hints
 from plugins.openai_api.message import AnthropicMessage, Content, message
 from plugins.openai_api.messages_bodies import CountTokensBody, MessagesBody
 from plugins.openai_api.messages_errors import answer_error, error_answer, told_here
-from plugins.openai_api.messages_events import MessagesEncoder
+from plugins.openai_api.messages_events import PING, MessagesEncoder
 from plugins.openai_api.messages_translation import DIALECT, Translation, messages_send
 from plugins.openai_api.naming import ModelNames
 
@@ -99,7 +99,7 @@ class Messages:
         headers = {"request-id": request.id, **hints.headers()}
         if body.stream:
             encoder = MessagesEncoder(reader.stream, model.target.name, input_tokens=estimated_tokens(sent))
-            return EventStream(reader, encoder, hold=True, headers=headers)
+            return EventStream(reader, encoder, hold=True, headers=headers, keep_alive=PING)
         return await _whole(reader, model.target.name, headers)
 
     async def count_tokens(self, request: HttpRequest[CountTokensBody, Any]) -> Answer:

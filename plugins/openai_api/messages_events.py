@@ -15,8 +15,16 @@ from engine.api import (
     ReasoningKept,
     StreamEnded,
     TextDelta,
-    ToolCall,
     VendorPart,
+)
+from plugins.openai_api.call_order import (
+    CallBegun,
+    CallEnded,
+    CallGrown,
+    CallOrder,
+    CallSigned,
+    Step,
+    WrittenCall,
 )
 from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.message import (
@@ -24,18 +32,23 @@ from plugins.openai_api.message import (
     NO_USAGE,
     STARTED,
     Block,
-    call_blocks,
+    arguments_of,
     citation,
     kept_block,
     message_id,
+    signed_thought,
     stop_of,
     text_block,
     usage_of,
+    use_block,
 )
 from plugins.openai_api.messages_errors import anthropic_error
 from plugins.openai_api.messages_translation import DIALECT, REDACTED
 
 _encode = msgspec.json.Encoder().encode
+
+PING = b'event: ping\ndata: {"type":"ping"}\n\n'
+"""What Anthropic's clients are kept waiting with."""
 
 
 class MessagesEncoder:
@@ -46,7 +59,7 @@ class MessagesEncoder:
     estimate that it begins with, unless the vendor has told its count by then.
     """
 
-    __slots__ = ("_began", "_head", "_index", "_open", "_piece", "_theirs", "_usage")
+    __slots__ = ("_began", "_head", "_index", "_open", "_order", "_piece", "_theirs", "_usage")
 
     def __init__(self, stream: str, model: str, *, input_tokens: int = 0) -> None:
         self._usage = {**NO_USAGE, "input_tokens": input_tokens}
@@ -56,12 +69,13 @@ class MessagesEncoder:
         self._open: str | None = None
         self._piece = b""
         self._theirs = False
+        self._order = CallOrder()
 
     def encode(self, n: int, event: Event) -> bytes | None:
         # A piece of text, which is nearly every event, is written between two ends that are made once for its block.
         if type(event) is TextDelta and event.choice == 0 and self._open == "text":
             return b"%b%b}}\n\n" % (self._piece, _encode(event.text))
-        pieces = self._rare(event)
+        pieces = [piece for step in self._order.take(event) for piece in self._rare(step)]
         if not pieces:
             return None
         if not self._began:
@@ -72,7 +86,7 @@ class MessagesEncoder:
         """An error in place of what is missing."""
         return _failure(error.body())
 
-    def _rare(self, event: Event) -> list[bytes]:
+    def _rare(self, event: Step) -> list[bytes]:
         match event:
             case TextDelta(choice=0):
                 return [*self._into("text"), self._delta({"type": "text_delta", "text": event.text})]
@@ -80,8 +94,14 @@ class MessagesEncoder:
                 return [*self._into("thinking"), self._delta({"type": "thinking_delta", "thinking": event.text})]
             case ReasoningKept():
                 return self._kept(event)
-            case ToolCall():
-                return [*self._close(), *(piece for block in call_blocks(event) for piece in self._whole(block))]
+            case CallBegun():
+                return self._begin_call(event.call)
+            case CallGrown():
+                return [self._delta({"type": "input_json_delta", "partial_json": self._arguments(event)})]
+            case CallEnded():
+                return self._end_call(event.call)
+            case CallSigned():
+                return [piece for block in signed_thought(event.call) for piece in self._whole(block)]
             case VendorPart(dialect="anthropic"):
                 return self._vendor_part(event.part)
             case Citation() if not self._theirs:
@@ -89,6 +109,28 @@ class MessagesEncoder:
             case StreamEnded():
                 return self._end(event)
         return []
+
+    # Calls
+
+    def _begin_call(self, call: WrittenCall) -> list[bytes]:
+        closed = self._close()
+        thoughts = signed_thought(call.whole) if call.whole is not None else []
+        before = [piece for block in thoughts for piece in self._whole(block)]
+        started = self._start(use_block(call.call, {}))
+        self._open = "tool_use"
+        return [*closed, *before, started]
+
+    def _arguments(self, grown: CallGrown) -> str:
+        """A piece as the model wrote it; of a call that came whole, arguments that are an object in any case."""
+        return grown.piece if grown.call.pieces else _encode(arguments_of(grown.call.call)).decode()
+
+    def _end_call(self, call: WrittenCall) -> list[bytes]:
+        closed = self._close()
+        # The signature of a call that opened before it was made comes behind it.
+        late = signed_thought(call.whole) if call.whole is not None and call.pieces and not call.opened_whole else []
+        return [*closed, *(piece for block in late for piece in self._whole(block))]
+
+    # What else there is
 
     def _kept(self, kept: ReasoningKept) -> list[bytes]:
         shown = self._open == "thinking" and not (kept.provider == DIALECT and kept.id == REDACTED)
@@ -123,7 +165,7 @@ class MessagesEncoder:
             "container": None,
             "usage": self._usage,
         }
-        return [_event("message_start", {"message": message}), _event("ping", {})]
+        return [_event("message_start", {"message": message}), PING]
 
     # Blocks
 
@@ -145,11 +187,8 @@ class MessagesEncoder:
         return _event("content_block_start", {"index": self._index, "content_block": block})
 
     def _whole(self, block: Block) -> list[bytes]:
-        """A block at once. A call or a thought opens empty and grows, as the clients expect it."""
+        """A block at once. A thought opens empty and grows, as the clients expect it."""
         match block:
-            case {"type": "tool_use", "input": given}:
-                grows = [{"type": "input_json_delta", "partial_json": _encode(given).decode()}]
-                opening = {**block, "input": {}}
             case {"type": "thinking", "thinking": text, "signature": signature}:
                 shown = [{"type": "thinking_delta", "thinking": text}] if text else []
                 grows = [*shown, {"type": "signature_delta", "signature": signature}]

@@ -19,7 +19,9 @@ from engine.api import (
     ToolCall,
     Usage,
 )
+from plugins.openai_api.call_order import CallEnded, CallOrder, Step
 from plugins.openai_api.chunks import STOPPED
+from plugins.openai_api.custom_input import text_input
 from plugins.openai_api.sealed import Seal, sealed
 
 Item = dict[str, Any]
@@ -214,21 +216,11 @@ def custom_call_item(id: str, call: ToolCall, status: str = "completed") -> Item
     }
 
 
-def text_input(arguments: str) -> str:
-    """The text that a custom tool is called with; what a model wrote instead of the one argument is that text."""
-    try:
-        given = msgspec.json.decode(arguments)
-    except msgspec.DecodeError:
-        return arguments
-    text = given.get("input") if isinstance(given, dict) else None
-    return text if isinstance(text, str) else arguments
-
-
-def tool_item(stream: str, at: int, call: ToolCall, custom: Collection[str]) -> Item:
+def tool_item(stream: str, at: int, call: ToolCall, custom: Collection[str], status: str = "completed") -> Item:
     """A call as the item at this place of the output."""
     if call.name in custom:
-        return custom_call_item(f"ctc_{stream}_{at}", call)
-    return call_item(f"fc_{stream}_{at}", call)
+        return custom_call_item(f"ctc_{stream}_{at}", call, status)
+    return call_item(f"fc_{stream}_{at}", call, status)
 
 
 def output_of(stream: str, said: Said, custom: Collection[str] = ()) -> list[Item]:
@@ -255,6 +247,7 @@ class Output:
         self._pieces: list[str] = []
         self._annotations: list[dict[str, Any]] = []
         self._logprobs: list[Mapping[str, Any]] = []
+        self._order = CallOrder()
 
     @property
     def text(self) -> str:
@@ -309,14 +302,24 @@ class Output:
         self.open = None
         return item
 
-    def call(self, call: ToolCall) -> Item:
-        """Add a call."""
-        item = tool_item(self._stream, len(self.items), call, self._custom)
-        self.items.append(item)
+    def begin_call(self, call: ToolCall) -> Item:
+        """Open a call; gives it as it opens, without arguments."""
+        opening = tool_item(self._stream, len(self.items), call, self._custom, "in_progress")
+        opening |= {name: "" for name in ("arguments", "input") if name in opening}
+        self.items.append(opening)
+        return opening
+
+    def end_call(self, call: ToolCall, status: str = "completed") -> Item:
+        """Close the newest item, which is this call; gives it whole."""
+        self.items[-1] = item = tool_item(self._stream, len(self.items) - 1, call, self._custom, status)
         return item
 
     def add(self, event: Event) -> None:
         """Take an event of which nobody is told."""
+        for step in self._order.take(event):
+            self._add(step)
+
+    def _add(self, event: Step) -> None:
         match event:
             case TextDelta(choice=0):
                 self._into("message")
@@ -330,9 +333,10 @@ class Output:
             case Citation():
                 self._into("message")
                 self.cite(event)
-            case ToolCall():
+            case CallEnded(cut=False):
                 self.end()
-                self.call(event)
+                self.begin_call(event.call.call)
+                self.end_call(event.call.call)
 
     def end(self) -> None:
         """Close what is open."""

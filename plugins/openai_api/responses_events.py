@@ -14,10 +14,11 @@ from engine.api import (
     ReasoningKept,
     StreamEnded,
     TextDelta,
-    ToolCall,
 )
+from plugins.openai_api.call_order import CallBegun, CallEnded, CallGrown, CallOrder, Step, WrittenCall
+from plugins.openai_api.custom_input import GrowingInput
 from plugins.openai_api.errors import openai_error
-from plugins.openai_api.response import Asked, Item, Output, ResponseObject, status_of
+from plugins.openai_api.response import Asked, Output, ResponseObject, status_of
 
 _encode = msgspec.json.Encoder().encode
 
@@ -29,7 +30,7 @@ class ResponsesEncoder:
     to that number are left out.
     """
 
-    __slots__ = ("_after", "_asked", "_began", "_head", "_next", "_output", "_stream", "_tail")
+    __slots__ = ("_after", "_asked", "_began", "_head", "_input", "_next", "_order", "_output", "_stream", "_tail")
 
     def __init__(self, stream: str, asked: Asked, *, after: int | None = None) -> None:
         self._stream = stream
@@ -38,6 +39,8 @@ class ResponsesEncoder:
         self._began = False
         self._next = 0
         self._output = Output(stream, asked.custom_tools)
+        self._order = CallOrder()
+        self._input = GrowingInput()
         self._head = b""
         self._tail = b""
 
@@ -51,14 +54,14 @@ class ResponsesEncoder:
                 return None
             return b"%b%d%b%b}\n\n" % (self._head, number, self._tail, _encode(event.text))
         begun = [] if self._began else self._beginning()
-        return b"".join((*begun, *self._rare(event))) or None
+        return b"".join((*begun, *(piece for step in self._order.take(event) for piece in self._rare(step)))) or None
 
     def failed(self, error: EngineError) -> bytes:
         """An error in place of what is missing."""
         told = openai_error(error.body()).error
         return self._event("error", {"code": told.code, "message": told.message, "param": told.param})
 
-    def _rare(self, event: Event) -> list[bytes]:
+    def _rare(self, event: Step) -> list[bytes]:
         match event:
             case TextDelta(choice=0):
                 return [*self._into("message"), self._text(event)]
@@ -79,8 +82,12 @@ class ResponsesEncoder:
                 at = self._output.cited
                 told = {"content_index": 0, "annotation_index": at, "annotation": self._output.cite(event)}
                 return [*begun, self._of_item("response.output_text.annotation.added", **told)]
-            case ToolCall():
-                return [*self._close(), *self._call(event)]
+            case CallBegun():
+                return [*self._close(), self._begin_call(event.call)]
+            case CallGrown():
+                return self._grow_call(event.piece)
+            case CallEnded():
+                return self._end_call(event.call, "incomplete" if event.cut else "completed")
             case StreamEnded():
                 return [*self._close(), self._end(event)]
         return []
@@ -98,27 +105,33 @@ class ResponsesEncoder:
         logprobs = event.logprobs or []
         return self._of_item("response.output_text.delta", content_index=0, delta=event.text, logprobs=logprobs)
 
-    def _call(self, call: ToolCall) -> list[bytes]:
-        item = self._output.call(call)
-        if item["type"] == "custom_tool_call":
-            return self._custom_call(item)
-        opening = {**item, "arguments": "", "status": "in_progress"}
-        return [
-            self._event("response.output_item.added", {"output_index": self._index, "item": opening}),
-            self._of_item("response.function_call_arguments.delta", delta=call.arguments),
-            self._of_item("response.function_call_arguments.done", name=call.name, arguments=call.arguments),
-            self._event("response.output_item.done", {"output_index": self._index, "item": item}),
-        ]
+    # Calls
 
-    def _custom_call(self, item: Item) -> list[bytes]:
-        text = item["input"]
-        opening = {**item, "input": "", "status": "in_progress"}
-        return [
-            self._event("response.output_item.added", {"output_index": self._index, "item": opening}),
-            self._of_item("response.custom_tool_call_input.delta", delta=text),
-            self._of_item("response.custom_tool_call_input.done", input=text),
-            self._event("response.output_item.done", {"output_index": self._index, "item": item}),
-        ]
+    def _begin_call(self, call: WrittenCall) -> bytes:
+        self._input = GrowingInput()
+        opening = self._output.begin_call(call.call)
+        return self._event("response.output_item.added", {"output_index": self._index, "item": opening})
+
+    def _grow_call(self, piece: str) -> list[bytes]:
+        if self._output.items[-1]["type"] != "custom_tool_call":
+            return [self._of_item("response.function_call_arguments.delta", delta=piece)]
+        return self._grow_input(self._input.take(piece))
+
+    def _grow_input(self, text: str) -> list[bytes]:
+        return [self._of_item("response.custom_tool_call_input.delta", delta=text)] if text else []
+
+    def _end_call(self, written: WrittenCall, status: str) -> list[bytes]:
+        call = written.call
+        item = self._output.end_call(call, status)
+        if item["type"] == "custom_tool_call":
+            text = item["input"]
+            told = [
+                *self._grow_input(self._input.rest(text)),
+                self._of_item("response.custom_tool_call_input.done", input=text),
+            ]
+        else:
+            told = [self._of_item("response.function_call_arguments.done", name=call.name, arguments=call.arguments)]
+        return [*told, self._event("response.output_item.done", {"output_index": self._index, "item": item})]
 
     def _end(self, ended: StreamEnded) -> bytes:
         status = status_of(ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
@@ -9,12 +10,22 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.api import ChatRequest, Finish, FunctionTool, ImagePart, ToolCall, Usage
+from engine.api import (
+    ChatRequest,
+    Finish,
+    FunctionTool,
+    ImagePart,
+    ProviderUnavailable,
+    ToolCall,
+    ToolDelta,
+    Usage,
+)
 from engine.testing import ScriptedProvider, answer
 from tests.plugins.openai_api import shapes
 from tests.plugins.openai_api.conftest import Serving
 
 IGNORED = "x-betterai-ignored"
+HELLO = [{"role": "user", "content": "Hi"}]
 SHAPES: dict[str, Callable[..., dict[str, Any]]] = {
     "/chat/completions": shapes.editor_over_chat_completions,
     "/messages": shapes.coding_agent_over_messages,
@@ -165,3 +176,104 @@ async def test_json_of_a_schema_that_stands_beside_its_type_is_asked_for(serving
     wanted = {"type": "json_object", "schema": {"type": "object", "properties": {"a": {}}}}
     request, _ = await asked(serving, "/chat/completions", response_format=wanted)
     assert request.response_format is not None and request.response_format.schema == wanted["schema"]
+
+
+PIECES = ('{"input":"*** Be', "gin\\nline", '"}')
+STREAMED: dict[str, dict[str, Any]] = {
+    "/chat/completions": {"tools": [{"type": "function", "function": {"name": "apply_patch"}}]},
+    "/messages": {"max_tokens": 10, "tools": [{"name": "apply_patch", "input_schema": {"type": "object"}}]},
+    "/responses": {"store": False, "tools": [{"type": "function", "name": "apply_patch", "parameters": None}]},
+    "/responses custom": {"store": False, "tools": [shapes.PATCH]},
+}
+
+
+def grown(path: str, event: dict[str, Any]) -> str:
+    """What an event adds to the arguments of a call."""
+    if path == "/chat/completions":
+        calls = [call for choice in event.get("choices", ()) for call in choice["delta"].get("tool_calls", ())]
+        return "".join(call["function"]["arguments"] for call in calls)
+    if path == "/messages":
+        return str(event.get("delta", {}).get("partial_json", ""))
+    delta = event["type"] in ("response.function_call_arguments.delta", "response.custom_tool_call_input.delta")
+    return str(event["delta"]) if delta else ""
+
+
+@pytest.mark.parametrize("shape", STREAMED)
+async def test_arguments_go_out_while_the_model_writes_them(serving: Serving, shape: str) -> None:
+    path, whole = shape.split()[0], "".join(PIECES)
+    deltas = [ToolDelta(call_id="c9", name="apply_patch", arguments=piece) for piece in PIECES]
+    gate = asyncio.Event()
+    call = ToolCall(call_id="c9", name="apply_patch", arguments=whole)
+    provider = PlainProvider(deltas[0], gate, *deltas[1:], call, Finish("tool_calls"))
+    question = {"input": "Hi"} if path == "/responses" else {"messages": [{"role": "user", "content": "Hi"}]}
+    body = {"model": "scripted/m", "stream": True, **question, **STREAMED[shape]}
+    written, kinds = "", []
+    async with (
+        serving(provider) as client,
+        httpx.AsyncClient(trust_env=False) as http,
+        http.stream("POST", f"{str(client.base_url).rstrip('/')}{path}", json=body) as response,
+    ):
+        async for line in response.aiter_lines():
+            if line.startswith("data: {"):
+                event = json.loads(line[6:])
+                kinds.append(event.get("type"))
+                written += grown(path, event)
+                if written:
+                    gate.set()  # the rest comes only once the first piece was read
+    assert written == ("*** Begin\nline" if "custom" in shape else whole)
+    assert kinds.count("content_block_start") == (1 if path == "/messages" else 0)
+    assert kinds.count("response.output_item.done") == (1 if path == "/responses" else 0)
+
+
+async def test_parallel_calls_keep_their_places_in_chunks(serving: Serving) -> None:
+    script: list[Any] = [
+        ToolDelta(call_id="a", name="first", arguments='{"x"'),
+        ToolDelta(call_id="b", name="second", arguments='{"y"'),
+        ToolDelta(call_id="a", name="first", arguments=":1}"),
+        ToolDelta(call_id="b", name="second", arguments=":2}"),
+        ToolCall(call_id="a", name="first", arguments='{"x":1}', signature="sig"),
+        ToolCall(call_id="b", name="second", arguments='{"y":2}'),
+        Finish("tool_calls"),
+    ]
+    body = {"model": "scripted/m", "stream": True, "messages": [{"role": "user", "content": "Hi"}]}
+    text = (await post(serving, "/chat/completions", body, provider=PlainProvider(*script))).text
+    calls: dict[int, dict[str, Any]] = {}
+    for line in text.splitlines():
+        for choice in json.loads(line[6:])["choices"] if line.startswith("data: {") else ():
+            for call in choice["delta"].get("tool_calls", ()):
+                known = calls.setdefault(call["index"], {"arguments": ""})
+                known["arguments"] += call.get("function", {}).get("arguments", "")
+                known |= {name: call[name] for name in ("id", "extra_content") if name in call}
+    assert calls == {
+        0: {"id": "a", "arguments": '{"x":1}', "extra_content": {"google": {"thought_signature": "sig"}}},
+        1: {"id": "b", "arguments": '{"y":2}'},
+    }
+
+
+@pytest.mark.parametrize("path", ["/messages", "/responses"])
+async def test_a_stream_that_fails_in_the_middle_of_a_call_closes_it_first(serving: Serving, path: str) -> None:
+    script = (ToolDelta(call_id="c9", name="shell", arguments='{"comm'), ProviderUnavailable("gone"))
+    question = {"input": "Hi", "store": False} if path == "/responses" else {"messages": HELLO, "max_tokens": 10}
+    body = {"model": "scripted/m", "stream": True, **question}
+    text = (await post(serving, path, body, provider=PlainProvider(*script))).text
+    kinds = [json.loads(line[6:])["type"] for line in text.splitlines() if line.startswith("data: ")]
+    assert kinds[-2:] == (
+        ["content_block_stop", "error"] if path == "/messages" else ["response.output_item.done", "response.failed"]
+    )
+
+
+async def test_a_signature_that_comes_with_the_end_of_a_call_is_sent_back_with_it(serving: Serving) -> None:
+    call = ToolCall(call_id="c9", name="shell", arguments="{}", signature="sig")
+    script = (ToolDelta(call_id="c9", name="shell", arguments="{}"), call, Finish("tool_calls"))
+    provider = PlainProvider(*script)
+    body = {"model": "scripted/m", "max_tokens": 10, "messages": HELLO, "stream": True}
+    text = (await post(serving, "/messages", body, provider=provider)).text
+    events = [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: ")]
+    blocks = [event["content_block"] for event in events if event["type"] == "content_block_start"]
+    assert [block["type"] for block in blocks] == ["tool_use", "thinking"]
+    signature = next(e["delta"]["signature"] for e in events if e.get("delta", {}).get("type") == "signature_delta")
+    said = {"role": "assistant", "content": [blocks[0], {**blocks[1], "signature": signature}]}
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c9", "content": "ok"}]}
+    again = PlainProvider(*answer("Hi"))
+    await post(serving, "/messages", {**body, "messages": [*HELLO, said, result]}, provider=again)
+    assert again.requests[0].messages[1].tool_calls == (call,)
