@@ -92,6 +92,7 @@ def model_rules(core: CoreSettings) -> ModelRules:
         policy=ResiliencePolicy(
             connect=models.connect_timeout,
             first_event=models.first_event_timeout,
+            idle=models.idle_timeout,
             total=models.total_timeout,
             retries=models.retries,
             breaker_failures=models.breaker_failures,

@@ -284,7 +284,12 @@ class ModelsSettings(Settings):
     first_event_timeout: float = Field(
         default=60.0,
         gt=0,
-        description="Seconds until a provider's first event; a model that is still loading does not count.",
+        description="Seconds until a provider begins to answer; a model that is still loading does not count.",
+    )
+    idle_timeout: float = Field(
+        default=120.0,
+        gt=0,
+        description="Seconds that a provider may be silent once it has begun to answer; every byte that comes ends a silence.",
     )
     total_timeout: float = Field(default=600.0, gt=0, description="Seconds that one call to a provider may take.")
     retries: int = Field(

@@ -35,7 +35,9 @@ class Call:
     """From the question to the last delta. `spoke` is true once something of the answer was passed on."""
 
     __slots__ = (
+        "_begun",
         "_breaker",
+        "_connecting",
         "_dismissed",
         "_gap",
         "_heard",
@@ -77,6 +79,9 @@ class Call:
         self.spoke = False
         self.expired = False
         self._judged = False
+        self._begun = False
+        """The vendor has begun to answer, if only with a sign of life."""
+        self._connecting = False
         self._dismissed: EngineError | None = None
         self._request = structs.replace(request, model=target.model)
         self._policy = policy
@@ -105,7 +110,7 @@ class Call:
         """Account for what one read brought, and pass it on."""
         if not self.spoke:
             raw = self._open((raw,) if isinstance(raw, Struct) else raw)
-        else:
+        elif raw:
             now = perf_counter()
             self._gap(now - self._heard)
             self._heard = now
@@ -144,7 +149,9 @@ class Call:
             self._stats.provider_errors[self.target.provider.name, error.code] += 1
         if error is not None and not self._judged:
             self._judged = True
-            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+            # Whoever has begun to answer is there; that it then fell silent says nothing of the next call.
+            late = isinstance(error, ProviderTimeout) and not self._begun
+            if late or isinstance(error, ProviderUnavailable):
                 self._breaker.fail()
             else:
                 self._breaker.release()
@@ -171,7 +178,13 @@ class Call:
 
     def _open(self, batch: Sequence[ChatDelta]) -> Sequence[ChatDelta]:
         """What comes before the answer, and its first piece."""
-        self.watch.release(self._policy.first_event)
+        if not batch:
+            # A sign of life; after the notice of a connection it says that this one is made.
+            self._begun = self._begun or not self._connecting
+            self._connecting = False
+        elif not all(isinstance(delta, StatusChanged) for delta in batch):
+            self._begun = True
+        self.watch.release(self._policy.idle if self._begun else self._policy.first_event)
         hidden = False
         for delta in batch:
             self._meter.take(delta)
@@ -184,7 +197,7 @@ class Call:
                     self.watch.hold()
                 elif delta.stage == CONNECTING:
                     self.watch.allow(self._policy.connect)
-                    hidden = True
+                    self._connecting = hidden = True
         return [delta for delta in batch if not _is_private(delta)] if hidden else batch
 
     def _begin(self) -> None:

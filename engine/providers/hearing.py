@@ -84,7 +84,7 @@ class Listener:
         try:
             with self._tracing.call("transcription", self.target.provider.name, name):
                 async with aclosing(segments) as source:  # type: ignore[type-var]
-                    while (segment := await self._next(source, heard, patient)) is not None:
+                    while (segment := await self._next(source, heard, patient, spoke)) is not None:
                         if not spoke:
                             spoke, verdict = True, self._breaker.succeed
                             stream.meter(model=name, waited=perf_counter() - begun)
@@ -95,7 +95,8 @@ class Listener:
         except Exception as raised:
             error = self._explained(raised)
             self._stats.provider_errors[self.target.provider.name, error.code] += 1
-            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+            late = isinstance(error, ProviderTimeout) and not spoke
+            if late or isinstance(error, ProviderUnavailable):
                 verdict = self._breaker.fail
             raise error from None
         finally:
@@ -103,12 +104,13 @@ class Listener:
             stream.meter(model=name)
             self._spend(heard.seconds, stream)
 
-    async def _next(self, source: AsyncIterator[Segment], heard: _Heard, patient: bool) -> Segment | None:
+    async def _next(self, source: AsyncIterator[Segment], heard: _Heard, patient: bool, spoke: bool) -> Segment | None:
         """The next segment. The deadline runs only while the vendor has all that there is."""
+        within = self._policy.idle if spoke else self._policy.first_event
         waiting = asyncio.ensure_future(anext(source, None))
         try:
             while True:
-                bound = None if patient and not heard.over else self._policy.first_event
+                bound = None if patient and not heard.over else within
                 before = heard.seconds
                 done, _ = await asyncio.wait(
                     (waiting, heard.ending), timeout=bound, return_when=asyncio.FIRST_COMPLETED
@@ -116,19 +118,20 @@ class Listener:
                 if waiting in done:
                     return waiting.result()
                 if not done and heard.seconds == before:
-                    raise ProviderTimeout(f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s")
+                    raise self._silent(within)
                 if heard.over:
                     try:
-                        async with asyncio.timeout(self._policy.first_event):
+                        async with asyncio.timeout(within):
                             return await waiting
                     except TimeoutError:
-                        raise ProviderTimeout(
-                            f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s"
-                        ) from None
+                        raise self._silent(within) from None
         finally:
             if not waiting.done():
                 waiting.cancel()
                 await asyncio.gather(waiting, return_exceptions=True)
+
+    def _silent(self, within: float) -> ProviderTimeout:
+        return ProviderTimeout(f"{self.target.name} was silent for {within:g} s")
 
     def _explained(self, raised: Exception) -> EngineError:
         if isinstance(raised, EngineError):

@@ -76,7 +76,7 @@ class Speaker:
             async with asyncio.timeout(self._policy.first_event):
                 return await ask()
         except TimeoutError:
-            raise self._silent() from None
+            raise self._silent(self._policy.first_event) from None
         except Exception as raised:
             raise self._explained(raised) from None
 
@@ -171,7 +171,7 @@ class Speaker:
         try:
             with self._tracing.call("speech", self.target.provider.name, name):
                 async with aclosing(sounds) as source:  # type: ignore[type-var]
-                    while (sound := await self._next(source, given)) is not None:
+                    while (sound := await self._next(source, given, heard)) is not None:
                         if not heard:
                             heard, verdict = True, self._breaker.succeed
                             sound = structs.replace(sound, text=sound.text or text)
@@ -181,7 +181,8 @@ class Speaker:
         except Exception as raised:
             error = self._explained(raised)
             self._stats.provider_errors[self.target.provider.name, error.code] += 1
-            if isinstance(error, ProviderUnavailable | ProviderTimeout):
+            late = isinstance(error, ProviderTimeout) and not heard
+            if late or isinstance(error, ProviderUnavailable):
                 verdict = self._breaker.fail
             if heard:
                 raise error from None
@@ -189,25 +190,28 @@ class Speaker:
         finally:
             verdict()
 
-    async def _next(self, source: AsyncIterator[Sound], given: asyncio.Future[None] | None) -> Sound | None:
+    async def _next(
+        self, source: AsyncIterator[Sound], given: asyncio.Future[None] | None, heard: bool
+    ) -> Sound | None:
+        bound = self._policy.idle if heard else self._policy.first_event
         try:
             if given is None or given.done():
-                async with asyncio.timeout(self._policy.first_event):
+                async with asyncio.timeout(bound):
                     return await anext(source, None)
             waiting: asyncio.Future[Sound | None] = asyncio.ensure_future(anext(source, None))
             try:
                 await asyncio.wait((waiting, given), return_when=asyncio.FIRST_COMPLETED)
-                async with asyncio.timeout(self._policy.first_event):
+                async with asyncio.timeout(bound):
                     return await waiting
             finally:
                 if not waiting.done():
                     waiting.cancel()
                     await asyncio.gather(waiting, return_exceptions=True)
         except TimeoutError:
-            raise self._silent() from None
+            raise self._silent(bound) from None
 
-    def _silent(self) -> ProviderTimeout:
-        return ProviderTimeout(f"{self.target.name} gave no sign of life for {self._policy.first_event:g} s")
+    def _silent(self, bound: float) -> ProviderTimeout:
+        return ProviderTimeout(f"{self.target.name} was silent for {bound:g} s")
 
     def _explained(self, raised: Exception) -> EngineError:
         if isinstance(raised, EngineError):

@@ -105,7 +105,7 @@ class Watchdog:
         """Which bound was passed, for the error's sentence."""
         if self._time() >= self._ends - _TICK:
             return f"did not finish within {self._total:g} s"
-        return f"gave no sign of life for {self._patience:g} s"
+        return f"was silent for {self._patience:g} s"
 
     def _arm(self, until: float) -> None:
         if self._timer is not None:

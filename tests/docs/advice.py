@@ -64,7 +64,7 @@ ADVICE: Mapping[str, str] = {
     "provider_refused": "The operator corrects the vendor's key, or its right to the model.",
     "provider_rate_limited": "Wait for `retry_after`; the vendor's plan sets the limit.",
     "answer_too_long": "Ask for less (`max_output_tokens`); the operator sets `[limits] answer_characters`.",
-    "provider_timeout": "Try again, or raise `first_event_timeout` or `total_timeout` in `[models]`.",
+    "provider_timeout": "Try again, or raise `first_event_timeout`, `idle_timeout` or `total_timeout` in `[models]`.",
     "tool_failed": "The model was told and went on. Look at the tool.",
     "tool_call_not_found": "Answer each `tool.call` by its `call_id` while its turn runs, and none after `tool.cancelled`.",
     "conversation_not_found": "Check the id and the key; leave `conversation` out to begin a new one.",

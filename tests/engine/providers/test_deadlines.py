@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,7 @@ from engine.providers import ResiliencePolicy
 from engine.testing import RecordingWriter, ScriptedProvider, SlowProvider, answer
 from tests.engine.providers.conftest import play, registry
 
-POLICY = ResiliencePolicy(connect=5, first_event=20, total=100, retries=2)
+POLICY = ResiliencePolicy(connect=5, first_event=20, idle=20, total=100, retries=2)
 
 
 def now() -> float:
@@ -20,7 +21,7 @@ def now() -> float:
 
 async def test_silence_before_the_first_event_is_ended_and_not_waited_for_twice(writer: RecordingWriter) -> None:
     silent = ScriptedProvider(asyncio.Event(), name="silent")
-    with pytest.raises(ProviderTimeout, match="silent/m gave no sign of life for 20 s"):
+    with pytest.raises(ProviderTimeout, match="silent/m was silent for 20 s"):
         await play(registry(silent, policy=POLICY).chat("silent/m"), writer)
     assert now() == pytest.approx(20, abs=0.01)
     assert (len(silent.requests), silent.running) == (1, 0)
@@ -46,6 +47,27 @@ async def test_every_delta_and_every_empty_batch_is_a_sign_of_life(writer: Recor
     await play(registry(slow, policy=POLICY).chat("slow/m"), writer)
     assert writer.said == "ab"
     assert now() == pytest.approx(75, abs=0.01)
+
+
+async def test_a_vendor_that_has_begun_may_be_silent_for_longer_and_is_not_left_alone(writer: RecordingWriter) -> None:
+    policy = ResiliencePolicy(first_event=20, idle=50, total=100, retries=0, breaker_failures=1)
+    beginnings: list[Any] = [[], "one"]
+    for begun in beginnings:
+        started = now()
+        stuck = ScriptedProvider(begun, asyncio.Event(), name="stuck")
+        providers = registry(stuck, policy=policy)
+        with pytest.raises(ProviderTimeout, match="stuck/m was silent for 50 s"):
+            await play(providers.chat("stuck/m"), writer)
+        assert now() - started == pytest.approx(50, abs=0.01)
+        assert providers.left_alone() == {("chat", "stuck"): False}
+
+
+async def test_a_vendor_that_never_begins_is_left_alone(writer: RecordingWriter) -> None:
+    policy = ResiliencePolicy(first_event=20, idle=50, total=100, retries=0, breaker_failures=1)
+    providers = registry(ScriptedProvider(asyncio.Event(), name="silent"), policy=policy)
+    with pytest.raises(ProviderTimeout, match="20 s"):
+        await play(providers.chat("silent/m"), writer)
+    assert providers.left_alone() == {("chat", "silent"): True}
 
 
 async def test_the_whole_call_is_bounded(writer: RecordingWriter) -> None:
