@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from engine.wire.counts import Count
+from plugins.vendors.lenient import Reader
 
 
 class FunctionPiece(msgspec.Struct, gc=False):
@@ -58,6 +59,8 @@ class ContentPart(msgspec.Struct, gc=False):
 class Delta(msgspec.Struct, gc=False):
     """What one chunk adds. Reasoning has two spellings: DeepSeek's, and that of OpenRouter, Groq and Ollama."""
 
+    NEEDED: ClassVar = frozenset({"content", "tool_calls", "refusal"})
+
     content: str | list[ContentPart] | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
@@ -75,10 +78,16 @@ class Logprobs(msgspec.Struct, gc=False):
 class Choice(msgspec.Struct, gc=False):
     """One of the answers that were asked for."""
 
-    index: int = 0
+    NEEDED: ClassVar = frozenset({"delta", "message"})
+
+    index: int | None = 0
     delta: Delta | None = None
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
+    message: Delta | None = None
+    """The whole answer, of a server that streams none."""
+
+    error: Any = None
 
 
 class InputDetails(msgspec.Struct, gc=False):
@@ -111,14 +120,30 @@ class SearchResult(msgspec.Struct, gc=False):
     snippet: str | None = None
 
 
+class Source(msgspec.Struct, gc=False):
+    """A citation that is more than an address."""
+
+    url: str = ""
+
+
 class Chunk(msgspec.Struct, gc=False):
     """What is read of every chunk. `error` only says that there is one."""
+
+    NEEDED: ClassVar = frozenset({"choices"})
 
     choices: list[Choice] | None = None
     usage: ChunkUsage | None = None
     error: Any = None
-    citations: list[str] | None = None
+    citations: list[str | Source] | None = None
     search_results: list[SearchResult] | None = None
+
+
+class Odd(msgspec.Struct):
+    """What a document may be that has neither choices nor counts: an error that its server sent with status 200."""
+
+    object: Any = None
+    detail: Any = None
+    message: Any = None
 
 
 class Opening(msgspec.Struct, gc=False):
@@ -130,5 +155,6 @@ class Opening(msgspec.Struct, gc=False):
     service_tier: str | None = None
 
 
-decode_chunk = msgspec.json.Decoder(Chunk).decode
-decode_opening = msgspec.json.Decoder(Opening).decode
+read_chunk = Reader(Chunk)
+read_opening = Reader(Opening)
+read_odd = Reader(Odd)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.api import Answered, Citation, Extra, Finish, FinishReason, ReasoningPart, TextDelta, Usage
+import msgspec
+
+from engine.api import Answered, Citation, Extra, Finish, ReasoningPart, TextDelta, Usage
 from engine.wire.counts import count
 from engine.wire.sse import SseEvent
 from plugins.vendors.chat_chunks import (
@@ -14,25 +16,15 @@ from plugins.vendors.chat_chunks import (
     ContentPart,
     Delta,
     SearchResult,
-    decode_chunk,
-    decode_opening,
+    read_chunk,
+    read_odd,
+    read_opening,
 )
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
+from plugins.vendors.finishing import finish_reason
 from plugins.vendors.tool_pieces import ToolPieces
 
-# A vendor's own word that is not here ended the answer in a way that it thinks is fine.
-FINISH_REASONS: dict[str, FinishReason] = {
-    "stop": "stop",
-    "length": "length",
-    "max_tokens": "length",
-    "model_length": "length",
-    "tool_calls": "tool_calls",
-    "function_call": "tool_calls",
-    "content_filter": "content_filter",
-    "safety": "content_filter",
-    "sensitive": "content_filter",
-}
 # DeepSeek and OpenRouter end an answer that broke off as if it were done.
 BROKEN_OFF = frozenset({"error", "insufficient_system_resource", "network_error"})
 
@@ -52,35 +44,57 @@ class ChatDecoder(Decoder):
         self._results: list[SearchResult] = []
         self._tools: dict[int, ToolPieces] = {}
         self._finished: set[int] = set()
+        self._only = 0
 
     def event(self, event: SseEvent) -> None:
         data = event.data
-        if data == b"[DONE]":
-            self._conclude()
+        if data[:1] != b"{" and self._is_no_chunk(event):
             return
-        chunk = decode_chunk(data)
-        if chunk.error is not None:
+        try:
+            chunk = read_chunk.strict(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            chunk = self.read(read_chunk, data)
+        if chunk.error or event.name == b"error":
             raise self.vendor.failure(data)
         if not self._opened:
             self._open(data, chunk)
         if chunk.choices:
             for choice in chunk.choices:
                 self._take(choice)
+        elif chunk.usage is None:
+            self._check_odd(data)
         if chunk.usage is not None:
             # Some vendors send a running count with every chunk.
             self._usage = chunk.usage
         if chunk.citations or chunk.search_results:
-            self._urls, self._results = chunk.citations or [], chunk.search_results or []
+            self._urls = [each if isinstance(each, str) else each.url for each in chunk.citations or ()]
+            self._results = chunk.search_results or []
+
+    def _is_no_chunk(self, event: SseEvent) -> bool:
+        """Whether data is nothing, the word for the end, or an error in plain words."""
+        data = event.data.strip()
+        if data == b"[DONE]":
+            self._conclude()
+        elif event.name == b"error":
+            raise self.vendor.failure(data)
+        return data in (b"", b"[DONE]")
+
+    def _check_odd(self, data: bytes) -> None:
+        odd = self.read(read_odd, data)
+        if odd.object == "error" or odd.detail or (odd.message and not self._opened):
+            raise self.vendor.failure(data)
 
     def body_ended(self) -> None:
-        if len(self._finished) < self._choices:
+        if not self._opened or len(self._finished) < self._choices:
             raise self.vendor.cut_off()
         self._conclude()
 
     def _open(self, data: bytes, chunk: Chunk) -> None:
-        opening = decode_opening(data)
+        opening = self.read(read_opening, data)
         # The first chunk may tell of the input alone and name no model.
         self._opened = bool(chunk.choices)
+        if chunk.choices:
+            self._only = chunk.choices[0].index or 0
         if opening.model and self._model is None:
             self._model = opening.model
             self.out.add(Answered(opening.model))
@@ -96,21 +110,33 @@ class ChatDecoder(Decoder):
             self.out.add(Extra(fields))
 
     def _take(self, choice: Choice) -> None:
-        if (delta := choice.delta) is not None:
+        if choice.error:
+            raise self.vendor.failure(msgspec.json.encode({"error": choice.error}, enc_hook=str))
+        at = choice.index
+        # One number for each answer that was asked for: a vendor's number sizes nothing here.
+        if at is None or not 0 <= at < self._choices:
+            at = self._number(at)
+            if at is None:
+                return
+        if (delta := choice.delta or choice.message) is not None:
             content = delta.content
             if isinstance(content, str):
                 if choice.logprobs is not None and choice.logprobs.content:
-                    self.out.add(TextDelta(content, choice.index, choice.logprobs.content))
+                    self.out.add(TextDelta(content, at, choice.logprobs.content))
                 elif content:
-                    self.out.text(content, choice.index)
+                    self.out.text(content, at)
             elif content:
-                self._parts(content, choice.index)
+                self._parts(content, at)
             if thought := delta.reasoning_content or delta.reasoning:
                 self._think(thought)
             if delta.tool_calls or delta.refusal or delta.annotations:
-                self._rare(delta, choice.index)
+                self._rare(delta, at)
         if choice.finish_reason:
-            self._finish(choice.index, choice.finish_reason)
+            self._finish(at, choice.finish_reason)
+
+    def _number(self, index: int | None) -> int | None:
+        """The answer that an unexpected index stands for: the only one, where the vendor numbers it in its own way."""
+        return 0 if index is None or (self._choices == 1 and index == self._only) else None
 
     def _parts(self, parts: list[ContentPart], choice: int) -> None:
         for part in parts:
@@ -145,7 +171,7 @@ class ChatDecoder(Decoder):
     def _finish(self, choice: int, reason: str) -> None:
         if choice in self._finished:
             return
-        if reason in BROKEN_OFF:
+        if reason.lower() in BROKEN_OFF:
             raise self.vendor.cut_off()
         self._finished.add(choice)
         tools = self._tools.get(choice)
@@ -154,18 +180,20 @@ class ChatDecoder(Decoder):
         called = tools is not None and tools.given > 0
         if called and self._reasoning_of is not None and self._thoughts:
             self.out.add(ReasoningPart(provider=self._reasoning_of, text="".join(self._thoughts)))
-        known = FINISH_REASONS.get(reason, "stop")
+        known = finish_reason(reason, self.vendor)
         # Several servers say "stop" where the model has called tools.
         self.out.add(Finish("tool_calls" if called and known == "stop" else known, choice))
 
     def _conclude(self) -> None:
+        if not self._opened:
+            raise self.vendor.cut_off()
         for choice in range(self._choices):
             self._finish(choice, "stop")
         for result in self._results:
             self.out.add(Citation(url=result.url, title=result.title, text=result.snippet))
         listed = {result.url for result in self._results}
         for url in self._urls:
-            if url not in listed:
+            if url and url not in listed:
                 self.out.add(Citation(url=url))
         if self._usage is not None:
             self.out.add(usage_of(self._usage))

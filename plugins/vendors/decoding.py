@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from engine.api import ChatDelta, ChatDeltas, EngineError, InvalidRequest, ReasoningDelta, TextDelta, ToolDelta
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
+from plugins.vendors.halves import Halves
+from plugins.vendors.lenient import Reader
 from plugins.vendors.transport import EventStream
+
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Batch:
@@ -89,6 +93,7 @@ class Decoder(ABC):
         self.out = Batch()
         self.over = False
         self.failure: EngineError | None = None
+        self._halves: Halves | None = None
 
     @abstractmethod
     def event(self, event: SseEvent) -> None:
@@ -109,12 +114,24 @@ class Decoder(ABC):
             self.failure = error
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self.failure = self.vendor.broke_protocol(_complaint(error))
-        return self.out.take()
+        return self._taken()
 
     def end(self) -> list[ChatDelta]:
         """The deltas that stand out when the body is over; raises `ProviderUnavailable` when it was cut off."""
         self.body_ended()
-        return self.out.take()
+        return self._taken()
+
+    def read(self, reader: Reader[T], data: bytes) -> T:
+        """A document of the vendor's; where it is not as its reference says, without the fields that do not fit."""
+        try:
+            return reader.strict(data)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._halves = self._halves or Halves()
+            return reader.leniently(data)
+
+    def _taken(self) -> list[ChatDelta]:
+        deltas = self.out.take()
+        return deltas if self._halves is None else self._halves.mend(deltas)
 
 
 class Answer:
@@ -134,15 +151,15 @@ class Answer:
             deltas = decoder.feed(events)
             if len(deltas) == 1:
                 take(deltas[0])
-            elif deltas:
-                take(deltas)
+            else:
+                take(deltas)  # none are a sign of life
             if decoder.failure is not None:
                 raise decoder.failure
             return decoder.over
 
         async with self._stream as stream:
             await stream.read(read)
-            if not decoder.over and (deltas := decoder.end()):
+            if not decoder.over and not read(stream.end()) and (deltas := decoder.end()):
                 take(deltas)
 
 

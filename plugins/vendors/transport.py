@@ -13,10 +13,11 @@ import aiohttp
 from yarl import URL
 
 from engine.api import EngineError, Shared
-from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
+from engine.wire.sse import SseEvent, UnfinishedEvent
 from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, retry_after
+from plugins.vendors.framing import Framing
 
 CONNECT_TIMEOUT = 10.0
 KEEP_ALIVE = 30.0
@@ -144,13 +145,15 @@ async def post_bytes(
 
 
 class EventStream:
-    """A POST whose answer is server-sent events: `async with` sends it, `read` gives what each read brought.
+    """A POST whose answer is a stream of events: `async with` sends it, `read` gives what each read brought.
+
+    The events are told by the bytes and not by the content type, which many servers and proxies have wrong.
 
     Leaving the block after the end of the answer keeps the connection for the next request; leaving it earlier, by an
     error, a cancel or a close, closes the connection, which is how the vendor learns to stop.
     """
 
-    __slots__ = ("_body", "_headers", "_http", "_response", "_sse", "_url", "_vendor")
+    __slots__ = ("_body", "_framing", "_headers", "_http", "_response", "_url", "_vendor")
 
     def __init__(self, http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> None:
         self._http = http
@@ -158,14 +161,14 @@ class EventStream:
         self._headers = headers
         self._body = body
         self._vendor = vendor
-        self._sse = SseDecoder()
+        self._framing = Framing()
         self._response: aiohttp.ClientResponse | None = None
 
     async def __aenter__(self) -> Self:
         """Send the request and wait for the status line; any other than 2xx is raised as the vendor's failure."""
         response = await send(self._http, self._url, {**_STREAMING, **self._headers}, self._body, self._vendor)
         try:
-            if response.status >= 300 or response.content_type in _NO_EVENTS:
+            if response.status >= 300 or response.content_type == "text/html":
                 raise await failure_of(response, self._vendor)
         except BaseException:
             response.close()
@@ -184,18 +187,22 @@ class EventStream:
             response.close()
 
     async def read(self, take: Callable[[list[SseEvent]], bool]) -> None:
-        """Call `take` with the whole events of each read, until it returns true or the body is over.
+        """Call `take` with the whole events of each read, which may be none, until it returns true or the body is over.
 
         `take` runs within the callback that brought the bytes, so that no coroutine is resumed for them; what it raises is
         raised here. A body that breaks off is `ProviderUnavailable`.
         """
         assert self._response is not None
         try:
-            await _Tap(self._response, self._sse, take).over
+            await _Tap(self._response, self._framing, take).over
         except (aiohttp.ClientError, OSError, RuntimeError):
             raise self._vendor.cut_off() from None
         except UnfinishedEvent:
             raise self._vendor.broke_protocol("an event of its stream does not end") from None
+
+    def end(self) -> list[SseEvent]:
+        """The events that stand whole at the end of the body, though nothing marks their end."""
+        return self._framing.end()
 
     async def _read_trailer(self, response: aiohttp.ClientResponse) -> None:
         try:
@@ -246,11 +253,11 @@ class _Tap(asyncio.Protocol):
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, sse: SseDecoder, take: Callable[[list[SseEvent]], bool]
+        self, response: aiohttp.ClientResponse, framing: Framing, take: Callable[[list[SseEvent]], bool]
     ) -> None:
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._content = response.content
-        self._sse = sse
+        self._framing = framing
         self._take = take
         self._drain()
         if self.over.done():
@@ -275,7 +282,7 @@ class _Tap(asyncio.Protocol):
         try:
             # Taking may let aiohttp parse more, so there may be more to take.
             while not over.done() and (chunk := content.read_nowait()):
-                if (events := self._sse.feed(chunk)) and self._take(events):
+                if self._take(self._framing.feed(chunk)):
                     break
             else:
                 if not content.at_eof():

@@ -11,7 +11,6 @@ from engine.api import (
     Citation,
     Extra,
     Finish,
-    FinishReason,
     ReasoningPart,
     StatusChanged,
     ToolCall,
@@ -30,34 +29,24 @@ from plugins.chat.providers.anthropic_events import (
     SearchError,
     SearchHit,
     decode_any,
-    decode_block_delta,
-    decode_block_start,
-    decode_block_stop,
-    decode_message_delta,
     decode_search,
-    decode_start,
-    decode_type,
+    read_block_delta,
+    read_block_start,
+    read_block_stop,
+    read_message,
+    read_message_delta,
+    read_start,
+    read_type,
 )
 from plugins.chat.providers.anthropic_kept import Kept
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
+from plugins.vendors.finishing import finish_reason
 
 PAUSE = "pause_turn"
 
 # Of these every piece is given out as a delta, so a request that its caller worded need not keep them.
 _SAID = frozenset({"text_delta", "thinking_delta"})
-
-# A reason that is not here ended the answer in a way that Anthropic thinks is fine.
-STOP_REASONS: Mapping[str | None, FinishReason] = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    # The vendor's own tools took too long, and once too often to go on; the answer is not whole.
-    PAUSE: "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
 
 
 class OpenBlock:
@@ -112,15 +101,21 @@ class AnthropicDecoder(Decoder):
         self._blocks.clear()
 
     def event(self, event: SseEvent) -> None:
-        name = event.name or decode_type(event.data).type.encode()
+        name = event.name or self._name_inside(event.data)
         if (handle := _HANDLERS.get(name)) is not None:
             handle(self, event.data)
+
+    def _name_inside(self, data: bytes) -> bytes:
+        if data.strip() in (b"", b"[DONE]"):
+            return b""
+        inside = self.read(read_type, data)
+        return b"error" if inside.error and not inside.type else inside.type.encode()
 
     def body_ended(self) -> None:
         raise self.vendor.cut_off()
 
     def _message_start(self, data: bytes) -> None:
-        message = decode_start(data).message
+        message = self.read(read_start, data).message
         self._usage = message.usage
         if message.id:
             self._extra["id"] = message.id
@@ -132,8 +127,26 @@ class AnthropicDecoder(Decoder):
         if message.model:
             self.out.add(Answered(message.model))
 
+    def _whole(self, data: bytes) -> None:
+        """A message in one piece, of a server that streams none."""
+        message = self.read(read_message, data)
+        self._message_start(b'{"message":%b}' % data)
+        for block in message.content:
+            opened = OpenBlock(block, self._said)
+            self._text(block.text)
+            self._think(opened, block.thinking)
+            if block.type == "tool_use":
+                opened.pieces.clear()
+                self._call(opened)
+            elif block.type == "thinking" and block.signature:
+                self._keep(block.thinking, block.signature)
+        self._reason = message.stop_reason
+        if message.stop_sequence is not None:
+            self._extra["stop_sequence"] = message.stop_sequence
+        self._message_stop(data)
+
     def _block_start(self, data: bytes) -> None:
-        started = decode_block_start(data)
+        started = self.read(read_block_start, data)
         block = started.content_block
         if self._begun is not None:
             # Its counts come with the first block: until then the vendor may still refuse.
@@ -153,7 +166,7 @@ class AnthropicDecoder(Decoder):
                 self._found(bytes(block.content))
 
     def _block_delta(self, data: bytes) -> None:
-        grows = decode_block_delta(data)
+        grows = self.read(read_block_delta, data)
         delta = grows.delta
         if self._kept is not None and (self._dialect is None or delta.type not in _SAID):
             self._kept.grow(data)
@@ -190,7 +203,7 @@ class AnthropicDecoder(Decoder):
             self.out.reasoning(text)
 
     def _block_stop(self, data: bytes) -> None:
-        index = decode_block_stop(data).index
+        index = self.read(read_block_stop, data).index
         block = self._blocks.pop(index, None)
         if block is None:
             return
@@ -233,7 +246,7 @@ class AnthropicDecoder(Decoder):
             self._hits += found
 
     def _message_delta(self, data: bytes) -> None:
-        grows = decode_message_delta(data)
+        grows = self.read(read_message_delta, data)
         if grows.usage is not None:
             self._usage = merged(self._usage, grows.usage)
         stop = grows.delta
@@ -259,7 +272,7 @@ class AnthropicDecoder(Decoder):
             # An answer that cites nothing may lean on anything that was found.
             for hit in self._hits:
                 self.out.add(Citation(url=hit.url, title=hit.title))
-        self.out.add(Finish(STOP_REASONS.get(self._reason, "stop")))
+        self.out.add(Finish(finish_reason(self._reason, self.vendor)))
         if self._extra:
             self.out.add(Extra(self._extra))
 
@@ -274,6 +287,7 @@ _HANDLERS: Mapping[bytes, Callable[[AnthropicDecoder, bytes], None]] = {
     b"message_start": AnthropicDecoder._message_start,
     b"message_delta": AnthropicDecoder._message_delta,
     b"message_stop": AnthropicDecoder._message_stop,
+    b"message": AnthropicDecoder._whole,
     b"error": AnthropicDecoder._failed,
 }
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from engine.wire.counts import Count
+from plugins.vendors.lenient import Reader
 
 NOTHING = msgspec.Raw(b"null")
 """A raw field that is missing, or null."""
 
 
 class Typed(msgspec.Struct):
-    """Says which event it is."""
+    """Says which event it is; `error` stands where a proxy puts an error of its own into the stream."""
 
     type: str = ""
+    error: Any = None
 
 
 class CitationSource(msgspec.Struct):
@@ -30,6 +32,8 @@ class CitationSource(msgspec.Struct):
 
 class Delta(msgspec.Struct):
     """A piece of a block; which field is set depends on `type`."""
+
+    NEEDED: ClassVar = frozenset({"text", "thinking", "partial_json", "type"})
 
     type: str = ""
     text: str = ""
@@ -90,11 +94,14 @@ class MessageUsage(msgspec.Struct):
 
 
 class Message(msgspec.Struct):
-    """The message as it begins."""
+    """The message as it begins; whole, of a server that streams none."""
 
     id: str | None = None
     model: str | None = None
     usage: MessageUsage | None = None
+    content: list[Block] = []
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
 
 
 class MessageStarts(msgspec.Struct):
@@ -132,10 +139,11 @@ class SearchError(msgspec.Struct):
 
 
 decode_any = msgspec.json.Decoder(dict[str, Any]).decode
-decode_type = msgspec.json.Decoder(Typed).decode
-decode_start = msgspec.json.Decoder(MessageStarts).decode
-decode_block_start = msgspec.json.Decoder(BlockStarts).decode
-decode_block_delta = msgspec.json.Decoder(BlockGrows).decode
-decode_block_stop = msgspec.json.Decoder(BlockStops).decode
-decode_message_delta = msgspec.json.Decoder(MessageGrows).decode
+read_type = Reader(Typed)
+read_message = Reader(Message)
+read_start = Reader(MessageStarts)
+read_block_start = Reader(BlockStarts)
+read_block_delta = Reader(BlockGrows)
+read_block_stop = Reader(BlockStops)
+read_message_delta = Reader(MessageGrows)
 decode_search = msgspec.json.Decoder(list[SearchHit] | SearchError | None).decode

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 
 from engine.wire.counts import Count
+from plugins.vendors.lenient import Reader
 
 NOTHING = msgspec.Raw(b"null")
 """A raw field that is missing, or null."""
@@ -31,6 +34,8 @@ class Blob(Fields):
 class Part(Fields):
     """A piece of text, a thought or a call; `thought_signature` is to be sent back with it."""
 
+    NEEDED: ClassVar = frozenset({"text", "function_call", "thought"})
+
     text: str | None = None
     thought: bool | None = None
     thought_signature: str | None = None
@@ -40,6 +45,8 @@ class Part(Fields):
 
 class Content(Fields):
     """What one candidate says in this chunk."""
+
+    NEEDED: ClassVar = frozenset({"parts"})
 
     parts: list[Part] | None = None
 
@@ -67,6 +74,8 @@ class Logprobs(Fields):
 class Candidate(Fields):
     """One of the answers. What comes at its end is read only there."""
 
+    NEEDED: ClassVar = frozenset({"content"})
+
     content: Content | None = None
     index: int = 0
     finish_reason: str | None = None
@@ -84,6 +93,8 @@ class PromptFeedback(Fields):
 
 class Chunk(Fields):
     """One event. `usage_metadata` comes with each and is read from the last."""
+
+    NEEDED: ClassVar = frozenset({"candidates"})
 
     candidates: list[Candidate] | None = None
     usage_metadata: msgspec.Raw = NOTHING
@@ -137,6 +148,6 @@ class Grounding(Fields):
     grounding_supports: list[Support] | None = None
 
 
-decode_chunk = msgspec.json.Decoder(Chunk).decode
-decode_usage = msgspec.json.Decoder(UsageMetadata).decode
-decode_grounding = msgspec.json.Decoder(Grounding).decode
+read_chunk = Reader(Chunk)
+read_usage = Reader(UsageMetadata)
+read_grounding = Reader(Grounding)

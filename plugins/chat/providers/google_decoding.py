@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 from engine.api import (
@@ -11,7 +11,6 @@ from engine.api import (
     Citation,
     Extra,
     Finish,
-    FinishReason,
     ProviderError,
     ReasoningPart,
     StatusChanged,
@@ -31,29 +30,15 @@ from plugins.chat.providers.google_chunks import (
     Part,
     PromptFeedback,
     UsageMetadata,
-    decode_chunk,
-    decode_grounding,
-    decode_usage,
+    read_chunk,
+    read_grounding,
+    read_usage,
 )
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import clean
+from plugins.vendors.finishing import finish_reason
 
-# A reason that is not here ended the answer in a way that Google thinks is fine.
-FINISH_REASONS: Mapping[str, FinishReason] = {
-    "STOP": "stop",
-    "MAX_TOKENS": "length",
-    "SAFETY": "content_filter",
-    "RECITATION": "content_filter",
-    "LANGUAGE": "content_filter",
-    "BLOCKLIST": "content_filter",
-    "PROHIBITED_CONTENT": "content_filter",
-    "SPII": "content_filter",
-    "MODEL_ARMOR": "content_filter",
-    "IMAGE_SAFETY": "content_filter",
-    "IMAGE_PROHIBITED_CONTENT": "content_filter",
-    "IMAGE_RECITATION": "content_filter",
-}
 # The model went wrong; asked again it mostly does not.
 SLIPS = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS"})
 BROKEN_OFF = SLIPS | {"MISSING_THOUGHT_SIGNATURE"}
@@ -79,8 +64,10 @@ class GoogleDecoder(Decoder):
         self._finished: set[int] = set()
 
     def event(self, event: SseEvent) -> None:
-        chunk = decode_chunk(event.data)
-        if chunk.error != NOTHING:
+        if event.data.strip() in (b"", b"[DONE]"):
+            return
+        chunk = self.read(read_chunk, event.data)
+        if chunk.error not in (NOTHING, b'""', b"{}") or event.name == b"error":
             raise self.vendor.failure(event.data)
         if not self._opened:
             self._open(chunk)
@@ -99,7 +86,7 @@ class GoogleDecoder(Decoder):
             for citation in citations(self._grounding, "".join(self._kept or ())):
                 self.out.add(citation)
         if self._usage != NOTHING:
-            self.out.add(usage_of(decode_usage(bytes(self._usage))))
+            self.out.add(usage_of(self.read(read_usage, bytes(self._usage))))
         self.over = True
 
     def _open(self, chunk: Chunk) -> None:
@@ -110,7 +97,9 @@ class GoogleDecoder(Decoder):
             self.out.add(Extra({"id": chunk.response_id}))
 
     def _take(self, candidate: Candidate) -> None:
-        choice = candidate.index
+        choice = candidate.index if self._choices > 1 else 0
+        if not 0 <= choice < self._choices:
+            return  # a vendor's number sizes nothing here
         self._started.add(choice)
         parts = candidate.content.parts if candidate.content is not None else None
         if parts:
@@ -119,7 +108,7 @@ class GoogleDecoder(Decoder):
             for part in parts:
                 self._part(part, choice, told=candidate.logprobs_result is not None)
         if candidate.grounding_metadata != NOTHING and choice == 0:
-            self._grounding = decode_grounding(bytes(candidate.grounding_metadata))
+            self._grounding = self.read(read_grounding, bytes(candidate.grounding_metadata))
         if candidate.finish_reason:
             self._finish(choice, candidate.finish_reason, candidate.finish_message)
 
@@ -161,11 +150,11 @@ class GoogleDecoder(Decoder):
     def _finish(self, choice: int, reason: str, message: str | None) -> None:
         if choice in self._finished:
             return
-        if reason in BROKEN_OFF:
+        if reason.upper() in BROKEN_OFF:
             told = clean(message or reason).rstrip(".")
-            raise ProviderError(f"{self.vendor.title} broke off its answer: {told}.", retryable=reason in SLIPS)
+            raise ProviderError(f"{self.vendor.title} broke off its answer: {told}.", retryable=reason.upper() in SLIPS)
         self._finished.add(choice)
-        known = FINISH_REASONS.get(reason, "stop")
+        known = finish_reason(reason, self.vendor)
         # Gemini says STOP where the model has called functions.
         self.out.add(Finish("tool_calls" if known == "stop" and choice in self._called else known, choice))
 

@@ -21,14 +21,16 @@ from plugins.chat.providers.responses_events import (
     FunctionCall,
     Response,
     ResponseUsage,
-    decode_annotation,
-    decode_call,
-    decode_item,
-    decode_piece,
-    decode_reasoning,
-    decode_response,
-    decode_summary_part,
-    decode_type,
+    read_annotation,
+    read_call,
+    read_item,
+    read_message,
+    read_piece,
+    read_reasoning,
+    read_response,
+    read_summary_part,
+    read_type,
+    read_whole,
 )
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
@@ -43,6 +45,8 @@ class ResponsesDecoder(Decoder):
         super().__init__(vendor)
         self._provider = provider
         self._called = False
+        self._done: set[str] = set()
+        """Items that were given out: messages by their ids, calls by theirs."""
         self._writing: dict[str, FunctionCall] = {}
         """Calls whose arguments still come, by the ids of their items."""
 
@@ -58,27 +62,40 @@ class ResponsesDecoder(Decoder):
         raise self.vendor.cut_off()
 
     def _by_type(self, data: bytes) -> Callable[[ResponsesDecoder, bytes], None] | None:
-        if data == b"[DONE]":
+        if data.strip() in (b"", b"[DONE]"):
             return None
-        inside = decode_type(data)
-        return _HANDLERS.get(inside.type.encode() or (b"error" if inside.error is not None else b""))
+        if data[:1] != b"{":
+            return ResponsesDecoder._failed
+        inside = self.read(read_type, data)
+        if not inside.type and inside.object == "response":
+            return ResponsesDecoder._whole
+        return _HANDLERS.get(inside.type.encode() or (b"error" if inside.error else b""))
+
+    def _whole(self, data: bytes) -> None:
+        """A response in one piece, of a server that streams none."""
+        response = self.read(read_whole, data)
+        if response.model:
+            self.out.add(Answered(response.model))
+        self._completed(b'{"response":%b}' % data)
 
     def _text(self, data: bytes) -> None:
-        self.out.text(decode_piece(data).delta)
+        piece = self.read(read_piece, data)
+        self._done.add(piece.item_id)
+        self.out.text(piece.delta)
 
     def _thinking(self, data: bytes) -> None:
-        self.out.reasoning(decode_piece(data).delta)
+        self.out.reasoning(self.read(read_piece, data).delta)
 
     def _summary_part(self, data: bytes) -> None:
-        if decode_summary_part(data).summary_index > 0:
+        if self.read(read_summary_part, data).summary_index > 0:
             self.out.reasoning("\n\n")
 
     def _created(self, data: bytes) -> None:
-        if model := decode_response(data).response.model:
+        if model := self.read(read_response, data).response.model:
             self.out.add(Answered(model))
 
     def _annotation(self, data: bytes) -> None:
-        source = decode_annotation(data).annotation
+        source = self.read(read_annotation, data).annotation
         if source is not None and source.type == "url_citation":
             self.out.add(Citation(url=source.url, title=source.title, start=source.start_index, end=source.end_index))
 
@@ -86,42 +103,61 @@ class ResponsesDecoder(Decoder):
         self.out.add(StatusChanged(stage="web_search", detail="Searching the web."))
 
     def _item_added(self, data: bytes) -> None:
-        item = bytes(decode_item(data).item)
-        if decode_type(item).type == "function_call":
-            call = decode_call(item)
-            self._writing[call.id] = call
+        item = bytes(self.read(read_item, data).item)
+        if self.read(read_type, item).type == "function_call":
+            call = self.read(read_call, item)
+            if call.name and call.call_id:
+                self._writing[call.id] = call
 
     def _arguments(self, data: bytes) -> None:
-        piece = decode_piece(data)
+        piece = self.read(read_piece, data)
         call = self._writing.get(piece.item_id)
         if call is not None and piece.delta:
             self.out.arguments(call.call_id, call.name, piece.delta)
 
     def _item_done(self, data: bytes) -> None:
-        item = bytes(decode_item(data).item)
-        match decode_type(item).type:
+        self._item(bytes(self.read(read_item, data).item))
+
+    def _item(self, item: bytes) -> None:
+        """Give out an item that is whole, unless its pieces, or itself, were given out already."""
+        match self.read(read_type, item).type:
             case "function_call":
-                call = decode_call(item)
+                call = self.read(read_call, item)
                 self._called = True
                 self._writing.pop(call.id, None)
-                self.out.add(ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments or "{}"))
+                if call.call_id not in self._done:
+                    self._done.add(call.call_id)
+                    self.out.add(ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments or "{}"))
+            case "message":
+                message = self.read(read_message, item)
+                if not {message.id, ""} & self._done:
+                    self._done.add(message.id)
+                    self.out.text("".join(part.text or part.refusal for part in message.content))
             case "reasoning":
                 self._keep_reasoning(item)
 
     def _keep_reasoning(self, item: bytes) -> None:
-        thinking = decode_reasoning(item)
+        thinking = self.read(read_reasoning, item)
         # Without its encrypted content a response that is not stored cannot be referred to.
-        if thinking.encrypted_content:
+        if thinking.encrypted_content and f"reasoning {thinking.id}" not in self._done:
+            self._done.add(f"reasoning {thinking.id}")
             text = "\n\n".join(part.text for part in thinking.summary)
             self.out.add(
                 ReasoningPart(provider=self._provider, text=text, signature=thinking.encrypted_content, id=thinking.id)
             )
 
     def _completed(self, data: bytes) -> None:
-        self._conclude(decode_response(data).response, "tool_calls" if self._called else "stop")
+        response = self.read(read_response, data).response
+        if response.status in ("failed", "cancelled"):
+            raise self.vendor.failure(data)
+        if response.status == "incomplete":
+            return self._incomplete(data)
+        for item in response.output:
+            self._item(bytes(item))
+        return self._conclude(response, "tool_calls" if self._called else "stop")
 
     def _incomplete(self, data: bytes) -> None:
-        response = decode_response(data).response
+        response = self.read(read_response, data).response
         reason = response.incomplete_details.reason if response.incomplete_details else None
         self._conclude(response, INCOMPLETE.get(reason, "length"))
 

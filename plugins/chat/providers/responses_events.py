@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from engine.wire.counts import Count
+from plugins.vendors.lenient import Reader
 
 
 class Typed(msgspec.Struct):
-    """Says which event or item it is; `error` stands where a proxy puts an error of its own into the stream."""
+    """Says which event or item it is; `error` stands where a proxy puts an error of its own into the stream.
+
+    `object` is `response` in a document that is the whole answer, of a server that streams none.
+    """
 
     type: str = ""
     error: Any = None
+    object: Any = None
 
 
 class Piece(msgspec.Struct, gc=False):
     """A piece of text, thinking, refusal or a call's arguments."""
+
+    NEEDED: ClassVar = frozenset({"delta"})
 
     delta: str = ""
     item_id: str = ""
@@ -101,9 +108,25 @@ class Incomplete(msgspec.Struct):
     reason: str | None = None
 
 
+class TextPart(msgspec.Struct):
+    """A part of a message: its text, or why there is none."""
+
+    text: str = ""
+    refusal: str = ""
+
+
+class MessageItem(msgspec.Struct):
+    """The answer in words."""
+
+    id: str = ""
+    content: list[TextPart] = []
+
+
 class Response(msgspec.Struct):
     """The whole, as its first and its last event tell it."""
 
+    status: str | None = None
+    output: list[msgspec.Raw] = []
     id: str | None = None
     model: str | None = None
     service_tier: str | None = None
@@ -117,11 +140,13 @@ class ResponseChanged(msgspec.Struct):
     response: Response
 
 
-decode_type = msgspec.json.Decoder(Typed).decode
-decode_piece = msgspec.json.Decoder(Piece).decode
-decode_summary_part = msgspec.json.Decoder(SummaryPart).decode
-decode_annotation = msgspec.json.Decoder(AnnotationAdded).decode
-decode_item = msgspec.json.Decoder(ItemDone).decode
-decode_call = msgspec.json.Decoder(FunctionCall).decode
-decode_reasoning = msgspec.json.Decoder(ReasoningItem).decode
-decode_response = msgspec.json.Decoder(ResponseChanged).decode
+read_whole = Reader(Response)
+read_message = Reader(MessageItem)
+read_type = Reader(Typed)
+read_piece = Reader(Piece)
+read_summary_part = Reader(SummaryPart)
+read_annotation = Reader(AnnotationAdded)
+read_item = Reader(ItemDone)
+read_call = Reader(FunctionCall)
+read_reasoning = Reader(ReasoningItem)
+read_response = Reader(ResponseChanged)

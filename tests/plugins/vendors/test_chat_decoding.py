@@ -192,7 +192,9 @@ def test_a_vendor_cannot_call_tools_without_end() -> None:
 
 @given(st.data())
 def test_every_interleaving_of_well_formed_calls_decodes_to_the_same_calls(data: st.DataObject) -> None:
-    texts = data.draw(st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=6), max_size=3), max_size=4))
+    texts = data.draw(
+        st.lists(st.dictionaries(st.text(max_size=3), st.text(max_size=6), max_size=3), min_size=1, max_size=4)
+    )
     queues: list[list[dict[str, Any]]] = []
     for at, text in enumerate(texts):
         arguments = json.dumps(text)

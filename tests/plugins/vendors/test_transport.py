@@ -15,6 +15,7 @@ from aiohttp import web
 from engine.api import EngineError, InvalidRequest, ProviderError, ProviderRateLimited, ProviderUnavailable
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
+from plugins.vendors.framing import Framing
 from plugins.vendors.transport import LONGEST_DOCUMENT, EventStream, get_json, open_stream, vendor_http
 
 KEY = "very-secret-key-1"
@@ -172,14 +173,45 @@ async def test_a_page_in_place_of_events_is_a_broken_protocol() -> None:
     assert error.message == "Acme broke its protocol: it answered text/html where an event stream was due."
 
 
-async def test_an_error_sent_with_status_200_is_still_the_vendors_error() -> None:
-    async def handler(request: web.Request) -> web.StreamResponse:
-        return web.json_response({"error": {"message": f"No, {KEY}", "type": "invalid_request_error"}})
+WHOLE = b'{"a": 1,\n "b": 2}'
 
-    async with server(handler) as url:
-        error = await failure_of(url)
-    assert type(error) is InvalidRequest
-    assert "No, ***" in error.message
+
+FORMS = [
+    (WHOLE, [WHOLE]),
+    (b"[" + WHOLE + b", {}]", [WHOLE, b"{}"]),
+    (b'{"a": 1}\n{"b": 2}\n\n{"c": 3}', [b'{"a": 1}', b'{"b": 2}', b'{"c": 3}']),
+    (b'data: {"a": 1}\n\ndata: {"b": 2}\n\n', [b'{"a": 1}', b'{"b": 2}']),
+    (b'data: {"a": 1}\n\ndata: {"b": 2}', [b'{"a": 1}', b'{"b": 2}']),
+    (b'data: {"a": 1}\ndata: {"b": 2}\ndata: [DONE]\n', [b'{"a": 1}', b'{"b": 2}', b"[DONE]"]),
+    (b"\xef\xbb\xbf{}", [b"{}"]),
+    (b'data: {"a": 1}\n\ndata: {"b"', [b'{"a": 1}']),
+    (b'{"a"', []),
+]
+
+
+@pytest.mark.parametrize(("body", "events"), FORMS)
+@pytest.mark.parametrize("cut", [1, 7, 1000])
+def test_the_first_byte_says_how_an_answer_is_cut_into_events(body: bytes, events: list[bytes], cut: int) -> None:
+    framing = Framing()
+    found = [event for at in range(0, len(body), cut) for event in framing.feed(body[at : at + cut])]
+    assert [event.data for event in (*found, *framing.end())] == events
+
+
+@pytest.mark.parametrize("kind", ["application/json", "application/x-ndjson", "text/event-stream", "text/plain"])
+async def test_a_wrong_content_type_does_not_lose_an_answer(kind: str) -> None:
+    for body, events in FORMS:
+
+        async def handler(request: web.Request, body: bytes = body) -> web.StreamResponse:
+            return web.Response(body=body, content_type=kind)
+
+        async with (
+            server(handler) as url,
+            vendor_http() as session,
+            open_stream(session, url, {}, b"{}", ACME) as stream,
+        ):
+            taken = [event for batch in await reads(stream) for event in batch]
+            taken += stream.end()
+        assert [event.data for event in taken] == events
 
 
 async def test_an_endless_event_is_a_broken_protocol() -> None:

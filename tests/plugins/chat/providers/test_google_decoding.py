@@ -177,7 +177,7 @@ def test_a_place_with_several_sources_is_cited_for_each() -> None:
 @pytest.mark.parametrize("written", [[], [chunk({"text": "half"})], [chunk(finishReason="STOP"), chunk(index=1)]])
 def test_an_answer_without_a_finish_reason_was_cut_off(written: list[dict[str, Any]]) -> None:
     with pytest.raises(ProviderUnavailable, match="cut off"):
-        decoded(*written)
+        decoded(*written, choices=2)
 
 
 @pytest.mark.parametrize("data", [b'{"candidates": "x"}', b"[]", b'{"candidates": [{"content": {"parts": [1]}}]}'])

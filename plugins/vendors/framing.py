@@ -1,0 +1,97 @@
+"""The events of an answer, whatever its content type says: server-sent events, lines of JSON, or one document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
+
+_BOM = b"\xef\xbb\xbf"
+_is_json = msgspec.json.Decoder(msgspec.Raw).decode
+
+
+class Framing:
+    """Cuts an answer into events. The first byte tells how: `{` and `[` begin JSON, everything else is server-sent events."""
+
+    __slots__ = ("_decoder", "_head")
+
+    def __init__(self) -> None:
+        self._decoder: SseDecoder | JsonLines | None = None
+        self._head = b""
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The events that are whole now, in order."""
+        decoder = self._decoder
+        if decoder is None:
+            # Blanks and a byte order mark may come before the first byte that tells.
+            chunk = (self._head + chunk).lstrip()
+            start = chunk.removeprefix(_BOM).lstrip()
+            if not start or _BOM.startswith(chunk):
+                self._head = chunk
+                return []
+            decoder = self._decoder = JsonLines() if start[:1] in b"{[" else SseDecoder()
+        return decoder.feed(chunk)
+
+    def end(self) -> list[SseEvent]:
+        """What is whole at the end of the body though nothing marked its end."""
+        return self._decoder.end() if self._decoder is not None else []
+
+
+class JsonLines:
+    """A document in each line, where the first line is one; else one document, or the items of a list, at the end."""
+
+    __slots__ = ("_limit", "_lines", "_pieces", "_size")
+
+    def __init__(self, limit: int = 8 << 20) -> None:
+        self._lines: bool | None = None
+        self._limit = limit
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def feed(self, chunk: bytes) -> list[SseEvent]:
+        """The documents of the lines that are whole now."""
+        self._size += len(chunk)
+        if self._size > self._limit:
+            raise UnfinishedEvent("a document does not end")
+        self._pieces.append(chunk)
+        if b"\n" not in chunk or self._lines is False:
+            return []
+        *lines, rest = b"".join(self._pieces).removeprefix(_BOM).split(b"\n")
+        lines = [line for line in map(bytes.strip, lines) if line]
+        if self._lines is None and lines:
+            self._lines = is_json(lines[0])
+        if not self._lines:
+            return []
+        self._pieces, self._size = [rest] if rest else [], len(rest)
+        return [SseEvent(line) for line in lines]
+
+    def end(self) -> list[SseEvent]:
+        """The document, or the last line."""
+        body = b"".join(self._pieces).removeprefix(_BOM).strip()
+        self._pieces, self._size = [], 0
+        return list(_documents(body)) if body and is_json(body) else []
+
+
+def is_json(text: bytes) -> bool:
+    """Whether the text is one whole JSON document."""
+    try:
+        _is_json(text)
+    except msgspec.DecodeError:
+        # Python's own JSON has NaN, which other decoders refuse; what closes as it opened is taken for whole.
+        return text[:1] == b"{" and text[-1:] == b"}" and (b"NaN" in text or b"Infinity" in text or b"\\u" in text)
+    return True
+
+
+def _documents(body: bytes) -> Iterator[SseEvent]:
+    if body[:1] != b"[":
+        yield SseEvent(body)
+        return
+    try:
+        items = msgspec.json.decode(body, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        yield SseEvent(body)
+        return
+    for item in items:
+        yield SseEvent(bytes(item))
