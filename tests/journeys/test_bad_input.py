@@ -20,7 +20,7 @@ from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Fault, Hold, Say, ToolUse
 from tests.journeys.client import Frame, Gone, Socket, connected
 from tests.journeys.raw_socket import RawSocket
-from tests.server import CHAT, RunningServer, behind, serving
+from tests.server import CHAT, RunningServer, Start, behind, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -272,9 +272,10 @@ async def test_a_client_that_never_reads_holds_up_only_itself(server: RunningSer
 
 
 async def test_a_reader_that_stops_for_a_while_falls_off_and_may_come_back(
-    server: RunningServer, vendor: OpenAIEmulator
+    start: Start, vendor: OpenAIEmulator
 ) -> None:
     text, count = "y" * 40_000, 300  # more than a system's own buffers hold
+    server = start({"limits.answer_characters": 2 * len(text) * count})
     hold = Hold()
     vendor.script.append(Say(pieces=[*[text] * count, hold, "end"]))
     async with RawSocket(server.port, receive_buffer=4096) as raw, connected(server.url, max_msg_size=0) as witness:
