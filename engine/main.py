@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import secrets
-import socket
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
@@ -60,6 +57,7 @@ from engine.sessions.accounts import Accounts
 from engine.sessions.actor import Drain, SessionSettings, Switched
 from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger
+from engine.sessions.owners import owner_name
 from engine.sessions.supervisor import InProcessCommands, Limits, Supervisor
 from engine.status import StatusRoutes
 from engine.strikes import Strikes
@@ -214,7 +212,7 @@ class Engine:
     async def _open_databases(self) -> None:
         await open_tables(self.loader, self.databases, auto_upgrade=self.core.databases.auto_upgrade)
         default = self.databases.database()
-        owner = f"{socket.gethostname()[:30]}-{os.getpid()}-{secrets.token_hex(4)}"
+        owner = owner_name()
         self.supervisor.budgets = self.registry.ledgers.purse = Budgets(default, owner, shared=not default.embedded)
         self.supervisor.ledger = Ledger(default, owner, embedded=default.embedded)
 

@@ -207,6 +207,14 @@ class StreamExpired(EngineError):
     status = 410
 
 
+class StreamElsewhere(EngineError):
+    """Raised while a stream runs on another server of the same database; when it has ended, every server tells of it."""
+
+    code = "stream_elsewhere"
+    status = 503
+    retryable = True
+
+
 class SlowConsumer(EngineError):
     """A reader fell off the tail of a stream's log; it may resume after the last number it saw."""
 

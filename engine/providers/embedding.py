@@ -46,7 +46,7 @@ class Account(Protocol):
 class Accounts(Protocol):
     """Asked before a call whether its principal may spend more, and told afterwards what it did."""
 
-    def open(self, principal: Principal, command: str) -> AbstractAsyncContextManager[Account]:
+    def open(self, principal: Principal, command: str, model: str) -> AbstractAsyncContextManager[Account]:
         """Around one call; raises what refuses it."""
         ...
 
@@ -76,7 +76,7 @@ class Embedder:
         asked = structs.replace(request, model=self.target.model)
         if self._accounts is None:
             return await self._try(asked)
-        async with self._accounts.open(principal, EMBED) as account:
+        async with self._accounts.open(principal, EMBED, self.target.name) as account:
             most, price = _most(asked), self._price
             await account.reserve(most, cost_of(Usage(input_tokens=most), price) if price is not None else Decimal(0))
             answered = await self._try(asked)

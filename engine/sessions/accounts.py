@@ -53,7 +53,7 @@ class Accounts:
         self._supervisor = supervisor
 
     @asynccontextmanager
-    async def open(self, principal: Principal, command: str) -> AsyncIterator[Account]:
+    async def open(self, principal: Principal, command: str, model: str) -> AsyncIterator[Account]:
         """Ask whether the principal may spend more, and write down at the end what it did; raises what refuses it."""
         supervisor, id, begun = self._supervisor, new_stream_id(), perf_counter()
         if supervisor.draining:
@@ -63,6 +63,7 @@ class Accounts:
         if supervisor.budgets is not None:
             await supervisor.budgets.admit(principal, id)
         account = Account(supervisor, id, principal, command)
+        account.model = model
         status: Status = "completed"
         reason: Reason = "done"
         error: EngineError | None = None

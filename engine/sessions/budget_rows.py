@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -88,11 +89,11 @@ async def spent_by_others(database: Database, subject: str, begin: datetime, end
     )
 
 
-async def standings(database: Database, now: datetime, subject: str | None = None) -> list[Standing]:
-    """Every budget with what is spent of it and left, from the rows of all servers."""
+async def standings(database: Database, now: datetime, subjects: Collection[str] | None = None) -> list[Standing]:
+    """The budgets of some subjects, or every one, with what is spent of each and left, from the rows of all servers."""
     found: list[Standing] = []
     for budget in await all_budgets(database):
-        if subject is not None and budget.subject != subject:
+        if subjects is not None and budget.subject not in subjects:
             continue
         begin = begin_of(budget.period, now)
         end = end_of(budget.period, begin)

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import and_
+from sqlalchemy import Connection, and_, or_, select
 
 from engine.api.commands import Closing, Lost, Serve
 from engine.api.data import Database, Write
@@ -24,6 +24,7 @@ from engine.db.schema import turn_parts, turns
 from engine.log import get_logger
 from engine.providers.estimating import about, weight
 from engine.sessions.checkpoints import Checkpoints, leftovers, read_turns
+from engine.sessions.owners import is_dead
 from engine.wire.control import StreamSnapshot
 
 log = get_logger(__name__)
@@ -265,7 +266,11 @@ class Ledger:
     def runs_elsewhere(self, record: TurnRecord) -> bool:
         """True for a turn whose row another process keeps alive."""
         return (
-            not self._embedded and record.ended is None and record.owner != self._owner and record.lease_until > _now()
+            not self._embedded
+            and record.ended is None
+            and record.owner != self._owner
+            and record.lease_until > _now()
+            and not is_dead(record.owner)
         )
 
     async def by_key(self, principal: Principal, key: str) -> TurnRecord | None:
@@ -284,11 +289,14 @@ class Ledger:
         """Close the turns whose process died, with what it checkpointed; gives how many, at most `REAPED`.
 
         `recover` finds a command's rows for a lost turn. Another live process's turns are left alone: theirs is the
-        lease. The embedded database has one process, so whatever runs there under another owner is lost.
+        lease, unless the process is known to be dead. The embedded database has one process, so whatever runs there under
+        another owner is lost.
         """
-        lost = and_(turns.c.status == "running", turns.c.owner != self._owner)
+        others = and_(turns.c.status == "running", turns.c.owner != self._owner)
+        lost = others
         if not self._embedded:
-            lost = and_(lost, turns.c.lease_until < _now())
+            dead = await self._database.look(partial(_dead_owners, others=others))
+            lost = and_(others, or_(turns.c.lease_until < _now(), turns.c.owner.in_(dead)))
         rows = await self._database.look(partial(read_turns, condition=lost, limit=REAPED))
         for row in rows:
             record = _record(row)
@@ -321,6 +329,11 @@ class Ledger:
     async def _remove_leftovers(self) -> None:
         streams = await self._database.look(leftovers)
         await self._database.submit([Write(turn_parts, "delete", {}, {"stream": stream}) for stream in streams])
+
+
+def _dead_owners(connection: Connection, others: Any) -> list[str]:
+    owners = connection.execute(select(turns.c.owner).where(others).distinct()).scalars()
+    return [owner for owner in owners if is_dead(owner)]
 
 
 def lost_end(record: TurnRecord) -> StreamEnded:
@@ -356,9 +369,11 @@ def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write
 
 def _end_values(ended: StreamEnded, said: Said) -> dict[str, Any]:
     usage, cost = ended.usage or Usage(), ended.cost or Cost(amount="0")
+    # A turn that was refused before any model answered keeps the one that it asked for.
+    model = {"model": ended.model} if ended.model is not None else {}
     return {
+        **model,
         "status": ended.status,
-        "model": ended.model,
         "said": said,
         "ended": ended,
         "input_tokens": min(usage.input_tokens, MOST_IN_COLUMN),

@@ -18,7 +18,7 @@ from engine.api.errors import (
     InvalidRequest,
     LimitExceeded,
     ShuttingDown,
-    StreamExpired,
+    StreamElsewhere,
     StreamNotFound,
 )
 from engine.api.events import Reason
@@ -47,6 +47,9 @@ TICK = 1.0
 
 RENEW_EVERY = 4
 """Checkpoints from one renewal of the turns' leases to the next; a lease lasts several times as long."""
+
+ELSEWHERE_AGAIN = 2.0
+"""Seconds after which a stream of another server is worth asking for again; a dead server's lease is a few times as long."""
 
 KEY_LENGTH = 200
 
@@ -314,10 +317,10 @@ class Supervisor:
             if record is None:
                 raise
             if self.ledger is not None and self.ledger.runs_elsewhere(record):
-                raise StreamExpired(
-                    "this stream runs on another server of the same database; resume it there, or here when it has ended",
-                    retryable=True,
-                    retry_after=5.0,
+                raise StreamElsewhere(
+                    "this stream runs on another server of the same database, or its server has just died; ask again in a "
+                    "moment, there or here",
+                    retry_after=ELSEWHERE_AGAIN,
                 ) from None
             return record
 

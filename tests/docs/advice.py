@@ -29,6 +29,7 @@ ADVICE: Mapping[str, str] = {
     "budget_exceeded": "Wait (`retry_after`), or ask for less (`max_output_tokens`); `betterai budgets set` raises it.",
     "stream_not_found": "Check the id and the key: streams are visible to who started them only.",
     "stream_expired": "Start the turn again; nothing of it is kept.",
+    "stream_elsewhere": "Ask again after `retry_after`, with the same key; a balancer may find the server that has it.",
     "slow_consumer": "Send `stream.resume` with the last number seen, and read faster.",
     "not_owner": "Seen by plugin authors only: write to a stream only while serving it.",
     "stream_over": "Seen by plugin authors only: do not keep a writer beyond its turn.",

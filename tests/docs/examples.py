@@ -342,6 +342,23 @@ HTTP: Mapping[str, Exchange] = {
         },
         query="?by=day&by=model&since=2026-11-01",
     ),
+    "GET /api/v1/budgets": Exchange(
+        {
+            "budgets": [
+                {
+                    "subject": "principal:ann",
+                    "period": "day",
+                    "unit": "tokens",
+                    "limit": 2000000.0,
+                    "spent": 61440.0,
+                    "reserved": 4820.0,
+                    "remaining": 1933740.0,
+                    "whole_again": "2026-11-24T00:00:00Z",
+                }
+            ]
+        },
+        query="?principal=ann",
+    ),
     "GET /api/v1/admin/plugins": Exchange({"plugins": [_PLUGIN]}),
     "GET /api/v1/admin/plugins/{name}": Exchange(_PLUGIN),
     "PUT /api/v1/admin/plugins/{name}": Exchange(

@@ -86,7 +86,12 @@ async def test_embeddings_are_bounded_and_counted_like_turns(start: Start, vendo
         raw = await client.models.with_raw_response.list()
         async with client.with_options(base_url=server.url) as native:
             told = await native.get("/metrics", cast_to=str)
+            budgets: Any = await native.get("/api/v1/budgets", cast_to=object)
     assert refused.value.code == "insufficient_quota"
+    [budget] = budgets["budgets"]
+    used = made.usage.total_tokens
+    assert (budget["subject"], budget["period"], budget["unit"]) == ("principal:ann", "day", "tokens")
+    assert (budget["limit"], budget["spent"], budget["reserved"], budget["remaining"]) == (40, used, 0, 40 - used)
     assert asked == 1
     assert 0 < made.usage.prompt_tokens < 40
     assert raw.headers["x-ratelimit-remaining-tokens"] == str(1000 - made.usage.prompt_tokens)

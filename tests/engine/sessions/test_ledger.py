@@ -31,6 +31,7 @@ from engine.db.databases import Database
 from engine.db.errors import RowConflict
 from engine.db.schema import metadata, turn_parts, turns
 from engine.sessions.ledger import LEAP, Ledger, body_hash
+from tests.engine.sessions.test_owners import name_of_a_dead_process
 
 DONE = StreamEnded(
     status="completed", reason="done", usage=Usage(input_tokens=3, output_tokens=2), cost=Cost(amount="0.000123")
@@ -220,6 +221,15 @@ class TestAfterAKill:
         assert await heir.reap(lambda _: None) == 0
         assert await parts(rows) == []
 
+    async def test_a_process_that_is_dead_for_certain_has_no_lease(self, rows: Database, token: Token) -> None:
+        gone = Ledger(rows, name_of_a_dead_process(), embedded=False)
+        await accept(gone, token, key="k")
+        heir = Ledger(rows, "this process", embedded=False)
+        record = await heir.by_key(LOCAL, "k")
+        assert record is not None
+        assert not heir.runs_elsewhere(record)
+        assert await heir.reap(lambda _: None) == 1
+
     async def test_its_command_adds_the_rows_that_close_it(
         self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
     ) -> None:
@@ -262,3 +272,12 @@ class TestAfterAKill:
     async def test_no_process_reaps_its_own(self, ledger: Ledger, rows: Database, token: Token) -> None:
         await self.killed(ledger, rows, token)
         assert await ledger.reap(lambda _: None) == 0
+
+
+async def test_a_turn_that_no_model_answered_keeps_the_one_that_it_asked_for(
+    ledger: Ledger, rows: Database, token: Token
+) -> None:
+    await accept(ledger, token)
+    ended = StreamEnded(status="failed", reason="provider_error", usage=Usage(), cost=Cost(amount="0"))
+    await ledger.end(token.stream, True, ended, Closing(), 2)
+    assert (await row(rows, token))["model"] == "m"
