@@ -224,6 +224,7 @@ from engine.api.streams import (
     Writer,
     parse_on_disconnect,
 )
+from engine.api.temporary import disk_errors, temporary_file, write_temporary
 from engine.api.tools import (
     Tool,
     ToolRequest,
@@ -429,8 +430,11 @@ __all__ = (
     "Word",
     "Write",
     "Writer",
+    "disk_errors",
     "hookimpl",
     "load_packages",
     "parse_on_disconnect",
     "random_hex",
+    "temporary_file",
+    "write_temporary",
 )

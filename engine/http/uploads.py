@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
+from contextlib import suppress
 from typing import IO
 
 from aiohttp import BodyPartReader, MultipartReader, web
 
 from engine.api.errors import FrameTooLarge, InvalidRequest, UnsupportedMedia
 from engine.api.routes import Upload
+from engine.api.temporary import disk_errors, write_temporary
 
 IN_MEMORY = 1 << 20
 """Bytes of a file that stay in memory; a larger one goes to disk."""
@@ -37,6 +38,8 @@ async def read_form(request: web.Request, name: str, most: int) -> tuple[list[tu
                 if upload is not None:
                     raise InvalidRequest(f"{name} stands in the form more than once; send one file", field=name)
                 upload = await _store(part, most)
+            elif part.filename is not None:
+                raise InvalidRequest(f"the file came in the field {part.name[:80]!r}; send it in {name!r}", field=name)
             else:
                 fields.append((part.name, await _text(part)))
             if len(fields) > MOST_FIELDS:
@@ -61,10 +64,13 @@ async def _store(part: BodyPartReader, most: int) -> Upload:
             size += len(piece)
             if size > most:
                 raise FrameTooLarge(f"a file has at most {most} bytes", field=part.name, limit=most)
-            await asyncio.to_thread(file.write, piece)
-        file.seek(0)
+            await write_temporary(file, piece)
+        with disk_errors():
+            file.seek(0)
     except BaseException:
-        file.close()
+        # On a full disk what is left has no place.
+        with suppress(OSError):
+            file.close()
         raise
     return Upload(part.filename or "", part.headers.get("Content-Type", "application/octet-stream"), size, file)
 
@@ -75,7 +81,10 @@ async def _text(part: BodyPartReader) -> str:
         data += piece
         if len(data) > LONGEST_FIELD:
             raise InvalidRequest(f"a field has at most {LONGEST_FIELD} bytes", field=part.name)
-    return data.decode("utf-8")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(f"{part.name} is no text in UTF-8", field=part.name) from None
 
 
 def _close(upload: Upload | None) -> None:

@@ -106,7 +106,10 @@ class Handlers:
             provider_options=options,
         )
         model.check(asked)
-        return Listening(model, asked, rewrites=self._settings.rewrites, recording=body.recording_id)
+        settings = self._settings
+        return Listening(
+            model, asked, rewrites=settings.rewrites, recording=body.recording_id, longest=settings.longest
+        )
 
     def _close(self, slot: tuple[str, str]) -> None:
         self._open.pop(slot, None)

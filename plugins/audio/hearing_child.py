@@ -1,7 +1,9 @@
 """A program that listens with pocketsphinx: audio on standard input, what it hears as lines of JSON on standard output.
 
 Input: pieces of mono samples of 16 bits, 16,000 a second, each after its length in bytes (u32, big-endian); length 0 is the
-end. It is run by its path, so that it starts fast, and alone on a core: it computes for a fifth of the time that is spoken.
+end. What it hears in a piece is told before `{"taken": true}`.
+
+It is run by its path, so that it starts fast, and alone on a core: it computes for a fifth of the time that is spoken.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ def main() -> int:
     tell({"ready": True})
     while (piece := read_piece()) is not None:
         listener.hear(piece)
+        tell({"taken": True})
     listener.end()
     return 0
 

@@ -21,7 +21,7 @@ from engine.api import (
 )
 from engine.wire.g711 import G711
 from plugins.audio.settings import Rewrite
-from plugins.vendors.codecs import Damage, Resampler, decode
+from plugins.vendors.codecs import Damage, Resampler, decode, pieces_of
 
 RATE = 16_000
 """Samples a second that every transcriber is given."""
@@ -49,6 +49,7 @@ class Ears:
         self._resampler = Resampler(rate, RATE) if rate != RATE else None
         self._pieces: deque[bytes] = deque()
         self._waiting = 0
+        self._rest = b""
         self._last = 0
         self._unacknowledged = 0
         self._came = asyncio.Event()
@@ -61,25 +62,31 @@ class Ears:
         """
         if self._over:
             raise InvalidFrame("this audio was finished; no more of it is taken")
-        if self._law is None and len(payload) % 2:
-            raise InvalidFrame(f"a sample has 2 bytes, so that a frame has an even number of them, not {len(payload)}")
         if n <= self._last:
             return self._last
         if n != self._last + 1 and self._last:
             raise InvalidFrame(f"after frame {self._last} comes {self._last + 1}, not {n}: send what is missing first")
-        if self._law is not None:
-            payload = self._law.decode(payload)
-        if self._waiting + len(payload) > self._most:
+        pcm, rest = self._samples(payload)
+        # A frame that alone is longer than all that may wait is taken once nothing waits: again and again it would not fit.
+        if self._waiting and self._waiting + len(pcm) > self._most:
             raise Overloaded("the transcriber has not come so far yet; send this frame again", retry_after=1.0)
-        self._last = n
-        self._waiting += len(payload)
-        self._pieces.append(payload)
+        self._last, self._rest = n, rest
+        self._waiting += len(pcm)
+        self._pieces.extend(pieces_of(pcm, self._rate))
         self._came.set()
-        self._unacknowledged += len(payload)
+        self._unacknowledged += len(pcm)
         if self._unacknowledged < self._rate * 2 * ACK_EVERY:
             return None
         self._unacknowledged = 0
         return n
+
+    def _samples(self, payload: bytes) -> tuple[bytes, bytes]:
+        """Whole samples, and what is left of one that the next frame goes on with."""
+        if self._law is not None:
+            return self._law.decode(payload), b""
+        data = self._rest + payload
+        whole = len(data) - len(data) % 2
+        return data[:whole], data[whole:]
 
     def finish(self) -> int:
         """No more comes; gives the last count that was taken."""
@@ -107,10 +114,10 @@ class Ears:
             yield rest
 
 
-async def samples_of(file: IO[bytes], stream: Writer) -> AsyncIterator[bytes]:
+async def samples_of(file: IO[bytes], stream: Writer, longest: float) -> AsyncIterator[bytes]:
     """The audio of a recording, half a second at a time, with a word on the progress of a long one, and on damage."""
     damage = Damage()
-    pieces = _joined(decode(file, RATE, damage))
+    pieces = _joined(decode(file, RATE, damage, longest))
     heard, told = 0.0, TOLD_EVERY
     while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
         yield piece
@@ -143,11 +150,13 @@ class Listening:
         *,
         rewrites: Sequence[Rewrite],
         recording: str | None,
+        longest: float,
     ) -> None:
         self._model = model
         self._request = request
         self._rewrites = [(re.compile(rule.pattern), rule.replacement) for rule in rewrites]
         self._recording = recording
+        self._longest = longest
 
     async def live(self, ears: Ears, stream: Writer) -> None:
         """Write what is heard while it is spoken."""
@@ -155,7 +164,7 @@ class Listening:
 
     async def file(self, file: IO[bytes], stream: Writer) -> None:
         """Write what is heard in a recording."""
-        await self._write(self._model.file(self._request, samples_of(file, stream), stream), stream)
+        await self._write(self._model.file(self._request, samples_of(file, stream, self._longest), stream), stream)
 
     async def _write(self, segments: AsyncIterator[Segment], stream: Writer) -> None:
         if self._recording is not None:

@@ -40,6 +40,20 @@ class AudioSettings(SettingsTable):
         description="Seconds of live audio that may wait for the transcriber; more is refused, to be sent again.",
     )
     idle: float = Field(60.0, gt=0, description="Seconds without a frame after which live audio counts as finished.")
+    longest: float = Field(
+        3 * 3600.0,
+        gt=0,
+        description="Seconds of sound in a recording, however few bytes hold it; a longer one is refused (too_large).",
+    )
+    scratch: int = Field(
+        2 << 30,
+        ge=1 << 20,
+        description="Bytes of temporary files for recordings on their way to vendors, all together; more is refused "
+        "(overloaded), to be sent again.",
+    )
     local_parallel: int = Field(
-        2, ge=1, le=64, description="Recordings that this machine listens to at once; more wait for their turn."
+        2,
+        ge=1,
+        le=64,
+        description="Recordings that this machine computes for at once; more take turns, a second of sound at a time.",
     )

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from engine.api import Commands, EngineError, Overloaded, Principal, StreamReader
 from plugins.openai_api.realtime_session import Session
+
+PIECE = 48_000
+"""Bytes of audio that are given to the call at once."""
+
+PATIENCE = 60.0
+"""Seconds that a piece of audio waits for the model."""
+
+_PAUSE = 0.1
 
 _SPELLINGS = {
     "voice": "session.audio.output.voice",
@@ -59,20 +68,31 @@ class RealtimeCall:
         await self._commands.call(self._principal, f"realtime.{name}", {"stream": stream, **fields})
 
     async def feed(self, session: Session, audio: bytes) -> None:
-        """Give it a piece of the client's audio."""
+        """Give it the client's audio, however long it is; raises `Overloaded` where the model takes none for long."""
         stream = await self.begin(session)
+        # A second of the finest form that a session has, and six of a telephone's.
+        for at in range(0, len(audio), PIECE):
+            await self._feed(stream, audio[at : at + PIECE])
+
+    async def _feed(self, stream: str, piece: bytes) -> None:
         self._n += 1
-        while True:
-            try:
-                self._commands.feed(self._principal, stream, self._n, audio)
-                self.fed += len(audio)
-                return
-            except Overloaded as error:
-                # The socket waits with it, so that the client waits, too, and nothing is lost.
-                await asyncio.sleep(error.retry_after or 0.5)
-            except EngineError:
-                self._n -= 1
-                raise
+        try:
+            # The socket waits with it, so that the client waits, too, and nothing is lost.
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    with suppress(Overloaded):
+                        self._commands.feed(self._principal, stream, self._n, piece)
+                        break
+                    await asyncio.sleep(_PAUSE)
+        except TimeoutError:
+            self._n -= 1
+            raise Overloaded(
+                f"the model has taken no audio for {PATIENCE:g} s; the rest of this audio is lost"
+            ) from None
+        except EngineError:
+            self._n -= 1
+            raise
+        self.fed += len(piece)
 
     def hang_up(self) -> None:
         """End the call, up to the vendor."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from engine.api import InvalidFrame, Overloaded, RealtimeAnswer, RealtimeAudio, RealtimeCommit, RealtimeInput
 from plugins.realtime.media_time import MediaTime
 from plugins.realtime.sound import Codec
-from plugins.vendors.codecs import Resampler
+from plugins.vendors.codecs import Resampler, pieces_of
 
 ACKNOWLEDGED_EVERY = 0.2
 """Seconds of audio from one acknowledgement to the next."""
@@ -44,6 +44,7 @@ class Intake:
         self._heard = heard
         self._asked = asked
         self._resampler = self._new_resampler()
+        self._rest = b""
         self._items: deque[RealtimeInput] = deque()
         self._came = asyncio.Event()
         self._waiting = 0
@@ -58,15 +59,15 @@ class Intake:
         """One frame of the client's audio; gives the count to acknowledge, from time to time."""
         if self.finished:
             raise InvalidFrame("this call is over; no more of its audio is taken")
-        self._codec.check(payload)
         if n <= self._last:
             return self._last
         if n != self._last + 1 and self._last:
             raise InvalidFrame(f"after frame {self._last} comes {self._last + 1}, not {n}: send what is missing first")
-        pcm = self._codec.decode(payload)
-        if self._waiting + len(pcm) > self._most:
+        pcm, rest = self._codec.decode(self._rest + payload)
+        # A frame that alone is longer than all that may wait is taken once nothing waits: again and again it would not fit.
+        if self._waiting and self._waiting + len(pcm) > self._most:
             raise Overloaded("the model has not come so far yet; send this frame again", retry_after=0.5)
-        self._last = n
+        self._last, self._rest = n, rest
         self.media.took(len(pcm) // 2, at)
         self.touched = self.frame_at = self._loop.time()
         self._heard(pcm)
@@ -85,7 +86,8 @@ class Intake:
 
     def _sound(self, pcm: bytes) -> None:
         self._waiting += len(pcm)
-        self.put(RealtimeAudio(pcm))
+        for piece in pieces_of(pcm, self._rate):
+            self.put(RealtimeAudio(piece))
 
     def check_room(self) -> None:
         """Raise `Overloaded` where the model is far behind what is said beside the audio."""

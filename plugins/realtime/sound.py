@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
-from engine.api import InvalidFrame
 from engine.wire.g711 import LAWS, Law
 
 Encoding = Literal["pcm_s16le", "mulaw", "alaw"]
@@ -18,12 +17,8 @@ class Codec(Protocol):
         """As `lane.started` tells it."""
         ...
 
-    def check(self, payload: bytes) -> None:
-        """Raise `InvalidFrame` for what cannot be whole samples."""
-        ...
-
-    def decode(self, payload: bytes) -> bytes:
-        """To samples."""
+    def decode(self, payload: bytes) -> tuple[bytes, bytes]:
+        """Whole samples, and what is left of a sample that is cut off: the next payload goes on with it."""
         ...
 
     def encode(self, pcm: bytes) -> bytes:
@@ -41,12 +36,9 @@ class Plain:
 
     name = "pcm"
 
-    def check(self, payload: bytes) -> None:
-        if len(payload) % 2:
-            raise InvalidFrame(f"a sample has 2 bytes, so that a frame has an even number of them, not {len(payload)}")
-
-    def decode(self, payload: bytes) -> bytes:
-        return payload
+    def decode(self, payload: bytes) -> tuple[bytes, bytes]:
+        whole = len(payload) - len(payload) % 2
+        return payload[:whole], payload[whole:]
 
     def encode(self, pcm: bytes) -> bytes:
         return pcm
@@ -59,11 +51,8 @@ class Telephone:
         self.name = law
         self._law = LAWS[law]
 
-    def check(self, payload: bytes) -> None:
-        """Any bytes are samples."""
-
-    def decode(self, payload: bytes) -> bytes:
-        return self._law.decode(payload)
+    def decode(self, payload: bytes) -> tuple[bytes, bytes]:
+        return self._law.decode(payload), b""
 
     def encode(self, pcm: bytes) -> bytes:
         return self._law.encode(pcm)

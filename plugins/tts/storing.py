@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
@@ -25,11 +24,12 @@ from engine.api import (
     StreamReader,
     Usage,
     WholeAnswer,
+    temporary_file,
+    write_temporary,
 )
 from engine.wire.wav import HEADER, wav_header, wav_rate
 from plugins.vendors.codecs import MEDIA_TYPES
 
-_IN_MEMORY = 1 << 20
 _PIECE = 256 << 10
 
 
@@ -104,12 +104,12 @@ async def _sound(reader: StreamReader) -> AsyncGenerator[bytes, None]:
 async def _whole_wav(sound: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """The same file with its true length at its head, which is not known before its end."""
     head = b""
-    with tempfile.SpooledTemporaryFile(_IN_MEMORY) as file:
+    with temporary_file() as file:
         async with aclosing(sound):
             async for piece in sound:
                 missing = HEADER - len(head)
                 head += piece[:missing]
-                await asyncio.to_thread(file.write, piece[missing:])
+                await write_temporary(file, piece[missing:])
         if len(head) < HEADER:
             return  # nothing was spoken
         size = file.tell()

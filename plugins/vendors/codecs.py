@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, cast
 
-from engine.api import EngineError, InvalidRequest, ModelUnavailable, UnsupportedMedia, load_packages
+from engine.api import EngineError, FrameTooLarge, InvalidRequest, ModelUnavailable, UnsupportedMedia, load_packages
 from engine.wire.g711 import G711, LAWS
 from engine.wire.wav import wav_header
 
@@ -47,11 +49,23 @@ _CONTAINERS = (
     "amr", "ac3", "eac3", "wv", "tta", "ape", "dsf",
 )  # fmt: skip
 _READING = {"format_whitelist": ",".join(_CONTAINERS), "protocol_whitelist": "none"}
-_OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+_MPEG_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
+RATES: dict[str, tuple[int, ...]] = {
+    "mp3": _MPEG_RATES,
+    "aac": _MPEG_RATES,
+    "opus": (8_000, 12_000, 16_000, 24_000, 48_000),
+}
+"""Samples a second that the encoders know, as far as we write them; other formats have any."""
 
 _INSTALL = "pip install 'betterai-engine[voice]'"
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
+
+SOURCE_RATES = (4_000, 384_000)
+"""Samples a second of a recording: from a poor telephone line to the finest studio. A second of fewer takes no bytes."""
+
+MOST_DECODING = 180.0
+"""Seconds of work on one recording: hours of any usual format take a tenth of it."""
 
 LINE_RATE = 8_000
 """Samples a second of a telephone line: of G.711, where nobody asks for another."""
@@ -92,9 +106,11 @@ def encoder(format: AudioFormat, source: int, rate: int | None = None) -> AudioE
 def rate_of(format: AudioFormat, source: int, rate: int | None = None) -> int:
     """Samples a second of what `encoder` writes."""
     target = rate or (LINE_RATE if format in LAWS else source)
-    if format == "opus" and target not in _OPUS_RATES:
-        return next(each for each in _OPUS_RATES if each >= min(target, HIGHEST_RATE))
-    return target
+    known = RATES.get(format)
+    if known is None or target in known:
+        return target
+    # A voice may have a rate of its own, and Opus is opened with the next one in any case.
+    return next(each for each in known if each >= min(target, HIGHEST_RATE))
 
 
 def is_cheap(format: AudioFormat, source: int, rate: int | None = None) -> bool:
@@ -148,6 +164,12 @@ async def open_encoder(format: AudioFormat, source: int, rate: int | None = None
     await load_packages("numpy", "av", extra="voice")
     # FFmpeg's binding imports some of itself with the first file.
     return await asyncio.to_thread(encoder, format, source, rate)
+
+
+def pieces_of(pcm: bytes, rate: int) -> Iterator[bytes]:
+    """Samples in pieces of at most a second: what a model, a vendor or a queue takes at once has a bound."""
+    for at in range(0, len(pcm), rate * 2):
+        yield pcm[at : at + rate * 2]
 
 
 class Resampler:
@@ -258,12 +280,16 @@ class Damage:
     found = False
 
 
-def decode(file: IO[bytes], rate: int, damage: Damage | None = None) -> Iterator[bytes]:
+def decode(file: IO[bytes], rate: int, damage: Damage | None = None, longest: float = math.inf) -> Iterator[bytes]:
     """The samples of the first sound track of a file, `rate` a second, about a quarter of a second at a time.
 
     Blocks: call it in a thread. What is damaged is passed over and told in `damage`. Raises `UnsupportedMedia` for what holds
-    no sound, and for a file that is cut off before its first sample.
+    no sound, and for a file that is cut off before its first sample; `FrameTooLarge` for more than `longest` seconds of sound,
+    and for what takes minutes to decode. What a header says of the length is not believed.
     """
+    if not file.seek(0, io.SEEK_END):
+        raise UnsupportedMedia("the file is empty; send a recording", field="file")
+    file.seek(0)
     if (reason := missing()) is not None:
         raise UnsupportedMedia(f"recordings cannot be read: {reason}", field="file")
     # Imported on first use, as above.
@@ -276,9 +302,17 @@ def decode(file: IO[bytes], rate: int, damage: Damage | None = None) -> Iterator
             if not source.streams.audio:
                 raise UnsupportedMedia("the file has no sound track", field="file")
             resampler = av.AudioResampler(format="s16", layout="mono", rate=rate)
-            for frame in chain(_frames(source, damage), (None,)):
+            left = longest * rate
+            for frame in chain(_frames(source, damage, MOST_DECODING), (None,)):
+                if frame is not None:
+                    _check_source_rate(frame.sample_rate)
                 for each in resampler.resample(frame):
                     heard = True
+                    left -= each.samples
+                    if left < 0:
+                        raise FrameTooLarge(
+                            f"the recording is longer than {longest:g} seconds", field="file", limit=int(longest)
+                        )
                     yield each.to_ndarray().tobytes()
     except EngineError:
         raise
@@ -292,21 +326,36 @@ def decode(file: IO[bytes], rate: int, damage: Damage | None = None) -> Iterator
         )
 
 
-def _frames(source: av.container.InputContainer, damage: Damage) -> Iterator[Any]:
+def _frames(source: av.container.InputContainer, damage: Damage, seconds: float) -> Iterator[Any]:
+    """The frames, as long as reading and decoding them has taken no more than so many seconds."""
     # Imported on first use, as above.
     import av
 
-    try:
-        for packet in source.demux(audio=0):
-            try:
-                yield from packet.decode()
-            except av.InvalidDataError:
-                damage.found = True
-    except av.EOFError:
-        return
+    packets, spent = source.demux(audio=0), 0.0
+    while spent < seconds:
+        begun = time.perf_counter()
+        try:
+            frames = next(packets).decode()
+        except av.InvalidDataError:
+            damage.found, frames = True, []
+        except (StopIteration, av.EOFError):
+            return
+        spent += time.perf_counter() - begun
+        yield from frames
+    raise FrameTooLarge(f"the recording takes longer than {seconds:g} seconds to decode", field="file")
 
 
-def check_rate(rate: int, field: str) -> None:
-    """Raise `InvalidRequest` for samples a second that nobody means."""
-    if not LOWEST_RATE <= rate <= HIGHEST_RATE:
-        raise InvalidRequest(f"{field} is {LOWEST_RATE} to {HIGHEST_RATE} samples a second", field=field)
+def _check_source_rate(rate: int) -> None:
+    low, high = SOURCE_RATES
+    if not low <= rate <= high:
+        raise UnsupportedMedia(
+            f"the recording says that it has {rate} samples a second; from {low} to {high} are read", field="file"
+        )
+
+
+def check_rate(format: AudioFormat, rate: int | None, field: str = "rate") -> None:
+    """Raise `InvalidRequest` for a rate that the format does not have, with those that it has."""
+    known = RATES.get(format)
+    if rate is not None and known is not None and format != "opus" and rate not in known:
+        listed = ", ".join(map(str, known))
+        raise InvalidRequest(f"{format} has no {rate} samples a second; it has {listed}", field=field)

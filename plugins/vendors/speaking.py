@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 
-from engine.api import InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
+from engine.api import EngineError, InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
-from plugins.vendors.codecs import AudioEncoder, AudioFormat, is_cheap, open_encoder, rate_of
+from plugins.vendors.codecs import AudioEncoder, AudioFormat, check_rate, is_cheap, open_encoder, rate_of
 
 LANE = "speech"
 
@@ -78,7 +78,10 @@ async def cleaned(texts: AsyncIterator[str]) -> AsyncIterator[str]:
 
 
 class Speech:
-    """Serves one speech; `beside` another model that the turn is about."""
+    """Serves one speech; `beside` another model that the turn is about.
+
+    Raises `InvalidRequest` for a rate that the format does not have.
+    """
 
     def __init__(
         self,
@@ -91,6 +94,7 @@ class Speech:
         ahead: float,
         beside: bool = False,
     ) -> None:
+        check_rate(format, rate)
         self._model = model
         self._request = request
         self._texts = texts
@@ -98,7 +102,7 @@ class Speech:
         self._rate = rate
         self._ahead = ahead
         self._beside = beside
-        self._asked = False
+        self._asked = self._speakable = False
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream: the lane opens with the first sound. What only stands in for a voice is told first."""
@@ -118,7 +122,13 @@ class Speech:
             if lane is not None and form is not None and (rest := form.finish()):
                 lane.audio(rest, at=int(at * 1000))
             if lane is None and self._asked:
-                raise ProviderError(f"{self._model.target.name} made no sound of the text")
+                raise self._silent()
+
+    def _silent(self) -> EngineError:
+        name = self._model.target.name
+        if self._speakable and not getattr(self._model.target.provider, "reads_what_it_can", False):
+            return ProviderError(f"{name} made no sound of the text")
+        return InvalidRequest(f"the text has nothing that {name} can speak", field="text")
 
     def _sounds(self, stream: Writer) -> AsyncIterator[Sound]:
         return self._model.speak(self._request, self._given(), stream, answers=not self._beside)
@@ -126,6 +136,7 @@ class Speech:
     async def _given(self) -> AsyncIterator[str]:
         async for text in self._texts:
             self._asked = self._asked or bool(text.strip())
+            self._speakable = self._speakable or any(map(str.isalnum, text))
             yield text
 
     async def _write(self, lane: LaneWriter, form: AudioEncoder, pcm: bytes, at: float, cheap: bool) -> None:

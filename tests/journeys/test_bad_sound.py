@@ -8,6 +8,7 @@ import json
 import random
 import shutil
 import struct
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -20,7 +21,7 @@ import pytest_asyncio
 
 from engine.main import Engine
 from engine.wire.wav import wav_header
-from plugins.vendors.codecs import decode
+from plugins.vendors.codecs import decode, encoder
 from tests.databases import unavailable
 from tests.emulators.deepgram import DeepgramEmulator, sound_of_words
 from tests.emulators.openai import OpenAIEmulator
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 KEY = "dg-test-0123456789"
 WORDS = " ".join(f"word{number}" for number in range(60))
 BACKLOG = 2
+LONGEST = 600
 MIB = 1 << 20
 
 
@@ -55,7 +57,7 @@ class Server:
         assert status == 200
         return sound
 
-    async def hear(self, sound: bytes, **fields: str) -> tuple[int, Any]:
+    async def hear(self, sound: bytes | io.BytesIO, **fields: str) -> tuple[int, Any]:
         async with self.http.post(f"{self.url}/api/v1/audio/transcriptions", data=form(sound, **fields)) as answer:
             return answer.status, await answer.json(content_type=None)
 
@@ -85,6 +87,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
         settings = {
             "plugins.enabled": ["tts", "audio"],
             "plugins.audio.backlog": BACKLOG,
+            "plugins.audio.longest": LONGEST,
+            "plugins.audio.local_parallel": 1,
             "models.retries": 0,
             "models.breaker_failures": 1000,
             "vendors.deepgram.base_url": deepgram.base_url,
@@ -149,18 +153,64 @@ def header(**changes: int) -> bytes:
     [
         header(rate=0),
         header(rate=4_000_000_000),
+        b"",
         header(channels=0),
         header(channels=200),
         b"\x89PNG\r\n\x1a\n" + bytes(200),
         b"<html>" * 100,
         "wørds".encode() * 1_000,
     ],
-    ids=["no rate", "a high rate", "no channel", "many channels", "a picture", "a page", "words"],
+    ids=["no rate", "a high rate", "no byte", "no channel", "many channels", "a picture", "a page", "words"],
 )
 async def test_what_is_no_recording_is_refused(server: Server, sound: bytes) -> None:
     status, told = await server.hear(sound)
     assert (status, told["code"], told["field"]) == (415, "unsupported_media", "file")
-    assert "wav, mp3" in told["detail"]
+    assert "wav, mp3" in told["detail"] or told["detail"] == "the file is empty; send a recording"
+
+
+@pytest.mark.parametrize("rate", [1, 100, 3_999, 400_000])
+async def test_a_header_with_a_rate_of_no_recording_is_refused(server: Server, rate: int) -> None:
+    status, told = await server.hear(header(rate=rate))
+    assert (status, told["code"], told["field"]) == (415, "unsupported_media", "file")
+    assert f"it has {rate} samples a second; from 4000 to 384000 are read" in told["detail"]
+
+
+def silence(seconds: int) -> bytes:
+    """Many seconds of sound in few bytes."""
+    made = encoder("flac", 8_000)
+    return b"".join([*(made.feed(bytes(16_000)) for _ in range(seconds)), made.finish()])
+
+
+async def test_few_bytes_that_hold_more_sound_than_a_recording_may_have_are_refused(server: Server) -> None:
+    sound = silence(LONGEST + 10)
+    status, told = await server.hear(sound)
+    assert len(sound) < LONGEST * 500
+    assert (status, told["code"], told["field"]) == (413, "too_large", "file")
+    assert f"longer than {LONGEST} seconds" in told["detail"]
+
+
+async def test_a_long_recording_keeps_no_other_from_its_turn(server: Server) -> None:
+    long, short = form(silence(LONGEST - 10)), wav_header(16_000, 8_000) + bytes(16_000)
+    url, headers = f"{server.url}/api/v1/audio/transcriptions", {"Accept": "text/event-stream"}
+    async with server.http.post(url, data=long, headers=headers) as answer:
+        lines = aiter(answer.content)
+        while b"transcribing" not in await anext(lines):
+            pass
+        status, told = await server.hear(short)
+        rest = [line async for line in lines if line.startswith(b"data: {")]
+    assert (status, told["usage"]["seconds"]) == (200, 0.5)
+    # It was heard while most of the long one was still to come.
+    assert sum(b"transcribing" in line for line in rest) > 10
+    assert json.loads(rest[-1][6:])["status"] == "completed"
+
+
+async def test_a_disk_that_takes_no_temporary_file_is_named(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    status, told = await server.hear(io.BytesIO(wav_header(16_000, MIB) + bytes(2 * MIB)))
+    assert (status, told["code"], told["retryable"]) == (503, "storage_unavailable", True)
+    assert str(tmp_path) not in json.dumps(told)
 
 
 async def test_half_a_sample_at_the_end_is_none(server: Server) -> None:
@@ -365,8 +415,8 @@ async def test_a_text_that_makes_no_sound_here_is_told(server: Server) -> None:
     if shutil.which("flite") is None:
         unavailable("flite is not installed (Debian's package flite)")
     status, told = await server.speak(text="😀", clean=False, model="local", voice="kal16")
-    assert (status, json.loads(told)["code"]) == (502, "provider_error")
-    assert "made no sound" in json.loads(told)["detail"]
+    assert (status, json.loads(told)["code"], json.loads(told)["field"]) == (400, "invalid_request", "text")
+    assert "nothing that local/voice can speak" in json.loads(told)["detail"]
 
 
 @pytest.mark.parametrize(

@@ -505,16 +505,17 @@ async def test_an_interruption_while_nothing_plays_changes_nothing(calling: Call
     assert (late["code"], late["field"]) == ("stream_not_found", "stream")
 
 
-async def test_half_a_sample_and_a_missing_frame_are_named(calling: Calling) -> None:
+async def test_a_frame_may_end_in_half_a_sample_and_a_missing_one_is_named(calling: Calling) -> None:
     async with connected(calling.url) as socket:
         caller = await call(socket, **VENDORS)
-        await caller.speak(bytes(641), pace=0)
-        odd = await socket.rejected()
+        await caller.speak(bytes(639), pace=0)
         caller.n = 5
         await caller.speak(bytes(640), pace=0)
+        missing = await socket.rejected()
         await caller.do("finish")
         await socket.end_of(caller.stream)
-    assert odd["code"] == "invalid_frame"
+    assert missing["code"] == "invalid_frame"
+    assert "after frame 1 comes 2" in missing["message"]
 
 
 async def test_turns_lie_where_they_are_in_the_callers_recording(calling: Calling) -> None:

@@ -365,3 +365,21 @@ async def test_a_model_that_is_not_there_and_a_plain_request_are_http_errors(loc
         async with http.ws_connect("/v1/realtime", protocols=("realtime", "openai-insecure-api-key.x")) as socket:
             assert socket.protocol == "realtime"
             assert (await socket.receive_json())["session"]["model"] == "local/default"
+
+
+@pytest.mark.parametrize("intent", [{}, {"intent": "transcription"}])
+async def test_audio_longer_than_may_wait_is_taken_in_one_event(
+    local_server: RunningServer, intent: dict[str, str]
+) -> None:
+    async with (
+        client(local_server.url) as official,
+        official.realtime.connect(model="local", extra_query=intent) as connection,
+    ):
+        talk = Talk(connection)
+        await talk.until("session.created")
+        # Half a sample at the end is not the next event's fault.
+        for _ in range(2):
+            await connection.input_audio_buffer.append(audio=base64.b64encode(bytes(RATE * 2 * 15 + 1)).decode())
+        await connection.input_audio_buffer.clear()
+        await talk.until("input_audio_buffer.cleared")
+    assert "error" not in talk.kinds

@@ -391,3 +391,21 @@ async def test_the_program_writes_a_file_and_names_what_keeps_it_from_that(
     status, told = await run("one two three", "-o", "b.pcm", "--model", MODEL)
     assert status == 1 and "broke off" in told
     assert sorted(files_in(tmp_path)) == ["boat.wav", "line.ulaw"]
+
+
+@pytest.mark.parametrize("format", ["mp3", "aac"])
+async def test_a_rate_that_the_format_does_not_have_is_refused_before_anything_is_spoken(
+    speaking: Speaking, format: str
+) -> None:
+    status, told = await speaking.post(text="Hello", model=MODEL, format=format, rate=12_345)
+    problem = json.loads(told)
+    assert (status, problem["code"], problem["field"]) == (400, "invalid_request", "rate")
+    assert "it has 8000, 11025, 12000" in problem["detail"]
+    assert speaking.vendor.requests == []
+
+
+async def test_a_text_without_a_letter_that_makes_no_sound_is_the_callers_mistake(speaking: Speaking) -> None:
+    speaking.vendor.sounds.append(Sing(pieces=[b""]))
+    status, told = await speaking.post(text="?! ...", model=MODEL, clean=False)
+    problem = json.loads(told)
+    assert (status, problem["code"], problem["field"]) == (400, "invalid_request", "text")

@@ -9,6 +9,7 @@ from plugins.audio.providers.deepgram import DeepgramTranscriber
 from plugins.audio.providers.google import GoogleTranscriber
 from plugins.audio.providers.local import LocalTranscriber
 from plugins.audio.providers.openai import OpenAITranscriber
+from plugins.audio.recording import Recorder
 from plugins.audio.settings import AudioSettings
 from plugins.vendors.settings import DeepgramSettings, GoogleSettings, OpenAISettings
 from plugins.vendors.transport import vendor_http
@@ -20,9 +21,11 @@ PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, GoogleSettin
 def transcription_providers(context: PluginContext) -> list[Provider]:
     """A provider for each vendor, whether or not it has a key: one without says what is missing."""
     http = context.shared(vendor_http)
+    settings = context.settings(AudioSettings)
+    recorder = Recorder(settings.scratch)
     return [
-        LocalTranscriber(context.settings(AudioSettings).local_parallel),
-        OpenAITranscriber(context.settings(OpenAISettings), http),
-        GoogleTranscriber(context.settings(GoogleSettings), http),
+        LocalTranscriber(settings.local_parallel),
+        OpenAITranscriber(context.settings(OpenAISettings), http, recorder),
+        GoogleTranscriber(context.settings(GoogleSettings), http, recorder),
         DeepgramTranscriber(context.settings(DeepgramSettings), http),
     ]

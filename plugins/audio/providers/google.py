@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import IO, Any, ClassVar
@@ -26,13 +25,13 @@ from engine.api import (
     Word,
 )
 from engine.wire.sse import SseDecoder, UnfinishedEvent
-from engine.wire.wav import HEADER, wav_header
+from engine.wire.wav import wav_header
 from plugins.audio.pauses import Pauses
 from plugins.audio.providers.google_files import MEDIA_TYPE, GoogleFiles
 from plugins.audio.providers.google_live import SILENCE, GoogleSessions
 from plugins.audio.providers.google_setup import hears_live
 from plugins.audio.providers.google_transcript import Transcript, body, transcribes
-from plugins.audio.recording import record
+from plugins.audio.recording import Recorder
 from plugins.audio.tape import PAUSE, Lost, reconnecting
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
@@ -54,6 +53,7 @@ class GoogleTranscriber:
         self,
         settings: GoogleSettings,
         http: Shared[aiohttp.ClientSession],
+        recorder: Recorder,
         *,
         longest_inline: int = LONGEST_INLINE,
         silence: float = SILENCE,
@@ -61,6 +61,7 @@ class GoogleTranscriber:
     ) -> None:
         self._settings = settings
         self._http = http
+        self._recorder = recorder
         self._longest_inline = longest_inline
         self._silence = silence
         self._pause = pause
@@ -113,11 +114,10 @@ class GoogleTranscriber:
             raise InvalidRequest(
                 f"{request.model} hears live speech alone; gemini-3.5-transcribe hears recordings", field="model"
             )
-        # Closed below, when Google has read it.
-        with tempfile.SpooledTemporaryFile(1 << 20) as file:
-            if not (size := await record(file, request.rate, audio)):
+        async with self._recorder.record(request.rate, audio) as (file, size):
+            if not size:
                 return
-            async with self._part(file, size + HEADER) as part, aclosing(self._ask(request, part)) as segments:  # type: ignore[type-var]
+            async with self._part(file, size) as part, aclosing(self._ask(request, part)) as segments:  # type: ignore[type-var]
                 async for segment in segments:
                     yield segment
 

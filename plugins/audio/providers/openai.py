@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import IO, Any, ClassVar
@@ -17,16 +16,18 @@ from engine.api import (
     TranscriptionRequest,
     UnsupportedParameter,
 )
-from engine.wire.wav import HEADER
 from plugins.audio.providers.openai_form import RecordingForm
 from plugins.audio.providers.openai_live import NoSessions, Sessions
 from plugins.audio.providers.openai_setup import UNDIVIDED, hears_live
 from plugins.audio.providers.openai_transcript import read_transcript
-from plugins.audio.recording import record
+from plugins.audio.recording import Recorder
 from plugins.vendors.failures import Vendor
 from plugins.vendors.large import apart, post_document
 from plugins.vendors.openai_compatible import bearer
 from plugins.vendors.settings import OpenAISettings, account_headers
+
+_LONGEST_FILE = 25_000_000
+"""Bytes that OpenAI itself takes as a file; other servers at its address may take more."""
 
 _LONGEST_TRANSCRIPT = 64 << 20
 
@@ -41,9 +42,10 @@ class OpenAITranscriber:
     name = "openai"
     default_model = "gpt-4o-mini-transcribe"
 
-    def __init__(self, settings: OpenAISettings, http: Shared[aiohttp.ClientSession]) -> None:
+    def __init__(self, settings: OpenAISettings, http: Shared[aiohttp.ClientSession], recorder: Recorder) -> None:
         self._settings = settings
         self._http = http
+        self._recorder = recorder
         self._vendor = Vendor(settings.title, credential=settings.credential, secret=settings.key)
         self._headers = {"Accept": "application/json", **account_headers(settings), **bearer(settings.key)}
         self._sessions = Sessions(settings, http)
@@ -90,11 +92,9 @@ class OpenAITranscriber:
             raise InvalidRequest(
                 f"{request.model} hears live speech alone; gpt-transcribe hears recordings", field="model"
             )
-        # Closed below, when the vendor has read it.
-        with tempfile.SpooledTemporaryFile(1 << 20) as file:
-            if not (size := await record(file, request.rate, audio)):
-                return
-            for segment in await self._ask(request, file, size + HEADER):
+        longest = _LONGEST_FILE if self.own_address else None
+        async with self._recorder.record(request.rate, audio, longest=longest) as (file, size):
+            for segment in await self._ask(request, file, size) if size else ():
                 yield segment
 
     async def _ask(self, request: TranscriptionRequest, file: IO[bytes], size: int) -> list[Segment]:

@@ -44,6 +44,8 @@ class LocalVoices:
     role: ClassVar[ProviderRole] = "speech"
     name = NAME
     default_model = "voice"
+    reads_what_it_can = True
+    """These programs fail loudly, and are silent only for characters that they do not know."""
 
     def __init__(self, preferred: str) -> None:
         self._preferred = preferred

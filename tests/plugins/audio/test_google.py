@@ -19,6 +19,7 @@ from engine.api import (
     UnsupportedParameter,
 )
 from plugins.audio.providers.google import GoogleTranscriber
+from plugins.audio.recording import Recorder
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import vendor_http
 from tests.emulators.google_hearing import GoogleHearingEmulator, Write
@@ -46,7 +47,7 @@ async def vendor() -> AsyncIterator[GoogleHearingEmulator]:
 async def transcriber(vendor: GoogleHearingEmulator, **options: Any) -> AsyncIterator[GoogleTranscriber]:
     settings = GoogleSettings.model_validate({"base_url": vendor.base_url, "api_key": KEY})
     async with vendor_http() as http:
-        yield GoogleTranscriber(settings, OpenHttp(http), pause=0.01, **options)
+        yield GoogleTranscriber(settings, OpenHttp(http), Recorder(1 << 30), pause=0.01, **options)
 
 
 async def heard(
