@@ -322,12 +322,21 @@ class Engine:
     # The port
 
     def _open_http(self) -> Http:
-        server = self.core.server
+        server, limits = self.core.server, self.core.limits
         guard, cors = self._cross_origin()
         return Http(
             self.supervisor,
             self._identity(),
-            bounds=Bounds(server.max_body, server.max_frame, server.ping_interval, server.max_upload),
+            bounds=Bounds(
+                server.max_body,
+                server.max_frame,
+                server.ping_interval,
+                server.max_upload,
+                server.max_inflated,
+                server.body_timeout,
+                limits.uploads,
+                limits.principal_uploads,
+            ),
             session=self._session_settings,
             guard=guard,
             cors=cors,

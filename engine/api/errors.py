@@ -87,6 +87,14 @@ class FrameTooLarge(EngineError):
     status = 413
 
 
+class RequestTimeout(EngineError):
+    """Raised when a request's body stops to come, or comes too slowly."""
+
+    code = "request_timeout"
+    status = 408
+    retryable = True
+
+
 class InvalidRequest(EngineError):
     """Raised when a field is missing, unknown, of the wrong type or out of range."""
 

@@ -60,6 +60,17 @@ class ServerSettings(Settings):
     max_upload: int = Field(
         default=512 * MIB, ge=KIB, description="Largest file that comes with a form, in bytes; it goes to disk."
     )
+    max_inflated: int = Field(
+        default=8 * MIB,
+        ge=KIB,
+        description="Largest HTTP request body that came compressed, in bytes once it is inflated; never more than 100 "
+        "times what came.",
+    )
+    body_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds that a request's body may stop, or come at less than 8 KiB a second.",
+    )
     max_frame: int = Field(default=1 * MIB, ge=KIB, description="Largest WebSocket frame from a client, in bytes.")
     mailbox: int = Field(
         default=64,
@@ -136,6 +147,10 @@ class LimitsSettings(Settings):
         ge=1_000,
         description="Characters that one turn may answer: text, reasoning, tool calls and transcripts together. A turn that "
         "passes it ends with `answer_too_long`, and keeps what came before.",
+    )
+    uploads: int = Field(default=64, ge=1, description="Forms with a file that the server receives at a time.")
+    principal_uploads: int = Field(
+        default=8, ge=1, description="Forms with a file that one principal may send at a time."
     )
     redis: Annotated[SecretStr, AfterValidator(_redis_address)] | None = Field(
         default=None,

@@ -6,16 +6,26 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 from aiohttp import web
 
-from engine.api.errors import EngineError, Forbidden, FrameTooLarge, ShuttingDown, Unauthenticated, UpgradeRequired
+from engine.api.errors import (
+    EngineError,
+    Forbidden,
+    InvalidRequest,
+    RequestTimeout,
+    ShuttingDown,
+    Unauthenticated,
+    UpgradeRequired,
+)
 from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
 from engine.http import answers
+from engine.http.arriving import MOST_AT_ONCE, Arriving, Room
 from engine.http.cors import Cors
 from engine.http.doors import Doors
 from engine.http.guard import REQUEST_ID, LocalGuard, request_id
@@ -24,12 +34,13 @@ from engine.http.route_socket import RouteSockets
 from engine.http.socket import HARD_FRAME_FACTOR, SocketPeer, Sockets
 from engine.http.table import RouteTable
 from engine.http.typed import lower_headers, typed_request
-from engine.http.uploads import read_form
+from engine.http.uploads import UploadPlaces, read_form
 from engine.log import bound_contextvars, get_logger
 from engine.request_size import REQUEST_SIZE
 from engine.sessions.actor import UNAUTHENTICATED_CLOSE, Session, SessionSettings
 from engine.sessions.supervisor import Supervisor
 from engine.uses import Uses
+from engine.wire.apart import LARGE, apart_if
 
 log = get_logger(__name__)
 
@@ -49,6 +60,10 @@ class Bounds:
     max_frame: int
     ping_interval: float
     max_upload: int = 512 << 20
+    max_inflated: int = 8 << 20
+    body_timeout: float = 30.0
+    uploads: int = 64
+    principal_uploads: int = 8
 
 
 class Http:
@@ -81,10 +96,12 @@ class Http:
         self._admit_socket = admit_socket
         self._rates = rates
         self._stats = supervisor.stats
+        self._room = Room(MOST_AT_ONCE * bounds.max_body)
+        self._uploads = UploadPlaces(bounds.uploads, bounds.principal_uploads)
 
     def application(self) -> web.Application:
         """The application to run; its router has one entry."""
-        app = web.Application(client_max_size=self._bounds.max_body)
+        app = web.Application()
         # Every character, a line end too: what is nowhere is told in our own words.
         app.router.add_route("*", r"/{path:[\s\S]*}", self.handle)
         app.cleanup_ctx.append(self._look_at_keys)
@@ -132,13 +149,12 @@ class Http:
                 return await self._answer(request, route, match.path, headers, id, extra)
             except asyncio.CancelledError:
                 raise
-            except web.HTTPRequestEntityTooLarge:
-                too_large = FrameTooLarge(
-                    f"a body has at most {self._bounds.max_body} bytes", limit=self._bounds.max_body
-                )
-                return self._failed(too_large, id, route, extra, request.path)
             except EngineError as error:
+                if isinstance(error, RequestTimeout):
+                    request.protocol.close()  # its body would be taken for the next request
                 return self._failed(error, id, route, extra, request.path)
+            except web.RequestPayloadError:
+                return self._failed(InvalidRequest("the body is malformed or cut off"), id, route, extra, request.path)
             except Exception as error:
                 if isinstance(error, ConnectionError) and _has_left(request):
                     return web.Response()  # for nobody: the caller left in the middle of the answer
@@ -190,7 +206,10 @@ class Http:
         extra: dict[str, str],
         caller: Caller,
     ) -> web.StreamResponse:
-        form = await read_form(request, route.upload, self._bounds.max_upload) if route.upload is not None else None
+        form = None
+        if route.upload is not None:
+            with self._uploads.held(caller.principal):
+                form = await read_form(request, route.upload, self._bounds.max_upload, self._bounds.body_timeout)
         try:
             return await self._typed(request, route, path, headers, id, extra, caller, form)
         except BaseException:
@@ -224,20 +243,28 @@ class Http:
         caller: Caller,
         form: tuple[list[tuple[str, str]], Upload] | None,
     ) -> web.StreamResponse:
-        body = await request.read() if request.body_exists and form is None else b""
-        REQUEST_SIZE.set(len(body))
-        typed = typed_request(
-            route,
-            principal=caller.principal,
-            request_id=id,
-            path=path,
-            query=list(request.query.items()),
-            headers=headers,
-            body=body,
-            form=form,
-            granted=caller.granted,
+        bounds = self._bounds
+        arriving = Arriving(
+            request, self._room, most=bounds.max_body, inflated=bounds.max_inflated, patience=bounds.body_timeout
         )
-        result = await route.handler(typed)
+        try:
+            body = await arriving.read() if request.body_exists and form is None else b""
+            REQUEST_SIZE.set(len(body))
+            work = partial(
+                typed_request,
+                route,
+                principal=caller.principal,
+                request_id=id,
+                path=path,
+                query=list(request.query.items()),
+                headers=headers,
+                body=body,
+                form=form,
+                granted=caller.granted,
+            )
+            result = await route.handler(await apart_if(len(body) > LARGE, work))
+        finally:
+            arriving.release()
         return await answers.write(request, result, extra)
 
     async def _route_socket(
@@ -368,7 +395,13 @@ def _has_left(request: web.Request) -> bool:
 async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
     """Open the port; gives the runner and the port, which is a free one where 0 was asked for."""
     runner = web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=2.0, keepalive_timeout=75.0
+        app,
+        access_log=None,
+        handler_cancellation=True,
+        shutdown_timeout=2.0,
+        keepalive_timeout=75.0,
+        auto_decompress=False,
+        lingering_time=2.0,
     )
     await runner.setup()
     site = web.TCPSite(runner, host, port, backlog=4096)

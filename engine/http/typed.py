@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import NoneType, UnionType
@@ -14,14 +13,11 @@ from pydantic.fields import FieldInfo
 from engine.api.errors import InvalidRequest, UnsupportedMedia
 from engine.api.identity import Principal
 from engine.api.routes import HttpRequest, Route, Upload
+from engine.wire.extent import check_extent
+from engine.wire.halves import whole_characters
 from engine.wire.validation import dotted, explain
 
 Pairs = Iterable[tuple[str, str]]
-
-# Every escape of JSON, so that a backslash that is itself escaped begins none; the group is half of a character.
-_SURROGATES = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)", re.DOTALL
-)
 
 
 def typed_request(
@@ -92,16 +88,12 @@ def read_query(model: type[BaseModel], pairs: Pairs, what: str = "query") -> Bas
 def read_json(model: type[BaseModel], body: bytes, content_type: str) -> BaseModel:
     """A JSON body as `model` describes it."""
     _require_json(content_type)
+    check_extent(body)
     try:
         return model.model_validate_json(body)
     except ValidationError as error:
         _require_utf8(body)
         raise explain(error, model) from None
-
-
-def whole_characters(body: bytes) -> bytes:
-    """JSON with U+FFFD for each half of a character, as of a text that was cut within an emoji."""
-    return _SURROGATES.sub(lambda found: b"\\ufffd" if found[1] else found[0], body)
 
 
 def _body(route: Route, headers: Mapping[str, str], body: bytes) -> tuple[BaseModel | None, bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -37,6 +38,7 @@ from engine.sessions.core import (
 from engine.sessions.ledger import TurnRecord
 from engine.sessions.outlet import Outlet, Peer
 from engine.sessions.supervisor import Supervisor
+from engine.wire.apart import LARGE, apart_if
 from engine.wire.control import (
     PROTOCOL,
     Accepted,
@@ -48,7 +50,9 @@ from engine.wire.control import (
     SessionReady,
     StreamDetached,
 )
+from engine.wire.extent import check_extent
 from engine.wire.frames import decode_binary, encode_event, encode_json, stream_prefix
+from engine.wire.halves import whole_characters
 from engine.wire.validation import explain
 
 log = get_logger(__name__)
@@ -242,7 +246,7 @@ class Session:
                     return False
                 if self._authenticate is None:
                     raise Unauthenticated("the first frame of a session is session.authenticate with an API key")
-                envelope = self._open(mail.data)
+                envelope = await self._open(mail.data)
                 re = envelope.id
                 key = envelope.body.get("key")
                 if envelope.type != "session.authenticate" or not isinstance(key, str):
@@ -268,7 +272,7 @@ class Session:
         REQUEST_SIZE.set(len(data))
         re = None
         try:
-            envelope = self._open(data)
+            envelope = await self._open(data)
             re = envelope.id
             if self._admit is not None:
                 self._principal = await self._admit(self._who())
@@ -291,18 +295,12 @@ class Session:
                 Rejected(re=re, error=Internal("the command failed inside the server; its log has the cause").body())
             )
 
-    def _open(self, data: str) -> Envelope:
+    async def _open(self, data: str) -> Envelope:
         size = len(data) if data.isascii() else len(data.encode(errors="replace"))
         if size > self._settings.max_frame:
             most = self._settings.max_frame
             raise FrameTooLarge(f"a frame has at most {most} bytes, this one has {size}", limit=most)
-        try:
-            frame = _decode(data)
-        except msgspec.ValidationError:
-            raise InvalidFrame('a frame is a JSON object such as {"type": "ping"}') from None
-        except (msgspec.DecodeError, RecursionError) as error:
-            raise InvalidFrame(f"the frame is not JSON: {error}") from None
-        return _envelope(frame)
+        return _envelope(await apart_if(size > LARGE, partial(_decoded, data)))
 
     async def _own(self, envelope: Envelope, body: BaseModel) -> None:
         principal = self._who()
@@ -462,6 +460,20 @@ class Session:
         self._outlet.send(Accepted(re=envelope.id, stream=body.stream))
         if last is not None:
             self._outlet.send(StreamDetached(stream=body.stream, last=last))
+
+
+def _decoded(data: str) -> dict[str, Any]:
+    text = data.encode(errors="replace")
+    check_extent(text, "frame")
+    try:
+        return _decode(text)
+    except msgspec.ValidationError:
+        raise InvalidFrame('a frame is a JSON object such as {"type": "ping"}') from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        whole = whole_characters(text)
+        if whole != text:
+            return _decoded(whole.decode())
+        raise InvalidFrame(f"the frame is not JSON: {error}") from None
 
 
 def _envelope(frame: dict[str, Any]) -> Envelope:

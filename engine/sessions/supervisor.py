@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -39,6 +40,7 @@ from engine.sessions.turn import Turn
 from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.uses import Uses
+from engine.wire.apart import apart_if, is_large
 
 log = get_logger(__name__)
 
@@ -115,7 +117,7 @@ class Supervisor:
         command = self.table.get(name, principal)
         if not isinstance(command, Command):
             raise InvalidRequest(f"{name} is answered at once and starts no stream", field="type")
-        model = validated(command, body)
+        model = await apart_if(is_large(body), partial(validated, command, body))
         if key is None:
             return await self._begin(principal, command, model, None, None, on_disconnect)
         if not 0 < len(key) <= KEY_LENGTH:
@@ -131,7 +133,7 @@ class Supervisor:
         command = self._table_for(principal, name, body).get(name, principal)
         if not isinstance(command, Call):
             raise InvalidRequest(f"{name} starts a stream", field="type")
-        model = validated(command, body)
+        model = await apart_if(is_large(body), partial(validated, command, body))
         stream = getattr(model, "stream", "")
         return await command.handle(Request(principal, model, stream)) or {}
 
@@ -144,7 +146,7 @@ class Supervisor:
     async def _start_once(
         self, principal: Principal, command: Command[Any], body: BaseModel, key: str, on_disconnect: OnDisconnect
     ) -> Stream | TurnRecord:
-        hashed = body_hash(command.name, body.model_dump(mode="json", exclude_unset=True))
+        hashed = await apart_if(is_large(list(body.__dict__.values())), partial(_hashed, command.name, body))
         slot = principal.id, key
         while (known := self._keys.get(slot)) is not None:
             self._same(known[0], hashed)
@@ -476,6 +478,10 @@ class Supervisor:
         if self._ticker is not None:
             self._ticker.cancel()
             await asyncio.gather(self._ticker, return_exceptions=True)
+
+
+def _hashed(command: str, body: BaseModel) -> str:
+    return body_hash(command, body.model_dump(mode="json", exclude_unset=True))
 
 
 def _added(turn: Turn) -> float | None:

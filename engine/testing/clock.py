@@ -2,7 +2,7 @@
 
 import asyncio
 import selectors
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class VirtualTimeLoop(asyncio.SelectorEventLoop):
     """An event loop whose clock jumps to the next timer when no callback and no file is ready.
 
-    Meant for tests without real waits: an answer that is still on its way through a socket or a thread does not hold the
-    clock. A loop with no timer blocks as any other does. For all tests of a folder, in its `conftest.py`:
+    Meant for tests without real waits: an answer that is still on its way through a socket does not hold the clock. What
+    is given to a thread is done at once, in the loop's own. A loop with no timer blocks as any other does.
+    For all tests of a folder, in its `conftest.py`:
 
         def pytest_asyncio_loop_factories(config, item):
             return {"virtual": VirtualTimeLoop}
@@ -26,6 +27,16 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
 
     def time(self) -> float:
         return self._ahead
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> asyncio.Future[Any]:
+        done: asyncio.Future[Any] = self.create_future()
+        try:
+            done.set_result(func(*args))
+        except Exception as error:
+            done.set_exception(error)
+        return done
 
     def jump(self, seconds: float) -> None:
         """Move the clock forward; what falls due runs with the next turn of the loop."""

@@ -281,7 +281,8 @@ class ChatSend(Body):
 
     @model_validator(mode="after")
     def _not_too_many_parts(self) -> ChatSend:
-        count = sum(len(each.content) for each in self.input if isinstance(each, InputMessage) and _in_parts(each))
+        messages = self.input if isinstance(self.input, list) else ()
+        count = sum(len(each.content) for each in messages if isinstance(each, InputMessage) and _in_parts(each))
         if count > MOST_PARTS:
             raise PydanticCustomError(
                 "too_many_values",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -12,7 +13,7 @@ from engine.api.plugin import PluginContext
 from engine.api.providers import ModelInfo, Price
 from engine.api.routes import Answer, EventStream, HttpRequest, Result, Route, WholeAnswer
 from engine.api.streams import OnDisconnect, Said, parse_on_disconnect
-from plugins.chat.bodies import ChatPost
+from plugins.chat.bodies import ChatPost, ChatSend
 
 
 class ChatAnswer(msgspec.Struct, kw_only=True):
@@ -92,19 +93,19 @@ class ChatRoutes:
 
     async def chat(self, request: HttpRequest[ChatPost, Any]) -> Result:
         body = request.body
-        fields = body.model_dump(exclude_unset=True, exclude={"id", "key", "on_disconnect"}, by_alias=True)
+        more = {}
         if not request.wants_events and body.tools:
-            # Said only where it matters, so that the same request over another transport is the same under one key.
-            fields.setdefault("client_tools", "return")
-            if fields["client_tools"] == "wait":
+            if body.client_tools == "wait":
                 raise InvalidRequest(
                     "a plain JSON answer cannot wait for tool results; ask for text/event-stream, or say return",
                     field="client_tools",
                 )
+            # Said only where it matters, so that the same request over another transport is the same under one key.
+            more = {"client_tools": "return"}
         policy: OnDisconnect = parse_on_disconnect(body.on_disconnect)
         key = request.headers.get("idempotency-key", body.key)
         reader = await self._context.commands.start(
-            request.principal, "chat.send", fields, key=key, on_disconnect=policy
+            request.principal, "chat.send", as_command(body, more), key=key, on_disconnect=policy
         )
         if request.wants_events:
             return EventStream(reader)
@@ -112,6 +113,13 @@ class ChatRoutes:
 
     async def models(self, request: HttpRequest[Any, Any]) -> Answer:
         return Answer(Models([_model(info) for info in self._context.providers.models()]))
+
+
+def as_command(body: ChatPost, more: Mapping[str, Any]) -> ChatSend:
+    """The command that a post stands for, with `more` set; checked once, it is not checked again."""
+    told = body.model_fields_set & ChatSend.model_fields.keys()
+    values = {name: getattr(body, name) for name in ChatSend.model_fields}
+    return ChatSend.model_construct(_fields_set={*told, *more}, **{**values, **more})
 
 
 def _answer(stream: str, said: Said, ended: StreamEnded) -> ChatAnswer:

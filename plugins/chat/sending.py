@@ -17,6 +17,7 @@ from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
 from engine.api.streams import Ending, Writer
 from engine.api.tools import Tool
+from engine.wire.apart import apart_if, is_large
 from engine.wire.bounds import first_repeated
 from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
 from plugins.chat.history.store import History
@@ -50,7 +51,7 @@ class Sending:
         body, principal = request.body, request.principal
         # What refuses at little cost comes first.
         chain = self._context.providers.chat(body.model)
-        messages = read_input(body)
+        messages = await apart_if(is_large(body.input), partial(read_input, body))
         tools = self._tools(body, principal) if body.server_tools or chain.targets[0].can("tools") else {}
         plan = chat_request(body, messages, offer(list(tools.values())))
         chain.check(plan)

@@ -25,6 +25,7 @@ ADVICE: Mapping[str, str] = {
     "idempotency_conflict": "Use a new key for a new request.",
     "unauthenticated": "Send `Authorization: Bearer <key>`; make a key with `betterai keys create`.",
     "forbidden": "Use a key with the scope that the message names, or call from where the message says.",
+    "request_timeout": "Send the request again over a connection that does not stall; `server.body_timeout` is the patience.",
     "limit_exceeded": "Wait (`retry_after`), or end something; the operator sets the bounds in `[limits]`.",
     "budget_exceeded": "Wait (`retry_after`), or ask for less (`max_output_tokens`); `betterai budgets set` raises it.",
     "stream_not_found": "Check the id and the key: streams are visible to who started them only.",

@@ -106,7 +106,7 @@ def test_an_optional_body_may_be_empty_but_not_wrong() -> None:
         (b"nope", "the body is not valid JSON: expected ident at line 1 column 2"),
         (b"[1]", "the body must be an object, not a list"),
         (b'{"input":"a","inptu":1}', "unknown field inptu; did you mean input?"),
-        (b"[" * 10_000, "the body is not valid JSON: recursion limit exceeded at line 1 column 202"),
+        (b"[" * 10_000, "the body nests more than 64 levels deep"),
     ],
 )
 def test_a_bad_body_says_what_is_wrong(body: bytes, message: str) -> None:

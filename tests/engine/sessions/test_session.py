@@ -73,14 +73,20 @@ async def test_many_streams_run_on_one_session(kit: SessionKit, script: Script) 
         assert kit.text(stream) == f"text {n}"
 
 
+async def test_half_a_character_is_read_as_a_mark_in_its_place(kit: SessionKit) -> None:
+    await kit.send('{"type":"ping","id":"cut \\ud83d"}')
+    assert (await kit.frame(type="pong"))["re"] == "cut \ufffd"
+
+
 @pytest.mark.parametrize(
     ("frame", "code", "field", "words"),
     [
         ("not json", "invalid_frame", None, "the frame is not JSON"),
         ("", "invalid_frame", None, "the frame is not JSON"),
         ('{"type":"ping"', "invalid_frame", None, "the frame is not JSON"),
-        ('{"type":"ping","id":"\\ud83d"}', "invalid_frame", None, "the frame is not JSON"),
-        ("[" * 100_000, "invalid_frame", None, ""),
+        ('{"type":"ping","id":"\\ud83d', "invalid_frame", None, "the frame is not JSON"),
+        ("[" * 100_000, "invalid_request", None, "nests more than 64 levels deep"),
+        ({"type": "chat.send", "input": [[]] * 130_000}, "invalid_request", "input", "more than 120000 objects"),
         ("[]", "invalid_frame", None, "a frame is a JSON object"),
         ("null", "invalid_frame", None, "a frame is a JSON object"),
         ({}, "invalid_frame", "type", "names its command in 'type'"),

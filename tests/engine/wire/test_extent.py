@@ -1,0 +1,69 @@
+"""A body is measured before it is made."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.api.errors import InvalidRequest
+from engine.wire.extent import DEEPEST, MOST_CONTAINERS, MOST_VALUES, Extent, check_extent
+
+MESSAGE = {"role": "user", "content": "hi, [you] {there}"}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=40,
+)
+
+
+def refusal(value: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        check_extent(json.dumps(value).encode())
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("value", "field", "limit"),
+    [
+        ({"model": "x", "input": [{"type": "text", "text": "a"}] * 600_000}, "input", MOST_CONTAINERS),
+        ({"messages": [MESSAGE] * 130_000, "model": "x"}, "messages", MOST_CONTAINERS),
+        ({"a": [1] * 200_000, "stop": ["."] * 300_000}, "stop", MOST_VALUES),
+        ({"input": "x", "metadata": {str(at): "" for at in range(400_001)}}, "metadata", MOST_VALUES),
+        ({"input": "x" * 200_000, "stop": ["."] * 400_001}, "stop", MOST_VALUES),
+        ({"stop": ["."] * 390_000, "input": "y" * 100_000, "include": ["."] * 20_000}, "include", MOST_VALUES),
+        (json.loads("[" * 65 + "]" * 65), None, DEEPEST),
+        ({"tools": [{"parameters": json.loads("[" * 65 + "]" * 65)}]}, "tools", DEEPEST),
+    ],
+)
+def test_what_would_become_too_much_is_refused_by_name_with_the_bound(
+    value: Any, field: str | None, limit: int
+) -> None:
+    error = refusal(value)
+    assert (error.code, error.field, error.limit) == ("invalid_request", field, limit)
+
+
+@pytest.mark.parametrize(
+    "text", ["," * 1_000_000, "[" * 1_000_000, '"' * 500_000, "\\" * 500_001, '\\"{[,' * 200_000, "é{" * 300_000]
+)
+def test_what_stands_in_a_text_is_not_counted(text: str) -> None:
+    check_extent(json.dumps({"input": [{"type": "text", "text": text}], "n": 1}).encode())
+
+
+def test_as_many_messages_as_a_request_may_have_are_let_through() -> None:
+    check_extent(json.dumps({"messages": [{**MESSAGE, "name": "ann"}] * 50_000}).encode())
+
+
+@given(JSON)
+def test_the_counts_are_those_of_the_values(value: Any) -> None:
+    extent = Extent(json.dumps(value).encode(), "body")
+    extent.check()
+    assert (extent._containers, extent._depth) == (containers(value), 0)
+
+
+def containers(value: Any) -> int:
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    return 0 if children is None else 1 + sum(map(containers, children))
