@@ -52,7 +52,7 @@ class ChatDecoder(Decoder):
             return
         try:
             chunk = read_chunk.strict(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeError):
             chunk = self.read(read_chunk, data)
         if chunk.error or event.name == b"error":
             raise self.vendor.failure(data)

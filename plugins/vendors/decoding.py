@@ -112,22 +112,32 @@ class Decoder(ABC):
                     break
         except EngineError as error:
             self.failure = error
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeError) as error:
             self.failure = self.vendor.broke_protocol(_complaint(error))
         return self._taken()
 
     def end(self) -> list[ChatDelta]:
         """The deltas that stand out when the body is over; raises `ProviderUnavailable` when it was cut off."""
-        self.body_ended()
+        try:
+            self.body_ended()
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise self.vendor.broke_protocol(_complaint(error)) from None
         return self._taken()
 
     def read(self, reader: Reader[T], data: bytes) -> T:
         """A document of the vendor's; where it is not as its reference says, without the fields that do not fit."""
         try:
             return reader.strict(data)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, UnicodeError):
             self._halves = self._halves or Halves()
             return reader.leniently(data)
+
+    def beside(self, reader: Reader[T], data: bytes) -> T | None:
+        """A document that the answer can do without, as counts and sources; None where it cannot be read."""
+        try:
+            return self.read(reader, data)
+        except (msgspec.MsgspecError, UnicodeError):
+            return None
 
     def _taken(self) -> list[ChatDelta]:
         deltas = self.out.take()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
+
+from msgspec import structs
 
 from engine.api import ChatDelta, Finish, ReasoningDelta, TextDelta, ToolCall, ToolDelta
 
@@ -25,28 +28,22 @@ class Halves:
         match delta:
             case TextDelta():
                 if text := self._joined((TextDelta, delta.choice, ""), delta.text):
-                    yield TextDelta(text, delta.choice, delta.logprobs)
+                    yield TextDelta(text, delta.choice, _whole(delta.logprobs))
             case ReasoningDelta():
                 if text := self._joined((ReasoningDelta, 0, ""), delta.text):
                     yield ReasoningDelta(text)
             case ToolDelta():
                 if text := self._joined((ToolDelta, delta.choice, delta.call_id), delta.arguments):
-                    yield ToolDelta(call_id=delta.call_id, name=delta.name, arguments=text, choice=delta.choice)
+                    yield structs.replace(delta, call_id=whole(delta.call_id), name=whole(delta.name), arguments=text)
             case ToolCall():
                 self._waiting.pop((ToolDelta, delta.choice, delta.call_id), None)
-                yield ToolCall(
-                    call_id=whole(delta.call_id),
-                    name=whole(delta.name),
-                    arguments=whole(delta.arguments),
-                    choice=delta.choice,
-                    signature=delta.signature,
-                )
+                yield structs.replace(delta, **{name: _whole(getattr(delta, name)) for name in delta.__struct_fields__})
             case Finish():
                 if self._waiting.pop((TextDelta, delta.choice, ""), None):
                     yield TextDelta("\ufffd", delta.choice)
                 yield delta
             case _:
-                yield delta
+                yield structs.replace(delta, **{name: _whole(getattr(delta, name)) for name in delta.__struct_fields__})
 
     def _joined(self, place: tuple[type, int, str], text: str) -> str:
         text = self._waiting.pop(place, "") + text
@@ -61,3 +58,12 @@ def whole(text: str) -> str:
     if text.isascii() or not _LONE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _whole(value: Any) -> Any:
+    """The value with whole characters in all of its texts."""
+    if isinstance(value, str):
+        return whole(value)
+    if isinstance(value, dict):
+        return {whole(name): _whole(each) for name, each in value.items()}
+    return list(map(_whole, value)) if isinstance(value, list) else value

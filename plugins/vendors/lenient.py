@@ -20,10 +20,11 @@ _MISFIT = object()
 class Reader(Generic[T]):
     """Decodes one kind of document: strictly, which is quick, and leniently where that fails."""
 
-    __slots__ = ("_type", "strict")
+    __slots__ = ("_fields", "_type", "strict")
 
     def __init__(self, type: type[T]) -> None:
         self._type = type
+        self._fields: inspect.Type | None = None
         self.strict = msgspec.json.Decoder(type).decode
 
     def leniently(self, data: bytes) -> T:
@@ -35,10 +36,29 @@ class Reader(Generic[T]):
             value = json.loads(data)
         except (ValueError, RecursionError):
             raise msgspec.DecodeError("the document is no JSON") from None
-        found = _fit(value, inspect.type_info(self._type), True)
+        # A vendor that is odd once is so in every document.
+        fields = self._fields = self._fields or inspect.type_info(self._type)
+        found = _fit(value, fields, True)
         if found is _MISFIT:
             raise msgspec.ValidationError(f"a JSON object is due, not {type(value).__name__}")
         return found  # type: ignore[no-any-return]
+
+
+def read_json(data: bytes | str) -> Any:
+    """Any JSON document, also one of Python's own with NaN; halves of characters in it become U+FFFD.
+
+    Raises `msgspec.DecodeError` for what is none.
+    """
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        pass
+    try:
+        # What is no number is left out, as null is.
+        value = json.loads(data, parse_constant=lambda _: None)
+        return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        raise msgspec.DecodeError("the document is no JSON") from None
 
 
 def _fit(value: Any, kind: inspect.Type, needed: bool) -> Any:

@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from engine.api import (
     Answered,
     Citation,
@@ -28,7 +30,6 @@ from plugins.chat.providers.anthropic_events import (
     MessageUsage,
     SearchError,
     SearchHit,
-    decode_any,
     decode_search,
     read_block_delta,
     read_block_start,
@@ -42,6 +43,7 @@ from plugins.chat.providers.anthropic_kept import Kept
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
 from plugins.vendors.finishing import finish_reason
+from plugins.vendors.lenient import read_json
 
 PAUSE = "pause_turn"
 
@@ -84,6 +86,7 @@ class AnthropicDecoder(Decoder):
         self._dialect = dialect
         self._kept: Kept | None = Kept() if dialect is not None else None
         self._blocks: dict[int, OpenBlock] = {}
+        self._opened = False
         self._said = 0
         self._cited = False
         self._hits: list[SearchHit] = []
@@ -99,14 +102,21 @@ class AnthropicDecoder(Decoder):
         self.paused = None
         self._kept = Kept() if keep else None
         self._blocks.clear()
+        self._opened = False
+        self._reason = None
 
     def event(self, event: SseEvent) -> None:
-        name = event.name or self._name_inside(event.data)
-        if (handle := _HANDLERS.get(name)) is not None:
+        handle = _HANDLERS.get(event.name)
+        if handle is None:
+            # Some servers name no event, or each by the name that stands for none.
+            name = self._name_inside(event)
+            handle = _HANDLERS.get(name) or _WHOLE.get(name)
+        if handle is not None:
             handle(self, event.data)
 
-    def _name_inside(self, data: bytes) -> bytes:
-        if data.strip() in (b"", b"[DONE]"):
+    def _name_inside(self, event: SseEvent) -> bytes:
+        data = event.data.strip()
+        if data in (b"", b"[DONE]") or (event.name not in _UNNAMED and data[:1] != b"{"):
             return b""
         inside = self.read(read_type, data)
         return b"error" if inside.error and not inside.type else inside.type.encode()
@@ -115,12 +125,13 @@ class AnthropicDecoder(Decoder):
         raise self.vendor.cut_off()
 
     def _message_start(self, data: bytes) -> None:
+        self._opened = True
         message = self.read(read_start, data).message
         self._usage = message.usage
         if message.id:
             self._extra["id"] = message.id
         if self._dialect is not None:
-            self._extra["usage"] = decode_any(data)["message"].get("usage") or {}
+            self._extra["usage"] = _fields(_fields(read_json(data), "message"), "usage")
             self._begun = VendorPart(
                 dialect=self._dialect, part={"type": "message_start", "message": {"usage": self._extra["usage"]}}
             )
@@ -148,6 +159,7 @@ class AnthropicDecoder(Decoder):
     def _block_start(self, data: bytes) -> None:
         started = self.read(read_block_start, data)
         block = started.content_block
+        self._opened = True
         if self._begun is not None:
             # Its counts come with the first block: until then the vendor may still refuse.
             self.out.add(self._begun)
@@ -177,7 +189,7 @@ class AnthropicDecoder(Decoder):
         else:
             self._grow(block, delta)
             if self._dialect is not None and delta.type == "citations_delta":
-                self.out.add(VendorPart(dialect=self._dialect, part=decode_any(data)["delta"]))
+                self.out.add(VendorPart(dialect=self._dialect, part=_fields(read_json(data), "delta")))
 
     def _grow(self, block: OpenBlock, delta: Delta) -> None:
         match delta.type:
@@ -203,7 +215,9 @@ class AnthropicDecoder(Decoder):
             self.out.reasoning(text)
 
     def _block_stop(self, data: bytes) -> None:
-        index = self.read(read_block_stop, data).index
+        self._stop(self.read(read_block_stop, data).index)
+
+    def _stop(self, index: int) -> None:
         block = self._blocks.pop(index, None)
         if block is None:
             return
@@ -230,6 +244,8 @@ class AnthropicDecoder(Decoder):
                 )
 
     def _call(self, block: OpenBlock) -> None:
+        if not block.opening.name:
+            raise self.vendor.broke_protocol("it calls a tool without a name")
         # Imitators of the API send short arguments whole, as the block opens.
         whole = b"{}" if block.opening.input == NOTHING else bytes(block.opening.input)
         arguments = block.grown or whole.decode()
@@ -239,7 +255,10 @@ class AnthropicDecoder(Decoder):
         self.out.add(ReasoningPart(provider=self._provider, text=text, signature=signature, id=identity))
 
     def _found(self, content: bytes) -> None:
-        found = decode_search(content)
+        try:
+            found = decode_search(content)
+        except msgspec.MsgspecError:
+            return  # what was found is beside the answer
         if isinstance(found, SearchError):
             self.out.add(StatusChanged(stage="web_search", detail=f"The search failed: {found.error_code}."))
         elif found:
@@ -250,14 +269,18 @@ class AnthropicDecoder(Decoder):
         if grows.usage is not None:
             self._usage = merged(self._usage, grows.usage)
         stop = grows.delta
-        self._reason = stop.stop_reason
+        self._reason = stop.stop_reason or self._reason
         told = {"stop_sequence": stop.stop_sequence, "stop_details": stop.stop_details}
         if self._dialect is not None:
-            event = decode_any(data)
-            told = {**event["delta"], "usage": {**self._extra.get("usage", {}), **event.get("usage", {})}}
+            event = read_json(data)
+            told = {**_fields(event, "delta"), "usage": {**self._extra.get("usage", {}), **_fields(event, "usage")}}
         self._extra |= {name: value for name, value in told.items() if value is not None}
 
     def _message_stop(self, data: bytes) -> None:
+        if not self._opened:
+            raise self.vendor.cut_off()
+        for index in sorted(self._blocks):
+            self._stop(index)  # some servers do not say that a block is whole
         if self._kept is not None and self._dialect is None and self._reason == PAUSE:
             self.paused = self._kept.content
         else:
@@ -287,9 +310,15 @@ _HANDLERS: Mapping[bytes, Callable[[AnthropicDecoder, bytes], None]] = {
     b"message_start": AnthropicDecoder._message_start,
     b"message_delta": AnthropicDecoder._message_delta,
     b"message_stop": AnthropicDecoder._message_stop,
-    b"message": AnthropicDecoder._whole,
     b"error": AnthropicDecoder._failed,
 }
+_WHOLE = {b"message": AnthropicDecoder._whole}
+_UNNAMED = (b"", b"message")
+
+
+def _fields(document: Any, name: str) -> dict[str, Any]:
+    found = document.get(name) if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
 
 
 def merged(before: MessageUsage | None, after: MessageUsage) -> MessageUsage:

@@ -107,7 +107,7 @@ class Message(msgspec.Struct):
 class MessageStarts(msgspec.Struct):
     """`message_start`."""
 
-    message: Message
+    message: Message = msgspec.field(default_factory=Message)
 
 
 class Stop(msgspec.Struct):
@@ -121,7 +121,7 @@ class Stop(msgspec.Struct):
 class MessageGrows(msgspec.Struct):
     """`message_delta`."""
 
-    delta: Stop
+    delta: Stop = msgspec.field(default_factory=Stop)
     usage: MessageUsage | None = None
 
 
@@ -138,7 +138,6 @@ class SearchError(msgspec.Struct):
     error_code: str = "unavailable"
 
 
-decode_any = msgspec.json.Decoder(dict[str, Any]).decode
 read_type = Reader(Typed)
 read_message = Reader(Message)
 read_start = Reader(MessageStarts)

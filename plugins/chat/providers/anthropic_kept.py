@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from plugins.vendors.lenient import read_json
+
 
 class Kept:
     """The content of one message as the vendor wants it back, put together from its events."""
@@ -17,33 +19,44 @@ class Kept:
 
     def start(self, data: bytes) -> None:
         """Take a `content_block_start`."""
-        event = msgspec.json.decode(data)
-        self.blocks[event.get("index", 0)] = event["content_block"]
+        event = read_json(data)
+        self.blocks[_index(event)] = event["content_block"]
 
     def grow(self, data: bytes) -> None:
         """Take a `content_block_delta`."""
-        event = msgspec.json.decode(data)
-        block, delta = self.blocks[event.get("index", 0)], event["delta"]
-        match delta["type"]:
+        event = read_json(data)
+        block, delta = self.blocks.get(_index(event)), event["delta"]
+        if block is None:
+            return
+        match delta.get("type"):
             case "text_delta":
-                block["text"] += delta["text"]
+                _lengthen(block, "text", delta, "text")
             case "thinking_delta":
-                block["thinking"] += delta["thinking"]
+                _lengthen(block, "thinking", delta, "thinking")
             case "signature_delta":
-                block["signature"] = delta["signature"]
+                block["signature"] = delta.get("signature")
             case "input_json_delta":
-                block["partial"] = block.get("partial", "") + delta["partial_json"]
-            case "citations_delta":
+                _lengthen(block, "partial", delta, "partial_json")
+            case "citations_delta" if "citation" in delta:
                 block["citations"] = [*(block.get("citations") or ()), delta["citation"]]
 
     def whole(self, index: int) -> dict[str, Any]:
         """One block that has stopped."""
-        return _whole(self.blocks[index])
+        return _whole(self.blocks.get(index, {}))
 
     @property
     def content(self) -> list[dict[str, Any]]:
         """The whole blocks, in order; a blank text is refused by the vendor that sent it."""
-        return [_whole(block) for _, block in sorted(self.blocks.items()) if block.get("text", "…").strip()]
+        return [_whole(block) for _, block in sorted(self.blocks.items()) if str(block.get("text", "…")).strip()]
+
+
+def _index(event: dict[str, Any]) -> int:
+    index = event.get("index")
+    return int(index) if isinstance(index, int | str) and str(index).isdecimal() else 0
+
+
+def _lengthen(block: dict[str, Any], name: str, delta: dict[str, Any], piece: str) -> None:
+    block[name] = f"{block.get(name) or ''}{delta.get(piece) or ''}"
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:

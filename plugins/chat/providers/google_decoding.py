@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
+
 from engine.api import (
     Answered,
     Citation,
@@ -60,6 +62,7 @@ class GoogleDecoder(Decoder):
         self._usage = NOTHING
         self._grounding: Grounding | None = None
         self._called: set[int] = set()
+        self._ids: set[str] = set()
         self._started: set[int] = set()
         self._finished: set[int] = set()
 
@@ -85,8 +88,8 @@ class GoogleDecoder(Decoder):
         if self._grounding is not None:
             for citation in citations(self._grounding, "".join(self._kept or ())):
                 self.out.add(citation)
-        if self._usage != NOTHING:
-            self.out.add(usage_of(self.read(read_usage, bytes(self._usage))))
+        if self._usage != NOTHING and (usage := self.beside(read_usage, bytes(self._usage))) is not None:
+            self.out.add(usage_of(usage))
         self.over = True
 
     def _open(self, chunk: Chunk) -> None:
@@ -108,7 +111,7 @@ class GoogleDecoder(Decoder):
             for part in parts:
                 self._part(part, choice, told=candidate.logprobs_result is not None)
         if candidate.grounding_metadata != NOTHING and choice == 0:
-            self._grounding = self.read(read_grounding, bytes(candidate.grounding_metadata))
+            self._grounding = self.beside(read_grounding, bytes(candidate.grounding_metadata))
         if candidate.finish_reason:
             self._finish(choice, candidate.finish_reason, candidate.finish_message)
 
@@ -135,17 +138,15 @@ class GoogleDecoder(Decoder):
         self.out.add(TextDelta(text, choice, list(tokens_of(logprobs))))
 
     def _call(self, call: FunctionCall, choice: int, signature: str | None) -> None:
+        if not call.name:
+            raise self.vendor.broke_protocol("it calls a tool without a name")
         self._called.add(choice)
-        self.out.add(
-            ToolCall(
-                # Answers to calls are matched by the id, which older models leave out.
-                call_id=call.id or f"call_{secrets.token_hex(12)}",
-                name=call.name,
-                arguments="{}" if call.args == NOTHING else bytes(call.args).decode(),
-                choice=choice,
-                signature=signature,
-            )
-        )
+        # Answers to calls are matched by the id, which older models leave out and imitators repeat.
+        call_id = call.id if call.id and call.id not in self._ids else f"call_{secrets.token_hex(12)}"
+        self._ids.add(call_id)
+        arguments = _text(call.args)
+        self.out.arguments(call_id, call.name, arguments, choice)
+        self.out.add(ToolCall(call_id=call_id, name=call.name, arguments=arguments, choice=choice, signature=signature))
 
     def _finish(self, choice: int, reason: str, message: str | None) -> None:
         if choice in self._finished:
@@ -164,6 +165,14 @@ class GoogleDecoder(Decoder):
         for choice in range(self._choices):
             self._finished.add(choice)
             self.out.add(Finish("content_filter", choice))
+
+
+def _text(arguments: msgspec.Raw) -> str:
+    """Arguments as JSON text; some imitators send the text itself."""
+    if arguments == NOTHING:
+        return "{}"
+    text = bytes(arguments)
+    return (msgspec.json.decode(text, type=str) or "{}") if text[:1] == b'"' else text.decode()
 
 
 def usage_of(usage: UsageMetadata) -> Usage:

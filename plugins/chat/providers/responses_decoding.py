@@ -12,16 +12,16 @@ from engine.api import (
     FinishReason,
     ReasoningPart,
     StatusChanged,
-    ToolCall,
     Usage,
 )
 from engine.wire.counts import count
 from engine.wire.sse import SseEvent
+from plugins.chat.providers.responses_calls import Calls
 from plugins.chat.providers.responses_events import (
-    FunctionCall,
     Response,
     ResponseUsage,
     read_annotation,
+    read_arguments,
     read_call,
     read_item,
     read_message,
@@ -35,7 +35,7 @@ from plugins.chat.providers.responses_events import (
 from plugins.vendors.decoding import Decoder
 from plugins.vendors.failures import Vendor
 
-INCOMPLETE: Mapping[str | None, FinishReason] = {"content_filter": "content_filter", "steered": "stop"}
+INCOMPLETE: Mapping[str, FinishReason] = {"content_filter": "content_filter", "steered": "stop"}
 
 
 class ResponsesDecoder(Decoder):
@@ -44,11 +44,10 @@ class ResponsesDecoder(Decoder):
     def __init__(self, vendor: Vendor, provider: str) -> None:
         super().__init__(vendor)
         self._provider = provider
-        self._called = False
-        self._done: set[str] = set()
-        """Items that were given out: messages by their ids, calls by theirs."""
-        self._writing: dict[str, FunctionCall] = {}
-        """Calls whose arguments still come, by the ids of their items."""
+        self._calls = Calls(vendor, self.out)
+        self._texts: set[int | str | None] = set()
+        """Messages of which text was given out: by their places and ids; None stands for one whose place was not said."""
+        self._kept: set[str] = set()
 
     def event(self, event: SseEvent) -> None:
         handle = _HANDLERS.get(event.name)
@@ -80,7 +79,9 @@ class ResponsesDecoder(Decoder):
 
     def _text(self, data: bytes) -> None:
         piece = self.read(read_piece, data)
-        self._done.add(piece.item_id)
+        place = piece.output_index
+        if place is None or place not in self._texts:
+            self._texts.update((place, piece.item_id or place))
         self.out.text(piece.delta)
 
     def _thinking(self, data: bytes) -> None:
@@ -95,7 +96,8 @@ class ResponsesDecoder(Decoder):
             self.out.add(Answered(model))
 
     def _annotation(self, data: bytes) -> None:
-        source = self.read(read_annotation, data).annotation
+        added = self.beside(read_annotation, data)
+        source = added.annotation if added is not None else None
         if source is not None and source.type == "url_citation":
             self.out.add(Citation(url=source.url, title=source.title, start=source.start_index, end=source.end_index))
 
@@ -103,44 +105,55 @@ class ResponsesDecoder(Decoder):
         self.out.add(StatusChanged(stage="web_search", detail="Searching the web."))
 
     def _item_added(self, data: bytes) -> None:
-        item = bytes(self.read(read_item, data).item)
+        added = self.read(read_item, data)
+        item = bytes(added.item)
         if self.read(read_type, item).type == "function_call":
-            call = self.read(read_call, item)
-            if call.name and call.call_id:
-                self._writing[call.id] = call
+            self._calls.begin(added.output_index, self.read(read_call, item))
 
     def _arguments(self, data: bytes) -> None:
         piece = self.read(read_piece, data)
-        call = self._writing.get(piece.item_id)
-        if call is not None and piece.delta:
-            self.out.arguments(call.call_id, call.name, piece.delta)
+        self._calls.grow(piece.output_index, piece.item_id, piece.delta)
+
+    def _arguments_done(self, data: bytes) -> None:
+        done = self.read(read_arguments, data)
+        self._calls.written(done.output_index, done.item_id, done.arguments)
 
     def _item_done(self, data: bytes) -> None:
-        self._item(bytes(self.read(read_item, data).item))
-
-    def _item(self, item: bytes) -> None:
-        """Give out an item that is whole, unless its pieces, or itself, were given out already."""
+        done = self.read(read_item, data)
+        item = bytes(done.item)
         match self.read(read_type, item).type:
             case "function_call":
-                call = self.read(read_call, item)
-                self._called = True
-                self._writing.pop(call.id, None)
-                if call.call_id not in self._done:
-                    self._done.add(call.call_id)
-                    self.out.add(ToolCall(call_id=call.call_id, name=call.name, arguments=call.arguments or "{}"))
+                self._calls.end(done.output_index, self.read(read_call, item))
             case "message":
-                message = self.read(read_message, item)
-                if not {message.id, ""} & self._done:
-                    self._done.add(message.id)
-                    self.out.text("".join(part.text or part.refusal for part in message.content))
+                self._message(item, done.output_index)
             case "reasoning":
                 self._keep_reasoning(item)
+
+    def _message(self, item: bytes, place: int | None) -> None:
+        """Give out a message of which no piece came."""
+        message = self.read(read_message, item)
+        if self._texts.isdisjoint({place, message.id, None}):
+            self._texts.update((place, message.id or place))
+            self.out.text("".join(part.text or part.refusal for part in message.content))
+
+    def _missing(self, response: Response) -> None:
+        """Give out what only the whole tells: servers differ in which events they send before it."""
+        called, said = self._calls.given > 0, bool(self._texts)
+        for place, raw in enumerate(response.output):
+            item = bytes(raw)
+            match self.read(read_type, item).type:
+                case "function_call" if not called:
+                    self._calls.end(place, self.read(read_call, item))
+                case "message" if not said:
+                    self._message(item, place)
+                case "reasoning":
+                    self._keep_reasoning(item)
 
     def _keep_reasoning(self, item: bytes) -> None:
         thinking = self.read(read_reasoning, item)
         # Without its encrypted content a response that is not stored cannot be referred to.
-        if thinking.encrypted_content and f"reasoning {thinking.id}" not in self._done:
-            self._done.add(f"reasoning {thinking.id}")
+        if thinking.encrypted_content and thinking.encrypted_content not in self._kept:
+            self._kept.add(thinking.encrypted_content)
             text = "\n\n".join(part.text for part in thinking.summary)
             self.out.add(
                 ReasoningPart(provider=self._provider, text=text, signature=thinking.encrypted_content, id=thinking.id)
@@ -152,14 +165,15 @@ class ResponsesDecoder(Decoder):
             raise self.vendor.failure(data)
         if response.status == "incomplete":
             return self._incomplete(data)
-        for item in response.output:
-            self._item(bytes(item))
-        return self._conclude(response, "tool_calls" if self._called else "stop")
+        self._missing(response)
+        self._calls.close()
+        return self._conclude(response, "tool_calls" if self._calls.given else "stop")
 
     def _incomplete(self, data: bytes) -> None:
         response = self.read(read_response, data).response
+        self._missing(response)
         reason = response.incomplete_details.reason if response.incomplete_details else None
-        self._conclude(response, INCOMPLETE.get(reason, "length"))
+        self._conclude(response, INCOMPLETE.get((reason or "").lower(), "length"))
 
     def _failed(self, data: bytes) -> None:
         raise self.vendor.failure(data)
@@ -183,6 +197,7 @@ _HANDLERS: Mapping[bytes, Callable[[ResponsesDecoder, bytes], None]] = {
     b"response.output_text.annotation.added": ResponsesDecoder._annotation,
     b"response.output_item.added": ResponsesDecoder._item_added,
     b"response.function_call_arguments.delta": ResponsesDecoder._arguments,
+    b"response.function_call_arguments.done": ResponsesDecoder._arguments_done,
     b"response.output_item.done": ResponsesDecoder._item_done,
     b"response.web_search_call.searching": ResponsesDecoder._searching,
     b"response.created": ResponsesDecoder._created,

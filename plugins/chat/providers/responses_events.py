@@ -28,6 +28,7 @@ class Piece(msgspec.Struct, gc=False):
 
     delta: str = ""
     item_id: str = ""
+    output_index: int | None = None
 
 
 class SummaryPart(msgspec.Struct):
@@ -56,15 +57,25 @@ class ItemDone(msgspec.Struct):
     """An item is whole. It is read in a second step: fields of one name differ in type between items."""
 
     item: msgspec.Raw
+    output_index: int | None = None
 
 
 class FunctionCall(msgspec.Struct):
-    """The model calls a function."""
+    """The model calls a function; some servers send the arguments as an object."""
 
-    call_id: str
-    name: str
-    arguments: str = ""
+    call_id: str = ""
+    name: str = ""
+    arguments: Any = ""
     id: str = ""
+    status: str | None = None
+
+
+class ArgumentsDone(msgspec.Struct):
+    """The arguments of a call are whole."""
+
+    arguments: Any = ""
+    item_id: str = ""
+    output_index: int | None = None
 
 
 class SummaryText(msgspec.Struct):
@@ -137,7 +148,7 @@ class Response(msgspec.Struct):
 class ResponseChanged(msgspec.Struct):
     """The response has come to be, or has ended."""
 
-    response: Response
+    response: Response = msgspec.field(default_factory=Response)
 
 
 read_whole = Reader(Response)
@@ -148,5 +159,6 @@ read_summary_part = Reader(SummaryPart)
 read_annotation = Reader(AnnotationAdded)
 read_item = Reader(ItemDone)
 read_call = Reader(FunctionCall)
+read_arguments = Reader(ArgumentsDone)
 read_reasoning = Reader(ReasoningItem)
 read_response = Reader(ResponseChanged)
