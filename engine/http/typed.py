@@ -68,12 +68,14 @@ def lower_headers(headers: Pairs) -> dict[str, str]:
 def read_query(model: type[BaseModel], pairs: Pairs, what: str = "query") -> BaseModel:
     """The query as `model` describes it; a field that is a list takes each of its values, any other one stands once."""
     lists = _list_fields(model)
+    # What nobody knows may stand any number of times where it is taken: it is not read.
+    once = _spellings(model) if model.model_config.get("extra") == "allow" else None
     single: dict[str, str] = {}
     several: dict[str, list[str]] = {}
     for name, value in pairs:
         if name in lists:
             several.setdefault(name, []).append(value)
-        elif name in single:
+        elif name in single and (once is None or name in once):
             raise InvalidRequest(
                 f"{dotted((name,))} stands in the {what} more than once; give it one value", field=dotted((name,))
             )
@@ -141,6 +143,11 @@ def _require_utf8(body: bytes) -> None:
 def _list_fields(model: type[BaseModel]) -> frozenset[str]:
     """The fields of a query that may stand several times, as they are spelt there."""
     return frozenset(_spelling(name, info) for name, info in model.model_fields.items() if _is_list(info.annotation))
+
+
+@cache
+def _spellings(model: type[BaseModel]) -> frozenset[str]:
+    return frozenset(_spelling(name, info) for name, info in model.model_fields.items())
 
 
 def _spelling(name: str, info: FieldInfo) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import ClassVar
 
 import aiohttp
 import msgspec
 
-from engine.api.chat import ChatRequest
+from engine.api.chat import ChatRequest, Message, TextPart
 from engine.api.errors import ModelUnavailable
 from engine.api.events import StatusChanged
 from engine.api.plugin import Health, Shared
@@ -69,6 +69,7 @@ class LocalChat:
         """Ask the model, within the bounds that its size asks for."""
         bounded = msgspec.structs.replace(
             request,
+            messages=joined_answers(request.messages),
             max_output_tokens=request.max_output_tokens or ANSWER_TOKENS,
             temperature=TEMPERATURE if request.temperature is None else request.temperature,
             provider_options={"repeat_penalty": REPEAT_PENALTY, **request.provider_options},
@@ -96,6 +97,24 @@ class LocalChat:
                 return Health("loading", state.detail)
             case "failed":
                 return Health("degraded", state.detail)
+
+
+def joined_answers(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """Answers that follow one another as one: llama.cpp refuses two at the end, and templates know turns only."""
+    joined: list[Message] = []
+    for message in messages:
+        before = joined[-1] if joined else None
+        if before is not None and _is_answer(before) and _is_answer(message):
+            text = "\n".join(filter(None, (before.text, message.text)))
+            joined[-1] = msgspec.structs.replace(before, parts=(TextPart(text),))
+        else:
+            joined.append(message)
+    return tuple(joined)
+
+
+def _is_answer(message: Message) -> bool:
+    words = all(isinstance(part, TextPart) for part in message.parts)
+    return message.role == "assistant" and not message.tool_calls and words
 
 
 def model_info(settings: LocalSettings) -> ModelInfo:

@@ -6,7 +6,7 @@ import base64
 from typing import Any, Literal
 
 import msgspec
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.api import (
     Audio,
@@ -19,13 +19,16 @@ from engine.api import (
     Providers,
     Result,
     Route,
+    SpeechModel,
     StreamEnded,
 )
 from engine.wire.bounds import Name
 from engine.wire.sse import encode_sse
 from plugins.openai_api.errors import error_answer, respelt
+from plugins.openai_api.hints import Hints, Open, Rules
 from plugins.openai_api.naming import speech_named
 from plugins.openai_api.responses_errors import answer_error
+from plugins.vendors.openai_voices import VOICES
 
 MEDIA_TYPES = {
     "mp3": "audio/mpeg",
@@ -37,6 +40,8 @@ MEDIA_TYPES = {
 }
 SSE = "text/event-stream"
 
+RULES = Rules(demands={})
+
 _SPELLINGS = {"text": "input", "format": "response_format"}
 _encode = msgspec.json.Encoder().encode
 
@@ -47,8 +52,8 @@ class VoiceId(Body):
     id: str = Field(min_length=1, max_length=200)
 
 
-class SpeechBody(Body):
-    """A text to be spoken."""
+class SpeechBody(Open):
+    """A text to be spoken. Of fields that are not listed here `Hints` says what becomes of them."""
 
     input: str = Field(min_length=1, description="The text.")
     model: str | None = Field(default=None, max_length=200, description="As for chat; absent: [models] speech.")
@@ -58,11 +63,20 @@ class SpeechBody(Body):
     instructions: str | None = Field(default=None, max_length=4_096)
     stream_format: Literal["audio", "sse"] = "audio"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _blanks(cls, given: Any) -> Any:
+        """A field that is null or an empty text is absent; a text to speak is not."""
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None and (value != "" or name == "input")}
+
 
 class AudioSpeech:
     """Translates the request, and the sound into the form that was asked for."""
 
-    def __init__(self, commands: Commands, providers: Providers, default_vendor: str) -> None:
+    def __init__(self, commands: Commands, providers: Providers, default_vendor: str, *, strict: bool = False) -> None:
+        self._strict = strict
         self._commands = commands
         self._providers = providers
         self._default_vendor = default_vendor
@@ -93,7 +107,13 @@ class AudioSpeech:
     async def create(self, request: HttpRequest[SpeechBody, Any]) -> Result:
         body = request.body
         model = speech_named(self._providers, body.model, self._default_vendor)
+        hints = Hints(strict=self._strict)
+        hints.judge(body, RULES)
         voice = body.voice.id if isinstance(body.voice, VoiceId) else body.voice
+        if await stands_in(self._providers.speech(model), voice):
+            hints.drop("voice")
+            voice = None
+        headers = hints.headers()
         told: dict[str, Any] = {
             "model": model,
             "voice": voice,
@@ -114,8 +134,21 @@ class AudioSpeech:
         except EngineError as error:
             raise respelt(error, lambda field: _SPELLINGS.get(field, field)) from None
         if body.stream_format == "sse":
-            return EventStream(reader, SoundEvents(), hold=True)
-        return EventStream(reader, SoundFile(), hold=True, content_type=MEDIA_TYPES[body.response_format])
+            return EventStream(reader, SoundEvents(), hold=True, headers=headers)
+        media = MEDIA_TYPES[body.response_format]
+        return EventStream(reader, SoundFile(), hold=True, content_type=media, headers=headers)
+
+
+async def stands_in(model: SpeechModel, voice: str | None) -> bool:
+    """Whether a voice is one that OpenAI's clients name by habit, and the model, of another vendor, does not have it."""
+    provider: Any = model.target.provider
+    if voice not in VOICES or provider.name == "openai":
+        return False
+    try:
+        return voice not in {each.id for each in await provider.voices()}
+    except EngineError:
+        # Whether there is such a voice is then for the vendor to say.
+        return False
 
 
 class SoundFile:

@@ -5,15 +5,15 @@ Types: `openai.types.audio.transcription_create_params`, `.transcription_verbose
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from engine.api import (
     Answer,
-    Body,
     Commands,
     EngineError,
     Event,
@@ -31,32 +31,47 @@ from engine.api import (
 from engine.wire.bounds import Name
 from engine.wire.sse import encode_sse
 from plugins.openai_api.errors import error_answer
+from plugins.openai_api.hints import Hints, Open, Rules, without_blanks
 from plugins.openai_api.naming import transcription_named
 from plugins.openai_api.responses_errors import answer_error
 
 Granularity = Literal["word", "segment"]
 
+RULES = Rules(demands={}, neutral={"temperature": (0,)})
+
 _encode = msgspec.json.Encoder().encode
 
 
-class TranslationForm(Body):
-    """The fields beside the recording."""
+class TranslationForm(Open):
+    """The fields beside the recording. Of those that are not listed here `Hints` says what becomes of them."""
 
     model_config = ConfigDict(strict=False)
+
+    _blanks = model_validator(mode="before")(without_blanks)
 
     model: str | None = Field(default=None, max_length=200, description="As for chat; absent: [models] transcription.")
     prompt: str | None = Field(default=None, max_length=4_000)
     response_format: Literal["json", "text", "srt", "verbose_json", "vtt"] = "json"
-    temperature: float | None = Field(default=None, ge=0, le=1, description="Taken, and not used: the model decides.")
+    temperature: float | None = Field(default=None, ge=0, le=1, allow_inf_nan=False, description="Taken, and not used.")
 
 
 class TranscriptionForm(TranslationForm):
     """The fields beside the recording."""
 
-    language: str | None = Field(default=None, max_length=35)
+    language: str | None = Field(default=None, max_length=35, description='Of the speech; absent or "auto": found out.')
     stream: bool = False
     timestamp_granularities: list[Granularity] = Field(default=[], alias="timestamp_granularities[]", max_length=2)
     include: list[Name] = Field(default=[], alias="include[]", max_length=8)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelt(cls, given: Any) -> Any:
+        """Some clients write the names of lists without their brackets."""
+        if isinstance(given, dict):
+            for name in ("timestamp_granularities", "include"):
+                if isinstance(value := given.pop(name, None), str):
+                    given.setdefault(f"{name}[]", [value])
+        return given
 
 
 class TranscriptionText(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -74,8 +89,9 @@ class TranscriptionText(msgspec.Struct, kw_only=True, omit_defaults=True):
 class AudioTranscriptions:
     """Translates the form, and what was heard into the form that was asked for."""
 
-    def __init__(self, commands: Commands, providers: Providers, default_vendor: str) -> None:
+    def __init__(self, commands: Commands, providers: Providers, default_vendor: str, *, strict: bool = False) -> None:
         self._commands = commands
+        self._strict = strict
         self._providers = providers
         self._default_vendor = default_vendor
 
@@ -110,20 +126,26 @@ class AudioTranscriptions:
 
     async def transcribe(self, request: HttpRequest[TranscriptionForm, Any]) -> Result:
         form = request.body
-        if form.include:
-            raise UnsupportedParameter(f"include {form.include[0]!r} is not told here; leave it out", field="include")
+        hints = Hints(strict=self._strict)
+        for _ in form.include:
+            hints.drop("include")
         words = "word" in form.timestamp_granularities
         if words and form.response_format != "verbose_json":
             raise UnsupportedParameter(
                 "timestamp_granularities go with response_format verbose_json only", field="timestamp_granularities"
             )
-        return await self._listen(request, {"language": form.language, "words": words}, stream=form.stream)
+        language = None if form.language == "auto" else form.language
+        return await self._listen(request, {"language": language, "words": words}, hints, stream=form.stream)
 
     async def translate(self, request: HttpRequest[TranslationForm, Any]) -> Result:
-        return await self._listen(request, {"translate": True}, stream=False)
+        return await self._listen(request, {"translate": True}, Hints(strict=self._strict), stream=False)
 
-    async def _listen(self, request: HttpRequest[Any, Any], further: dict[str, Any], *, stream: bool) -> Result:
+    async def _listen(
+        self, request: HttpRequest[Any, Any], further: dict[str, Any], hints: Hints, *, stream: bool
+    ) -> Result:
         form: TranslationForm = request.body
+        hints.judge(form, RULES)
+        headers = hints.headers()
         model = transcription_named(self._providers, form.model, self._default_vendor)
         told = {"model": model, "prompt": form.prompt, **further, "file": request.upload}
         reader = await self._commands.start(
@@ -134,12 +156,13 @@ class AudioTranscriptions:
             on_disconnect="cancel",
         )
         if stream:
-            return EventStream(reader, TranscriptEvents(), hold=True)
+            return EventStream(reader, TranscriptEvents(), hold=True, headers=headers)
         finals = [event async for _, event in reader if isinstance(event, TranscriptFinal)]
         task = "translate" if further.get("translate") else "transcribe"
 
         def build(said: Said, ended: StreamEnded) -> Answer:
-            return _answer(form.response_format, task, said.text, finals, ended, words=bool(further.get("words")))
+            told = _answer(form.response_format, task, said.text, finals, ended, words=bool(further.get("words")))
+            return dataclasses.replace(told, headers=headers)
 
         return WholeAnswer(reader, build)
 

@@ -78,6 +78,10 @@ class Hints:
         """The names of the dropped fields, with `[]` for each place in a list."""
         return list(self._dropped)
 
+    def report(self) -> None:
+        """Write them to the log: for what has no response headers."""
+        self.headers()
+
     def headers(self) -> dict[str, str]:
         """The response header that names them, if there are any. Writes them to the log, too."""
         if not self._dropped:

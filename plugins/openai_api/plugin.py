@@ -41,9 +41,9 @@ def _routes(context: PluginContext, settings: OpenAIApiSettings) -> list[Route]:
         *Models(context.providers, names).routes(),
         *ChatCompletions(context.commands, names, strict=strict).routes(),
         *EmbeddingRoutes(context.providers, vendor).routes(),
-        *AudioTranscriptions(context.commands, context.providers, vendor).routes(),
-        *AudioSpeech(context.commands, context.providers, vendor).routes(),
-        *Realtime(context, vendor).routes(),
+        *AudioTranscriptions(context.commands, context.providers, vendor, strict=strict).routes(),
+        *AudioSpeech(context.commands, context.providers, vendor, strict=strict).routes(),
+        *Realtime(context, vendor, strict=strict).routes(),
         *Messages(context.commands, ModelNames(context.providers, "anthropic"), strict=strict).routes(),
         *ResponseRoutes(context.commands, names, Responses(context.database), strict=strict).routes(),
     ]

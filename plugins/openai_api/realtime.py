@@ -34,7 +34,8 @@ class RealtimeQuery(Body):
 class Realtime:
     """Opens sessions."""
 
-    def __init__(self, context: PluginContext, default_vendor: str) -> None:
+    def __init__(self, context: PluginContext, default_vendor: str, *, strict: bool = False) -> None:
+        self._strict = strict
         self._commands: Commands = context.commands
         self._sessions = Sessions(context.providers, default_vendor)
         self._secrets = ClientSecrets(context.passes, self._sessions)
@@ -59,7 +60,8 @@ class Realtime:
 
     async def open(self, request: HttpRequest[None, RealtimeQuery]) -> Upgrade:
         """Agree to a session; a model that is not there is an HTTP error."""
-        conversation = Conversation(self._commands, request.principal, self._sessions, self._session(request))
+        session = self._session(request)
+        conversation = Conversation(self._commands, request.principal, self._sessions, session, strict=self._strict)
         return Upgrade(conversation.serve, (PROTOCOL,))
 
     def _session(self, request: HttpRequest[None, RealtimeQuery]) -> Session:

@@ -196,6 +196,9 @@ class Answers:
             details = {"type": status, "reason": "client_cancelled" if self.stopped else "turn_detected"}
         elif status == "failed":
             told = told_error(error) if error is not None else None
+            if error is not None:
+                # The response has room for codes only, and nobody reads those.
+                yield self._log.error(error)
             details = {"type": status, "error": {"type": told.type, "code": told.code} if told is not None else None}
         self.stopped = False
         shown = self._shown(response, status, status_details=details, usage=_usage(usage))

@@ -1,13 +1,13 @@
 """What a client says of a realtime session: to open one, to change one, to bind a key to one.
 
-Fields are those of OpenAI's sessions (types: `openai.types.realtime`); what there is no equivalent for is refused by its name.
+Fields are those of OpenAI's sessions (types: `openai.types.realtime`); `realtime_wishes` says what becomes of others.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from engine.wire.bounds import LONGEST_TEXT, MOST_NAMES, Name, Options, Schema
 
@@ -23,14 +23,26 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, str_max_length=LONGEST_TEXT)
 
 
-class Format(Part):
-    """How audio is written."""
+class OpenPart(Part):
+    """Root of what may hold more than is listed: `Hints` says what becomes of the rest."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Format(OpenPart):
+    """How audio is written. OpenAI itself has 24,000 samples a second only."""
 
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
-    rate: Literal[24_000] | None = None
+    rate: int | None = Field(default=None, ge=8_000, le=48_000)
+
+    @model_validator(mode="after")
+    def _line_rate(self) -> Format:
+        if self.type != "audio/pcm" and self.rate not in (None, 8_000):
+            raise ValueError("a telephone's audio has 8000 samples a second")
+        return self
 
 
-class Transcription(Part):
+class Transcription(OpenPart):
     """How what is said is written; a model that answers has its own way, and is told the language."""
 
     model: str | None = Field(default=None, max_length=200)
@@ -41,7 +53,7 @@ class Transcription(Part):
     delay: Name | None = None
 
 
-class Detection(Part):
+class Detection(OpenPart):
     """How the end of a turn is found."""
 
     type: Literal["server_vad", "semantic_vad"]
@@ -72,7 +84,7 @@ class Detection(Part):
         }
 
 
-class Input(Part):
+class Input(OpenPart):
     """What comes from the client."""
 
     format: Format | None = None
@@ -87,29 +99,21 @@ class VoiceId(Part):
     id: str = Field(min_length=1, max_length=200)
 
 
-class Output(Part):
+class Output(OpenPart):
     """What goes to the client."""
 
     format: Format | None = None
     voice: Name | VoiceId | None = None
-    speed: float | None = None
-
-    @field_validator("speed")
-    @classmethod
-    def _own_speed(cls, value: float | None) -> float | None:
-        if value not in (None, 1.0):
-            raise ValueError("only a voice's own speed, 1, is spoken here")
-        return value
 
 
-class Sound(Part):
+class Sound(OpenPart):
     """Both ways."""
 
     input: Input | None = None
     output: Output | None = None
 
 
-class Function(Part):
+class Function(OpenPart):
     """A function of the client."""
 
     type: Literal["function"]
@@ -118,7 +122,7 @@ class Function(Part):
     parameters: Schema = Field(default_factory=dict)
 
 
-class SessionBody(Part):
+class SessionBody(OpenPart):
     """What `session.update` may change. What is no more than a wish of how to work is taken and not acted on."""
 
     type: Literal["realtime"] = "realtime"
@@ -127,27 +131,20 @@ class SessionBody(Part):
     output_modalities: list[Literal["audio", "text"]] | None = Field(default=None, min_length=1, max_length=1)
     audio: Sound | None = None
     tools: list[Function] | None = Field(default=None, max_length=MOST_TOOLS_OF_A_CALL)
-    tool_choice: Literal["auto"] | None = None
-    max_output_tokens: Literal["inf"] | None = None
-    truncation: Literal["auto"] | None = None
-    tracing: None = None
-    include: None = None
-    prompt: None = None
     parallel_tool_calls: bool | None = None
 
 
-class Listening(Part):
+class Listening(OpenPart):
     """One way."""
 
     input: Input | None = None
 
 
-class TranscriptionBody(Part):
+class TranscriptionBody(OpenPart):
     """What `session.update` may change where nothing is answered."""
 
     type: Literal["transcription"]
     audio: Listening | None = None
-    include: None = None
 
 
 AnySessionBody = Annotated[SessionBody | TranscriptionBody, Field(discriminator="type")]

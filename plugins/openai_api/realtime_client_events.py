@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from engine.api import InvalidRequest
 from engine.wire.bounds import Name, Notes
 from engine.wire.validation import explain
-from plugins.openai_api.realtime_bodies import AnySessionBody, Part, of_a_type
+from plugins.openai_api.realtime_bodies import AnySessionBody, OpenPart, Part, of_a_type
 
 
 class _Event(Part):
@@ -113,14 +113,13 @@ class Truncate(_Event):
     audio_end_ms: int = Field(ge=0)
 
 
-class ResponseOptions(Part):
+class ResponseOptions(OpenPart):
     """What is special about one answer."""
 
     instructions: str | None = None
     output_modalities: list[Literal["audio", "text"]] | None = Field(default=None, max_length=2)
     conversation: Literal["auto"] | None = None
     metadata: Notes | None = None
-    max_output_tokens: Literal["inf"] | None = None
 
 
 class ResponseCreate(_Event):

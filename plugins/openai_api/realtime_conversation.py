@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -17,6 +18,7 @@ from engine.api import (
     UnsupportedParameter,
     WebSocket,
 )
+from plugins.openai_api.hints import Hints
 from plugins.openai_api.realtime_call import RealtimeCall
 from plugins.openai_api.realtime_client_events import (
     Append,
@@ -52,6 +54,7 @@ from plugins.openai_api.realtime_recordings import Recordings, Written
 from plugins.openai_api.realtime_session import Session
 from plugins.openai_api.realtime_sessions import Sessions
 from plugins.openai_api.realtime_silence import Silence
+from plugins.openai_api.realtime_wishes import RULES, sort_response, sort_session
 
 CALLS_WITHIN = 0.05
 """Seconds after the call of a tool in which further ones belong to the same response."""
@@ -65,7 +68,10 @@ _encode = msgspec.json.Encoder().encode
 class Conversation:
     """One connection."""
 
-    def __init__(self, commands: Commands, principal: Principal, sessions: Sessions, session: Session) -> None:
+    def __init__(
+        self, commands: Commands, principal: Principal, sessions: Sessions, session: Session, *, strict: bool = False
+    ) -> None:
+        self._strict = strict
         self._link: WebSocket
         self._sessions = sessions
         self._session = session
@@ -116,17 +122,25 @@ class Conversation:
         try:
             told = parsed(data)
             id = given if isinstance(given := told.get("event_id"), str) else None
+            hints = Hints(strict=self._strict)
+            refused = _sort(told, hints)
             event = event_of(told)
             if self._session.type == "transcription" and isinstance(event, _ANSWERING):
                 raise OnlyListens(f"a session of type transcription answers nothing; {event.type} has no sense in it")
-            await self._do(event)
+            if isinstance(event, SessionUpdate):
+                await self._update(event, hints, refused)
+            else:
+                if isinstance(event, ResponseCreate):
+                    hints.judge(event.response, RULES, at="response.")
+                await self._do(event)
+            hints.report()
+            # What is right of an update holds beside what cannot be met.
+            await self._send([self._log.error(error.body(), id) for error in refused])
         except EngineError as error:
             await self._send([self._log.error(error.body(), id)])
 
     async def _do(self, event: ClientEvent) -> None:
         match event:
-            case SessionUpdate():
-                await self._update(event)
             case Append():
                 audio = decoded(event.audio)
                 await self._call.feed(self._session, audio)
@@ -157,8 +171,9 @@ class Conversation:
                 self._fold.answers.stopped = True
                 await self._call.do(self._session, "interrupt")
 
-    async def _update(self, event: SessionUpdate) -> None:
-        self._session, changes = self._sessions.updated(self._session, event.session)
+    async def _update(self, event: SessionUpdate, hints: Hints, refused: list[EngineError]) -> None:
+        hints.judge(event.session, RULES, at="session.")
+        self._session, changes = self._sessions.updated(self._session, event.session, hints, refused)
         self._follow()
         if self._session.started and changes:
             await self._call.do(self._session, "update", **changes)
@@ -277,6 +292,17 @@ class Conversation:
         events = list(self._fold.answers.calls_told())
         if events:
             self._ending = asyncio.create_task(self._send(events), name="end of a response")
+
+
+def _sort(told: dict[str, Any], hints: Hints) -> list[EngineError]:
+    """Leave in an event what can be taken; gives the demands that cannot be met and keep nothing else from holding."""
+    refused: list[EngineError] = []
+    if told.get("type") == "session.update" and isinstance(told.get("session"), dict):
+        told["session"], demands = sort_session(told["session"], hints)
+        refused += demands
+    elif told.get("type") == "response.create" and isinstance(told.get("response"), dict):
+        told["response"] = sort_response(told["response"], hints)
+    return refused
 
 
 _ANSWERING = (ItemCreate, ItemDelete, Truncate, ResponseCreate, ResponseCancel)

@@ -8,9 +8,11 @@ import msgspec
 from pydantic import BeforeValidator, ConfigDict, Field, ValidationError
 
 from engine.api import Answer, Body, EngineError, HttpRequest, InvalidRequest, Passes, Route, Unauthenticated
+from plugins.openai_api.hints import Hints
 from plugins.openai_api.realtime_bodies import AnySessionBody, SessionBody, TranscriptionBody, of_a_type
 from plugins.openai_api.realtime_session import Session
 from plugins.openai_api.realtime_sessions import Sessions
+from plugins.openai_api.realtime_wishes import sort_session
 from plugins.openai_api.responses_errors import answer_error
 
 PURPOSE = "realtime"
@@ -24,11 +26,21 @@ class ExpiresAfter(Body):
     seconds: int = Field(default=600, ge=10, le=7_200)
 
 
+def _sorted(told: Any) -> Any:
+    """A session without the hints in it; raises the first demand that could not be met."""
+    if not isinstance(told, dict):
+        return told
+    session, refused = sort_session(told, Hints())
+    for error in refused:
+        raise error
+    return of_a_type(session)
+
+
 class ClientSecretBody(Body):
     """What a key is to be good for."""
 
     expires_after: ExpiresAfter = Field(default=ExpiresAfter(), description="For how long, from now on.")
-    session: Annotated[AnySessionBody, BeforeValidator(of_a_type)] = Field(
+    session: Annotated[AnySessionBody, BeforeValidator(_sorted)] = Field(
         default=SessionBody(), description="The session that it opens, as session.update sets it."
     )
 

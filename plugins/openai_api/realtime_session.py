@@ -31,6 +31,10 @@ _UNSHOWN = {
 }
 
 
+def _rate(format: Format) -> int:
+    return format.rate or (RATE if format.type == "audio/pcm" else G711_RATE)
+
+
 class Ears:
     """What a session hears: the form of its audio, how turns end, and how what is said is written."""
 
@@ -47,7 +51,7 @@ class Ears:
     @property
     def rate(self) -> int:
         """Samples a second."""
-        return RATE if self.format.type == "audio/pcm" else G711_RATE
+        return _rate(self.format)
 
     @property
     def bytes_a_second(self) -> int:
@@ -77,13 +81,14 @@ class Ears:
 
     def reform(self, *formats: Format | None, started: bool) -> None:
         """Take the form that the audio is to have, both ways."""
-        named = {each.type for each in formats if each is not None}
+        named = {(each.type, _rate(each)) for each in formats if each is not None}
         if len(named) > 1:
             raise UnsupportedParameter("audio is of one format both ways here", field="session.audio.output.format")
-        if named and started and named != {self.format.type}:
+        if named and started and named != {(self.format.type, self.rate)}:
             raise InvalidRequest("the format cannot change once audio was sent", field="session.audio.input.format")
         if named:
-            self.format = Format(type=named.pop())
+            kind, rate = named.pop()
+            self.format = Format(type=kind, rate=rate)
 
     def update(self, into: Input) -> dict[str, Any]:
         """Take what is set beside the form; gives the fields of `realtime.update` for it."""
@@ -107,7 +112,7 @@ class Ears:
 
     def plain(self) -> dict[str, Any]:
         """The form, as it is shown."""
-        return {"type": self.format.type, **({"rate": RATE} if self.format.type == "audio/pcm" else {})}
+        return {"type": self.format.type, **({"rate": self.rate} if self.format.type == "audio/pcm" else {})}
 
     def shown(self) -> dict[str, Any]:
         """As `session.audio.input` shows it."""
@@ -140,17 +145,19 @@ class RealtimeSession:
         """Who writes what was recorded; None is the operator's choice."""
         return "local" if self.model.partition("/")[0] == "local" else None
 
-    def update(self, body: SessionBody) -> dict[str, Any]:
-        """Take what a client sets; gives the fields of `realtime.update` for it. Raises what cannot change any more."""
+    def update(self, body: SessionBody, voice: str | None = None) -> dict[str, Any]:
+        """Take what a client sets, and the voice that its model has; gives the fields of `realtime.update` for it.
+
+        Raises what cannot change any more.
+        """
         sound = body.audio or Sound()
         into, out = sound.input or Input(), sound.output or Output()
         if body.model not in (None, self.model):
             raise InvalidRequest(f"this session's model is {self.model}; it cannot change", field="session.model")
         self.ears.reform(into.format, out.format, started=self.started)
         changes = self.ears.update(into)
-        if out.voice is not None:
-            self._voice = out.voice if isinstance(out.voice, str) else out.voice.id
-            changes["voice"] = self._voice
+        if voice is not None:
+            self._voice = changes["voice"] = voice
         if body.instructions is not None:
             self._instructions = changes["instructions"] = body.instructions
         if body.output_modalities is not None:
@@ -162,7 +169,7 @@ class RealtimeSession:
         return changes
 
     def _offered(self) -> list[dict[str, Any]]:
-        return [tool.model_dump(exclude={"type"}) for tool in self._tools]
+        return [tool.model_dump(include={"name", "description", "parameters"}) for tool in self._tools]
 
     def start(self) -> dict[str, Any]:
         """The fields of `realtime.start`."""

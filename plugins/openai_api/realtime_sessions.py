@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.api import InvalidRequest, Providers
+from engine.api import EngineError, InvalidRequest, Providers, RealtimeRequest
 from engine.api.ids import random_hex
+from plugins.openai_api.hints import Hints
 from plugins.openai_api.naming import realtime_named, transcription_named
 from plugins.openai_api.realtime_bodies import SessionBody, TranscriptionBody
 from plugins.openai_api.realtime_session import RealtimeSession, Session, TranscriptionSession
+from plugins.vendors.openai_voices import VOICES
 
 
 class Sessions:
@@ -34,18 +36,48 @@ class Sessions:
             session = self.answering(body.model or model)
         return self.updated(session, body)[0]
 
-    def updated(self, session: Session, body: SessionBody | TranscriptionBody) -> tuple[Session, dict[str, Any]]:
+    def updated(
+        self,
+        session: Session,
+        body: SessionBody | TranscriptionBody,
+        hints: Hints | None = None,
+        refused: list[EngineError] | None = None,
+    ) -> tuple[Session, dict[str, Any]]:
         """The session as a body changes it, and the fields of `realtime.update` for it.
 
+        A voice that the model does not have is put into `refused`, or raised without; one of OpenAI's is its default one.
         Until its call has begun, a session that answers may become one that only listens, and the other way round.
         """
         if session.type != body.type:
             session = self._turned(session, body)
         if isinstance(session, RealtimeSession):
             assert isinstance(body, SessionBody)
-            return session, session.update(body)
+            return session, session.update(body, self._voice(session, body, hints or Hints(), refused))
         assert isinstance(body, TranscriptionBody)
         return session, session.update(body)
+
+    def _voice(
+        self, session: RealtimeSession, body: SessionBody, hints: Hints, refused: list[EngineError] | None
+    ) -> str | None:
+        out = body.audio.output if body.audio is not None else None
+        if out is None or out.voice is None:
+            return None
+        voice = out.voice if isinstance(out.voice, str) else out.voice.id
+        model = self._providers.realtime(session.model)
+        try:
+            model.check(RealtimeRequest(model=model.target.model, voice=voice))
+        except EngineError as error:
+            if error.field != "voice":
+                return voice
+            if voice in VOICES:
+                hints.drop(VOICE)
+                return None
+            error.field = VOICE
+            if refused is None:
+                raise
+            refused.append(error)
+            return None
+        return voice
 
     def _turned(self, session: Session, body: SessionBody | TranscriptionBody) -> Session:
         if session.started:
@@ -58,6 +90,9 @@ class Sessions:
 
     def _transcriber(self, model: str | None) -> str | None:
         return transcription_named(self._providers, model, self._default_vendor)
+
+
+VOICE = "session.audio.output.voice"
 
 
 def _new_id() -> str:

@@ -9,7 +9,7 @@ import shutil
 import struct
 import wave
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,8 @@ from tests.emulators.reply import Condition, Fault
 from tests.emulators.sound import tone
 from tests.journeys.client import Socket, connected
 from tests.server import PROGRAM, behind, engine_inside
+
+QUIET = wav_header(16_000, 4_000) + bytes(8_000)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -342,3 +344,62 @@ async def test_a_cancel_is_not_held_up_by_audio(hearing: Hearing) -> None:
         await socket.ask("stream.cancel", stream=accepted["stream"])
         end = await socket.end_of(accepted["stream"])
     assert (end["status"], end["reason"]) == ("cancelled", "client_cancel")
+
+
+# As OpenAI's clients and their imitators ask
+
+
+async def written_for_openai(
+    hearing: Hearing, fields: Sequence[tuple[str, str]], file: str = "file", sound: bytes = QUIET
+) -> tuple[int, str, dict[str, Any]]:
+    """Status, the fields that were ignored, and the answer."""
+    form = aiohttp.FormData([("model", "local"), *fields])
+    form.add_field(file, sound, filename="a.wav")
+    async with hearing.http.post(f"{hearing.url}/v1/audio/transcriptions", data=form) as answer:
+        return answer.status, answer.headers.get("X-BetterAI-Ignored", ""), await answer.json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignored"),
+    [
+        ([("language", "")], ""),
+        ([("language", "auto")], ""),
+        ([("temperature", ""), ("response_format", ""), ("prompt", ""), ("stream", "")], ""),
+        ([("chunking_strategy", "auto"), ("user", "u1")], "chunking_strategy, user"),
+        ([("known_speaker_names[]", "a"), ("known_speaker_names[]", "b")], "known_speaker_names[]"),
+        ([("include[]", "logprobs")], "include"),
+        ([("timestamp_granularities", "word"), ("response_format", "verbose_json")], ""),
+    ],
+)
+async def test_what_says_nothing_is_absent_and_hints_are_named(
+    hearing: Hearing, fields: list[tuple[str, str]], ignored: str
+) -> None:
+    status, told, answer = await written_for_openai(hearing, fields)
+    assert (status, told, answer["text"]) == (200, ignored, "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "file", "param", "says"),
+    [
+        ([("temperature", "warm")], "file", "temperature", "number"),
+        ([("temperature", "nan")], "file", "temperature", ""),
+        ([("temperature", "2")], "file", "temperature", "1"),
+        ([("response_format", "docx")], "file", "response_format", "verbose_json"),
+        ([("stream", "maybe")], "file", "stream", ""),
+        ([("language", "x" * 36)], "file", "language", "35"),
+        ([], "audio", "file", "the file came in the field 'audio'; send it in 'file'"),
+    ],
+)
+async def test_a_form_that_is_wrong_names_its_field(
+    hearing: Hearing, fields: list[tuple[str, str]], file: str, param: str, says: str
+) -> None:
+    status, _, answer = await written_for_openai(hearing, fields, file)
+    assert (status, answer["error"]["param"]) == (400, param), answer
+    assert says in answer["error"]["message"]
+
+
+async def test_a_field_that_is_no_text_is_named(hearing: Hearing) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="prompt"\r\n\r\n\xff\xfe\r\n--x--\r\n'
+    url, headers = f"{hearing.url}/v1/audio/transcriptions", {"Content-Type": "multipart/form-data; boundary=x"}
+    async with hearing.http.post(url, data=body, headers=headers) as answer:
+        assert (answer.status, (await answer.json())["error"]["param"]) == (400, "prompt")

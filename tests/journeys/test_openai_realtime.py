@@ -289,14 +289,19 @@ def said(role: str, type: str) -> dict[str, Any]:
         ({"type": "session.create"}, "invalid_request", "type"),
         ({"type": "input_audio_buffer.append"}, "invalid_request", "audio"),
         ({"type": "input_audio_buffer.append", "audio": "?"}, "invalid_request", "audio"),
-        ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "invalid_frame", None),
         ({"type": "input_audio_buffer.commit"}, "input_audio_buffer_commit_empty", None),
         ({"type": "response.cancel"}, "response_cancel_not_active", None),
         (
-            {"type": "session.update", "session": {"type": "realtime", "colour": "red"}},
+            {"type": "session.update", "session": {"voice": "alloy", "modalities": ["audio", "text"]}},
             "invalid_request",
-            "session.colour",
+            "session.modalities",
         ),
+        (
+            {"type": "response.create", "response": {"conversation": "none"}},
+            "unsupported_parameter",
+            "response.conversation",
+        ),
+        ({"type": "response.create", "response": {"input": [{}]}}, "unsupported_parameter", "response.input"),
         (
             {"type": "session.update", "session": {"type": "realtime", "model": "other"}},
             "invalid_request",
@@ -344,15 +349,59 @@ async def test_a_mistake_is_an_error_event_and_the_session_goes_on(
     assert done["response"]["status"] == "completed"
 
 
-async def test_a_voice_that_is_not_there_is_named_when_it_is_needed(local_server: RunningServer) -> None:
+async def test_a_voice_that_is_not_there_is_named_once(local_server: RunningServer) -> None:
     async with client(local_server.url) as official, official.realtime.connect(model="local") as connection:
         talk = Talk(connection)
         await talk.until("session.created")
-        await connection.session.update(session={"type": "realtime", "audio": {"output": {"voice": "nobody"}}})
-        await talk.until("session.updated")
-        await connection.response.create()
+        asked: Any = {"type": "realtime", "instructions": "Be brief.", "audio": {"output": {"voice": "nobody"}}}
+        await connection.session.update(session=asked)
+        updated = await talk.until("session.updated")
         told = (await talk.until("error"))["error"]
+        await connection.session.update(session={"type": "realtime"})
+        await talk.until("session.updated")
     assert told["param"] == "session.audio.output.voice"
+    assert updated["session"]["instructions"] == "Be brief."
+
+
+async def test_what_clients_ask_by_habit_is_taken_and_the_rest_of_an_update_holds(talk: Talk) -> None:
+    asked: Any = {
+        "type": "realtime",
+        "tracing": "auto",
+        "truncation": {"type": "retention_ratio", "retention_ratio": 0.8},
+        "include": ["item.input_audio_transcription.logprobs"],
+        "max_output_tokens": 500,
+        "colour": "red",
+        "output_modalities": ["audio", "text"],
+        "instructions": "Be brief.",
+        "tools": [{**TOOL, "strict": True}, {"type": "mcp", "server_label": "x", "server_url": "http://127.0.0.1:1"}],
+        "tool_choice": "required",
+        "audio": {
+            "input": {"format": {"type": "audio/pcm", "rate": 16_000}, "noise_reduction": {"type": "near_field"}},
+            "output": {"format": {"type": "audio/pcm", "rate": 16_000}, "voice": "marin", "speed": 1.2},
+        },
+    }
+    await talk.connection.send({"type": "session.update", "event_id": "mine", "session": asked})
+    session = json.loads(await talk.connection.recv_bytes())["session"]
+    refused = [json.loads(await talk.connection.recv_bytes())["error"] for _ in range(2)]
+    assert session["instructions"] == "Be brief."
+    assert session["output_modalities"] == ["audio"]
+    assert session["audio"]["input"]["format"]["rate"] == session["audio"]["output"]["format"]["rate"] == 16_000
+    assert [tool["name"] for tool in session["tools"]] == [TOOL["name"]]
+    assert [each["param"] for each in refused] == ["session.tool_choice", "session.tools.1"]
+    assert {each["event_id"] for each in refused} == {"mine"}
+
+
+async def test_a_voice_of_openai_is_the_default_one_of_a_model_without_it(local_server: RunningServer) -> None:
+    async with client(local_server.url) as official, official.realtime.connect(model="local") as connection:
+        talk = Talk(connection)
+        await talk.until("session.created")
+        await connection.session.update(session={"type": "realtime", "audio": {"output": {"voice": "ash"}}})
+        updated = await talk.until("session.updated")
+        await talk.write("Say hello.")
+        await connection.response.create()
+        await talk.until("response.output_audio.delta")
+    assert updated["session"]["audio"]["output"]["voice"] == "default"
+    assert "error" not in talk.kinds
 
 
 async def test_a_model_that_is_not_there_and_a_plain_request_are_http_errors(local_server: RunningServer) -> None:

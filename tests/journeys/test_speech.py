@@ -409,3 +409,41 @@ async def test_a_text_without_a_letter_that_makes_no_sound_is_the_callers_mistak
     status, told = await speaking.post(text="?! ...", model=MODEL, clean=False)
     problem = json.loads(told)
     assert (status, problem["code"], problem["field"]) == (400, "invalid_request", "text")
+
+
+# As OpenAI's clients ask
+
+
+async def spoken_for_openai(speaking: Speaking, **body: object) -> tuple[int, str, bytes]:
+    """Status, the fields that were ignored, and the answer."""
+    async with speaking.http.post(f"{speaking.url}/v1/audio/speech", json={"input": "one two", **body}) as answer:
+        return answer.status, answer.headers.get("X-BetterAI-Ignored", ""), await answer.read()
+
+
+@pytest.mark.parametrize(
+    ("fields", "ignored"),
+    [
+        ({"speed": None, "response_format": None, "voice": None, "instructions": None, "stream_format": None}, ""),
+        ({"response_format": "", "instructions": ""}, ""),
+        ({"stream": True, "user": "u1", "lang_code": "a"}, "stream, user, lang_code"),
+    ],
+)
+async def test_what_says_nothing_is_absent_and_hints_are_named(
+    speaking: Speaking, fields: dict[str, object], ignored: str
+) -> None:
+    status, told, sound = await spoken_for_openai(speaking, model="openai/tts-1", **fields)
+    assert (status, told) == (200, ignored) and sound
+
+
+async def test_a_voice_of_openai_is_another_vendors_default_one(speaking: Speaking) -> None:
+    status, ignored, sound = await spoken_for_openai(speaking, model="local", voice="nova", response_format="wav")
+    assert (status, ignored, sound[:4]) == (200, "voice", b"RIFF")
+    status, _, told = await spoken_for_openai(speaking, model="local", voice="af_heart")
+    assert (status, json.loads(told)["error"]["param"]) == (400, "voice")
+
+
+@pytest.mark.parametrize("speed", ["fast", float("nan"), 9, [], True])
+async def test_a_speed_that_is_none_names_its_field(speaking: Speaking, speed: object) -> None:
+    status, _, told = await spoken_for_openai(speaking, model="openai/tts-1", speed=speed)
+    assert status == 400
+    assert json.loads(told)["error"]["param"] in ("speed", None if speed != speed else "speed")

@@ -12,17 +12,13 @@ from engine.api import ProviderRole, Shared, Sound, SpeechRequest, Voice
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import bearer
+from plugins.vendors.openai_voices import DEFAULT_VOICE, VOICES
 from plugins.vendors.settings import OpenAISettings, account_headers
 from plugins.vendors.speaking import whole_samples
 from plugins.vendors.transport import post_bytes
 
 RATE = 24_000
 """Of OpenAI's `pcm`."""
-
-DEFAULT_VOICE = "alloy"
-_VOICES = (
-    "alloy", "ash", "ballad", "coral", "echo", "fable", "marin", "cedar", "nova", "onyx", "sage", "shimmer", "verse",
-)  # fmt: skip
 
 
 class OpenAIVoices:
@@ -50,7 +46,7 @@ class OpenAIVoices:
 
     async def voices(self) -> Sequence[Voice]:
         """The voices that OpenAI lists in its documentation; it has no address that tells them."""
-        return [Voice(id=id, name=id.title()) for id in _VOICES]
+        return [Voice(id=id, name=id.title()) for id in VOICES]
 
     async def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
         """Speak one text."""
