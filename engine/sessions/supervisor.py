@@ -95,6 +95,7 @@ class Supervisor:
         """Turns that are being prepared or written down: they count against limits like those that run."""
         self._starts: set[asyncio.Task[Stream | TurnRecord]] = set()
         self._ticker: asyncio.Task[None] | None = None
+        self._hurrying = False
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -213,10 +214,12 @@ class Supervisor:
         id = new_stream_id()
         # From here to the stream's opening it waits for others, who may start turns meanwhile.
         self._starting[id] = principal
+        self._idle.clear()
         try:
             return await self._prepare(principal, command, body, id, key, hashed, on_disconnect, begun)
         finally:
             del self._starting[id]
+            self._rest()
 
     async def _prepare(
         self,
@@ -273,9 +276,14 @@ class Supervisor:
         if serve.take is not None:
             self._taking[token.stream.number] = turn
         self.uses.begin(turn, owner)
-        self._idle.clear()
         turn.begin()
+        if self._hurrying:
+            turn.cancel("shutdown")
         return token.stream
+
+    def _rest(self) -> None:
+        if not self._turns and not self._starting:
+            self._idle.set()
 
     def _close_account(self, stream: str) -> None:
         if self.budgets is not None:
@@ -379,8 +387,7 @@ class Supervisor:
         self._taking.pop(stream.number, None)
         self.uses.end(turn)
         self._forget_key(stream.id)
-        if not self._turns:
-            self._idle.set()
+        self._rest()
         ended = turn.ended
         assert ended is not None
         if self.budgets is not None:
@@ -469,7 +476,8 @@ class Supervisor:
                 log.error("turns_left_at_shutdown", count=len(self._turns))
 
     def hurry(self) -> None:
-        """Stop every running turn now."""
+        """Stop every running turn now, and each that is about to run."""
+        self._hurrying = True
         for turn in list(self._turns.values()):
             turn.cancel("shutdown")
 

@@ -32,12 +32,12 @@ from engine.wire.bounds import MOST_NAMES, Name
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.hints import Hints
 from plugins.openai_api.naming import ModelNames
-from plugins.openai_api.response import Asked, Item, Output, ResponseObject, output_of, response_id, status_of
+from plugins.openai_api.response import Asked, Item, Output, ResponseObject, output_of, status_of
 from plugins.openai_api.responses_bodies import ResponsesBody
 from plugins.openai_api.responses_errors import answer_error, told_here
 from plugins.openai_api.responses_events import ResponsesEncoder
 from plugins.openai_api.responses_items import References
-from plugins.openai_api.responses_store import PreviousResponseNotFound, ResponseNotFound, Responses
+from plugins.openai_api.responses_store import PreviousResponseNotFound, Responses
 from plugins.openai_api.responses_translation import responses_send
 
 # What a response repeats of its request.
@@ -201,11 +201,7 @@ class ResponseRoutes:
 
     async def _kept(self, principal: Principal, stream: str, asked: Asked, body: ResponsesBody) -> Asked:
         """Store what is asked; gives what was stored the first time, where this is a retry under the same key."""
-        try:
-            return (await self._stored.find(principal, response_id(stream))).asked
-        except ResponseNotFound:
-            await self._stored.keep(principal, stream, asked, _items(body))
-            return asked
+        return await self._stored.keep(principal, stream, asked, _items(body))
 
     async def _answer(
         self, reader: StreamReader, asked: Asked, body: ResponsesBody, headers: Mapping[str, str]

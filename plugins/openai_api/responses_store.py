@@ -12,9 +12,9 @@ from sqlalchemy import Column, Index, MetaData, Table, select
 
 from engine.api.columns import Json, Key, UtcDateTime
 from engine.api.data import Database, Tables, Write
-from engine.api.errors import InvalidRequest, NotFound
+from engine.api.errors import EngineError, InvalidRequest, NotFound
 from engine.api.identity import Principal
-from plugins.openai_api.response import Asked, Item, stream_of
+from plugins.openai_api.response import Asked, Item, response_id, stream_of
 
 metadata = MetaData()
 
@@ -67,8 +67,11 @@ class Responses:
     def __init__(self, database: Callable[[], Database]) -> None:
         self._database = database
 
-    async def keep(self, principal: Principal, stream: str, asked: Asked, input: list[Item]) -> None:
-        """Store what a response was asked."""
+    async def keep(self, principal: Principal, stream: str, asked: Asked, input: list[Item]) -> Asked:
+        """Store what a response was asked; gives what was stored first, where that was done before.
+
+        Raises `ResponseNotFound` where it was deleted since: a retry of its request does not bring it back.
+        """
         row = {
             "stream": stream,
             "principal": principal.id,
@@ -76,7 +79,13 @@ class Responses:
             "asked": msgspec.to_builtins(asked),
             "input": [{"id": f"in_{stream}_{at}", **item} for at, item in enumerate(input)],
         }
-        await self._database().submit([Write(responses, "upsert", row, {"stream": stream})])
+        try:
+            await self._database().submit([Write(responses, "insert", row)])
+        except EngineError as error:
+            if error.code != "row_conflict":
+                raise
+            return (await self.find(principal, response_id(stream))).asked
+        return asked
 
     async def find(self, principal: Principal, id: str) -> Stored:
         """The caller's response of this id; raises `ResponseNotFound`."""
@@ -86,12 +95,13 @@ class Responses:
         mine = (responses.c.stream == stream, responses.c.principal == principal.id)
         async with self._database().read() as connection:
             row = (await connection.execute(select(responses).where(*mine))).mappings().first()
-        if row is None:
+        if row is None or not row["asked"]:
             raise ResponseNotFound(id)
         return Stored(stream=stream, asked=msgspec.convert(row["asked"], Asked), input=row["input"])
 
     async def delete(self, principal: Principal, id: str) -> None:
-        """Forget a response; raises `ResponseNotFound`."""
+        """Forget a response, but for its id; raises `ResponseNotFound`."""
         stored = await self.find(principal, id)
         where = {"stream": stored.stream, "principal": principal.id}
-        await self._database().submit([Write(responses, "delete", {}, where)])
+        forgotten: dict[str, Any] = {"asked": {}, "input": []}
+        await self._database().submit([Write(responses, "update", forgotten, where)])

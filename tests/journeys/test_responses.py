@@ -411,6 +411,18 @@ async def test_a_retry_under_the_same_key_answers_the_same_response(behind: Behi
     assert len(behind.vendor.requests) == 1
 
 
+async def test_a_retry_does_not_bring_a_deleted_response_back(behind: Behind) -> None:
+    once = {"Idempotency-Key": "deleted-once"}
+    made = await behind.client.responses.create(input="Hi", extra_headers=once)
+    again = await behind.client.responses.create(input="Hi", extra_headers=once)
+    assert (again.id, again.created_at) == (made.id, made.created_at)
+    await behind.client.responses.delete(made.id)
+    with pytest.raises(openai.NotFoundError):
+        await behind.client.responses.create(input="Hi", extra_headers=once)
+    with pytest.raises(openai.NotFoundError):
+        await behind.client.responses.retrieve(made.id)
+
+
 async def test_a_response_that_is_deleted_while_it_runs_stops(behind: Behind) -> None:
     hold = Hold()
     behind.vendor.script.append(Say(pieces=["first ", hold, "second"]))

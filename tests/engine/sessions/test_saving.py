@@ -459,3 +459,20 @@ async def test_who_waits_for_a_key_that_was_lost_to_another_body_is_refused_too(
         for device, id in ((kit, "a"), (other, "b")):
             assert (await device.frame(type="rejected", re=id))["error"]["code"] == "idempotency_conflict"
     assert script.runs == 0
+
+
+async def test_a_start_that_waits_for_the_database_is_waited_for_when_the_server_stops(
+    kit: SessionKit, script: Script, rows: MemoryDatabase, quiet: Quiet
+) -> None:
+    script.work = forever
+    rows.held = True
+    start = asyncio.create_task(kit.supervisor.start(LOCAL, "chat.send", {"input": "hello"}, key="k1"))
+    await quiet()
+    drain = asyncio.create_task(kit.supervisor.drain(1))
+    await asyncio.sleep(2)
+    assert not drain.done()
+    rows.release()
+    await drain
+    assert start.done()
+    (row,) = rows.rows()
+    assert (row["status"], row["ended"]["reason"]) == ("cancelled", "shutdown")
