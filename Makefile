@@ -9,7 +9,7 @@ PORT ?=
 HOST ?=
 WORKERS ?= 2
 
-.PHONY: serve test check bench soak clients docs clean
+.PHONY: serve test check bench soak clients environments docs clean
 
 serve: $(VENV)/.serve ## Start the server; PORT=8123 and HOST=127.0.0.1 choose where.
 	$(BIN)/betterai serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -30,6 +30,9 @@ soak: $(VENV)/.dev ## Long and large: thousands of sockets, random cuts.
 
 clients: $(VENV)/.dev ## Other people's clients, each in an environment of its own.
 	$(BIN)/python -m pytest -m clients --timeout 900
+
+environments: $(VENV)/.dev ## The server as users install it: make serve, a wheel, each extra alone, a plugin beside it.
+	$(BIN)/python -m pytest -m environments -n $(WORKERS) --dist loadgroup --timeout 900 tests/environments
 
 docs: $(VENV)/.dev ## Write the generated pages under docs/ anew.
 	$(BIN)/python -m tests.docs.generate

@@ -67,6 +67,9 @@ class RunningServer:
         self.folder = folder
         self.port = 0
         self._environ = {**environment({"server.port": 0, "log.format": "json", **settings}), **(environ or {})}
+        self.program = PROGRAM
+        self.serve = [str(PROGRAM), "serve"]
+        """What starts it."""
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[dict[str, Any]] = []
         self._said = Condition()
@@ -105,9 +108,9 @@ class RunningServer:
     def launch(self) -> None:
         """Start the process and do not wait for it."""
         self._process = subprocess.Popen(
-            [str(PROGRAM), "serve"],
+            self.serve,
             cwd=self.folder,
-            env=self._variables(),
+            env=self.variables(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -153,14 +156,15 @@ class RunningServer:
 
     def run(self, *arguments: str) -> str:
         """Run another command of the program on the same settings; gives what it printed."""
-        command = [str(PROGRAM), *arguments]
-        wide = {**self._variables(), "COLUMNS": "300"}
+        command = [str(self.program), *arguments]
+        wide = {**self.variables(), "COLUMNS": "300"}
         done = subprocess.run(
             command, cwd=self.folder, env=wide, capture_output=True, text=True, timeout=60, check=False
         )
         return done.stdout + done.stderr
 
-    def _variables(self) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """The environment in which the program runs."""
         known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
         path = os.pathsep.join(filter(None, (str(ROOT), self._environ.get("PYTHONPATH"))))
         return {**known, **self._environ, "PYTHONPATH": path}
