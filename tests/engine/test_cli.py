@@ -250,15 +250,6 @@ def test_a_database_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     assert "databases.default" in done.stderr
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from /proc")
-def test_a_server_with_chat_alone_needs_less_than_100_mb(tmp_path: Path) -> None:
-    with serving(tmp_path, CHAT) as server:
-        status = Path(f"/proc/{server.pid}/status").read_text()
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert peak is not None
-    assert int(peak[1]) < 100_000
-
-
 def test_serve_ends_with_status_0_at_a_signal(tmp_path: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         with serving(tmp_path, CHAT) as server:

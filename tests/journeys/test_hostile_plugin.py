@@ -84,7 +84,7 @@ async def test_who_blocks_the_loop_is_named_while_it_does_and_switched_off_at_th
     at = f"hostile_package.py:{line_of('time.sleep(request')}"
     assert (named["plugin"], named["function"], standing) == ("hostile", "sleep_on_the_loop", "on")
     assert named["at"].endswith(at)
-    assert named["seconds"] < 1.0
+    assert named["seconds"] < lasted["seconds"]
     assert struck["plugin"] == "hostile"
     assert "held the event loop 2 times in ten minutes, the last time for 1." in struck["reason"]
     assert at in struck["reason"]

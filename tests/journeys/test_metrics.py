@@ -102,10 +102,10 @@ async def test_a_failing_vendor_shows_in_turns_and_in_its_breaker(asked: Asked) 
 async def test_the_gaps_between_pieces_are_counted_and_the_wait_for_a_provider_is_not_the_servers(asked: Asked) -> None:
     hold, first = Hold(), Hold()
     asked.vendor.script.append(Say(pieces=["one ", "two ", hold, "three"], start=first))
-    begun = time.monotonic()
     async with connected(asked.url) as socket:
         heard = await socket.chat("Hi")
         await first.reached()
+        begun = time.monotonic()
         while time.monotonic() - begun < 0.3:
             await socket.ask("ping")
         first.release()
@@ -114,8 +114,8 @@ async def test_the_gaps_between_pieces_are_counted_and_the_wait_for_a_provider_i
         await socket.end_of(heard.stream)
         told = await asked.told()
     assert 1 <= told["betterai_token_gap_seconds_count",] <= 5
-    assert told["betterai_first_token_seconds_sum", MODEL] >= 0.25
-    assert told["betterai_added_seconds_sum",] < 0.2
+    # Whatever a busy machine adds, the time for which the provider was silent is no part of it.
+    assert told["betterai_first_token_seconds_sum", MODEL] - told["betterai_added_seconds_sum",] >= 0.25
 
 
 async def test_addresses_that_are_none_are_one_line(asked: Asked) -> None:

@@ -87,6 +87,7 @@ async def test_an_answer_tells_how_much_of_its_time_was_the_providers(seen: Seen
         for stream in (False, True):
             hold = Hold()
             seen.vendor.script.append(Say(pieces=["Hello"], start=hold))
+            whole = asyncio.get_running_loop().time()
             asked = asyncio.ensure_future(
                 client.chat.completions.with_raw_response.create(
                     model=MODEL, messages=[{"role": "user", "content": "Hi"}], stream=stream
@@ -100,7 +101,8 @@ async def test_an_answer_tells_how_much_of_its_time_was_the_providers(seen: Seen
             told = DURATIONS.fullmatch((await asked).headers["server-timing"])
             assert told is not None
             ours, theirs = map(float, told.groups())
-            assert theirs > 190 and ours < 150
+            # Each moment is counted once, as the one's or the other's.
+            assert theirs > 190 and ours + theirs <= (asyncio.get_running_loop().time() - whole) * 1000
 
 
 async def test_the_lists_need_the_scope_of_an_admin(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 LONG = 100_000
 WITHIN = 2.0
-"""Seconds that one of them may take on a slow machine; what looks back from each place takes minutes."""
+"""Seconds of the processor that one of them may take on a slow machine; what looks back from each place takes minutes."""
 
 TEXTS: Mapping[str, str] = {
     "a rule that is none": "-" * LONG + "x",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 from hypothesis import given
@@ -83,9 +83,9 @@ def test_a_text_without_an_end_is_cut_where_it_can_be() -> None:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_long_text_takes_no_longer_for_what_it_looks_like(text: str) -> None:
-    begun = perf_counter()
+    begun = thread_time()
     parts = cut(text)
-    assert perf_counter() - begun < WITHIN
+    assert thread_time() - begun < WITHIN
     assert "".join("".join(parts).split()) == "".join(text.split())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -39,9 +39,9 @@ def test_marks_are_left_out(written: str, spoken: str) -> None:
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_a_long_text_takes_no_longer_for_what_it_looks_like(text: str) -> None:
-    begun = perf_counter()
+    begun = thread_time()
     Spoken().clean(text)
-    assert perf_counter() - begun < WITHIN
+    assert thread_time() - begun < WITHIN
 
 
 def test_a_block_of_code_may_span_several_texts() -> None:
