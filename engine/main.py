@@ -27,6 +27,7 @@ from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, re
 from engine.config.settings import LimitsSettings
 from engine.db.databases import Databases
 from engine.http.app import Bounds, Http, listen
+from engine.http.connections import Strangers, most_strangers
 from engine.http.cors import Cors
 from engine.http.documents import Documents
 from engine.http.guard import LocalGuard
@@ -407,7 +408,8 @@ class Engine:
         assert self.http is not None
         server = self.core.server
         try:
-            self._runner, self.port = await listen(self.http.application(), server.host, server.port)
+            strangers = Strangers(most_strangers(server.strangers), server.head_timeout, self.supervisor.stats)
+            self._runner, self.port = await listen(self.http.application(), server.host, server.port, strangers)
         except OSError as error:
             why = error.strerror or str(error)
             raise CannotListen(

@@ -93,7 +93,14 @@ class Stats:
         self.recent_lags: deque[float] = deque(maxlen=RECENT_LAGS)
         self.blocks: Counter[str] = Counter()
         """Times that the event loop was blocked, by plugin."""
+        self.strangers: Counter[str] = Counter()
+        """Trouble with connections on which nobody is known, by kind."""
         self._models: set[str] = set()
+
+    def troubled(self, kind: str) -> int:
+        """Count trouble with a connection on which nobody is known; gives how often there was some of the kind."""
+        self.strangers[kind] += 1
+        return self.strangers[kind]
 
     def turn_ended(
         self,

@@ -66,6 +66,15 @@ class ServerSettings(Settings):
         description="Largest HTTP request body that came compressed, in bytes once it is inflated; never more than 100 "
         "times what came.",
     )
+    head_timeout: float = Field(
+        default=10.0, gt=0, description="Seconds that the head of a request, its line and headers, may take to come."
+    )
+    strangers: int = Field(
+        default=1024,
+        ge=8,
+        description="Connections on which nobody is known, before the head of a request and its key have come; above it the "
+        "oldest is closed. Never more than half of the descriptors that the system gives.",
+    )
     body_timeout: float = Field(
         default=30.0,
         gt=0,

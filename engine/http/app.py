@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,19 +27,21 @@ from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
 from engine.http import answers
 from engine.http.arriving import MOST_AT_ONCE, Arriving, Room
+from engine.http.connections import Connection, Listening, Strangers, most_strangers
 from engine.http.cors import Cors
 from engine.http.doors import Doors
 from engine.http.guard import REQUEST_ID, LocalGuard, request_id
 from engine.http.problem import answer_error
 from engine.http.route_socket import RouteSockets
 from engine.http.socket import HARD_FRAME_FACTOR, SocketPeer, Sockets
-from engine.http.table import RouteTable
+from engine.http.table import RouteTable, WrongMethod
 from engine.http.typed import lower_headers, typed_request
 from engine.http.uploads import UploadPlaces, read_form
 from engine.log import bound_contextvars, get_logger
 from engine.request_size import REQUEST_SIZE
 from engine.sessions.actor import UNAUTHENTICATED_CLOSE, Session, SessionSettings
 from engine.sessions.supervisor import Supervisor
+from engine.stats import Stats
 from engine.uses import Uses
 from engine.wire.apart import LARGE, apart_if
 
@@ -48,6 +51,8 @@ SOCKET_PATH = "/ws"
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ROUTE = web.RequestKey("route", str)
 """The address of the route that answers a request, as it was registered."""
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_AUTHORITY_END = re.compile(r"[/?#]")
 ANYBODY = Principal("anybody", frozenset())
 """Who asks where nobody has to say who they are."""
 
@@ -109,6 +114,13 @@ class Http:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request; nothing that goes wrong leaves as anything but an error in the caller's dialect."""
+        try:
+            return await self._handled(request)
+        finally:
+            if isinstance(request.protocol, Connection):
+                request.protocol.answered()
+
+    async def _handled(self, request: web.Request) -> web.StreamResponse:
         begun = request[answers.BEGUN] = perf_counter()
         if request.headers.get("Upgrade") is not None:
             # A socket lives for long, and each of its commands is traced for itself.
@@ -135,10 +147,16 @@ class Http:
             try:
                 if self._guard is not None:
                     self._guard.check(_peer(request), headers)
+                    if (authority := _authority(request.raw_path)) is not None:
+                        # Where the request's line names a host, that one is asked (RFC 9112, section 3.2.2).
+                        self._guard.check(_peer(request), {**headers, "host": authority})
                 preflight = self._cors.preflight(request.method, headers)
                 if preflight is not None:
                     return answers.whole(preflight, extra)
                 if request.path == SOCKET_PATH and _is_upgrade(headers):
+                    if request.method != "GET":
+                        raise WrongMethod(request.method, SOCKET_PATH, ["GET"])
+                    check_handshake(headers)
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
@@ -153,8 +171,9 @@ class Http:
                 if isinstance(error, RequestTimeout):
                     request.protocol.close()  # its body would be taken for the next request
                 return self._failed(error, id, route, extra, request.path)
-            except web.RequestPayloadError:
-                return self._failed(InvalidRequest("the body is malformed or cut off"), id, route, extra, request.path)
+            except (web.RequestPayloadError, web.HTTPClientError):
+                error_of_sender = InvalidRequest("the request's headers or its body are malformed, or cut off")
+                return self._failed(error_of_sender, id, route, extra, request.path)
             except Exception as error:
                 if isinstance(error, ConnectionError) and _has_left(request):
                     return web.Response()  # for nobody: the caller left in the middle of the answer
@@ -178,6 +197,7 @@ class Http:
         extra: dict[str, str],
     ) -> web.StreamResponse:
         caller = await self._admitted(route, headers, extra)
+        _known(request, caller.principal)
         task = asyncio.current_task()
         assert task is not None
         shut: list[str] = []
@@ -279,10 +299,12 @@ class Http:
     ) -> web.StreamResponse:
         if not _is_upgrade(headers):
             raise UpgradeRequired(f"{route.path} is a WebSocket; ask for it with `Upgrade: websocket`")
+        check_handshake(headers)
         if self._supervisor.draining:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
         caller = await self._admitted(route, headers, extra)
         principal = caller.principal
+        _known(request, principal)
         typed = typed_request(
             route,
             principal=principal,
@@ -326,13 +348,16 @@ class Http:
                 self._admit_to_socket(principal, held)
             return await self.sockets.serve(
                 request,
-                lambda peer: self._open_session(peer, principal, held),
+                lambda peer: self._open_session(request, peer, principal, held),
                 max_frame=self._bounds.max_frame,
                 ping=self._bounds.ping_interval,
             )
 
-    def _open_session(self, peer: SocketPeer, principal: Principal | None, held: ExitStack) -> Session:
+    def _open_session(
+        self, request: web.Request, peer: SocketPeer, principal: Principal | None, held: ExitStack
+    ) -> Session:
         def stay(caller: Principal) -> None:
+            _known(request, caller)
             held.enter_context(self.doors.hold(caller, lambda why: peer.close(UNAUTHENTICATED_CLOSE, why)))
 
         async def authenticate(presented: str) -> Principal:
@@ -378,6 +403,30 @@ class Http:
         await self.doors.close()
 
 
+def _known(request: web.Request, principal: Principal) -> None:
+    """Who asks is known, so that the connection is no stranger's while it is answered."""
+    if principal is not ANYBODY and isinstance(request.protocol, Connection):
+        request.protocol.known()
+
+
+def _authority(target: str) -> str | None:
+    """The host and port of a request's line that holds a whole address, None for one that holds a path."""
+    scheme, found, rest = target.partition("://")
+    return _AUTHORITY_END.split(rest, maxsplit=1)[0] if found and scheme.isalnum() else None
+
+
+def check_handshake(headers: Mapping[str, str]) -> None:
+    """Pass, or raise what is wrong with the headers that ask for a WebSocket."""
+    if headers.get("sec-websocket-version") != "13":
+        raise UpgradeRequired(
+            "a WebSocket is asked for with `Sec-WebSocket-Version: 13`", field="Sec-WebSocket-Version"
+        )
+    if "upgrade" not in headers.get("connection", "").lower():
+        raise InvalidRequest("a WebSocket is asked for with `Connection: Upgrade`", field="Connection")
+    if not _KEY.fullmatch(headers.get("sec-websocket-key", "")):
+        raise InvalidRequest("Sec-WebSocket-Key is 16 bytes in base64", field="Sec-WebSocket-Key")
+
+
 def _is_upgrade(headers: Mapping[str, str]) -> bool:
     return headers.get("upgrade", "").lower() == "websocket"
 
@@ -392,7 +441,9 @@ def _has_left(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
-async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRunner, int]:
+async def listen(
+    app: web.Application, host: str, port: int, strangers: Strangers | None = None
+) -> tuple[web.AppRunner, int]:
     """Open the port; gives the runner and the port, which is a free one where 0 was asked for."""
     runner = web.AppRunner(
         app,
@@ -404,7 +455,9 @@ async def listen(app: web.Application, host: str, port: int) -> tuple[web.AppRun
         lingering_time=2.0,
     )
     await runner.setup()
-    site = web.TCPSite(runner, host, port, backlog=4096)
+    if strangers is None:
+        strangers = Strangers(most_strangers(1024), 10.0, Stats())
+    site = Listening(runner, host, port, strangers)
     try:
         await site.start()
     except BaseException:

@@ -133,6 +133,12 @@ def _counted(stats: Stats) -> Iterator[Metric]:
         ("plugin",),
         [((plugin,), count) for plugin, count in stats.blocks.items()],
     )
+    yield _counter(
+        "betterai_strangers",
+        "Trouble with connections on which nobody is known: malformed_request, head_too_slow, stranger_dropped.",
+        ("trouble",),
+        [((kind,), count) for kind, count in stats.strangers.items()],
+    )
     yield _histogram("betterai_loop_lag_seconds", "How late the event loop was.", None, {"": stats.loop_lag})
 
 

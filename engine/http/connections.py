@@ -1,0 +1,159 @@
+"""Connections before anybody is known on them: few at a time, briefly, and answered in our own words when they send junk."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections import OrderedDict
+from functools import partial
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from engine.api.errors import InvalidRequest
+from engine.http import answers
+from engine.http.guard import REQUEST_ID, request_id
+from engine.http.problem import answer_error
+from engine.log import get_logger
+from engine.stats import Stats
+
+log = get_logger(__name__)
+
+SPARE_FILES = 64
+"""Descriptors that are left to the database, to vendors and to files."""
+
+TOLD_EVERY = 60.0
+"""Seconds between two lines of the log about the same kind of trouble with strangers."""
+
+
+class Strangers:
+    """The connections on which nobody is known: that sent no whole head yet, or none since the last answer, or no key.
+
+    Where there are more than `most`, the one that has been so for longest is closed: an honest client is known within
+    milliseconds, or connects again.
+    """
+
+    def __init__(self, most: int, patience: float, stats: Stats) -> None:
+        self.most = most
+        self.patience = patience
+        self._waiting: OrderedDict[Connection, None] = OrderedDict()
+        self._told: dict[str, float] = {}
+        self._stats = stats
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def came(self, connection: Connection) -> None:
+        """Nobody is known on this connection from now on."""
+        self._waiting[connection] = None
+        while len(self._waiting) > self.most:
+            oldest, _ = self._waiting.popitem(last=False)
+            self.tell("stranger_dropped")
+            oldest.drop()
+
+    def left(self, connection: Connection) -> None:
+        """The connection is closed, or it is known who is there."""
+        self._waiting.pop(connection, None)
+
+    def tell(self, kind: str) -> None:
+        """Count trouble with a stranger; the log gets a line a minute of each kind, with nothing of what was sent."""
+        count = self._stats.troubled(kind)
+        now = time.monotonic()
+        if now - self._told.get(kind, -TOLD_EVERY) >= TOLD_EVERY:
+            self._told[kind] = now
+            log.warning(kind, count=count)
+
+
+class Connection(RequestHandler):
+    """One connection; it has `patience` seconds for each head."""
+
+    __slots__ = ("_deadline", "_strangers")
+
+    def __init__(self, manager: Any, *, strangers: Strangers, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._strangers = strangers
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._expect_head()
+        self._strangers.came(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._expect_nothing()
+        self._strangers.left(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        before = self._request_count
+        super().data_received(data)
+        if self._request_count > before:
+            self._expect_nothing()
+        elif self._deadline is None and not self._request_in_progress and not self._upgraded and not self._messages:
+            self._expect_head()
+
+    def known(self) -> None:
+        """It is known who is there, until the answer is over."""
+        self._strangers.left(self)
+
+    def answered(self) -> None:
+        """The answer is over: who is there has to be said again."""
+        if self.transport is not None and not self.transport.is_closing():
+            self._strangers.came(self)
+
+    def drop(self) -> None:
+        """Close at once."""
+        if self.transport is not None:
+            self.transport.abort()
+
+    def handle_error(
+        self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
+    ) -> web.StreamResponse:
+        """The answer to what is no HTTP, in our own form; nothing of what was sent is told or logged."""
+        if status != 400:
+            return super().handle_error(request, status, exc, message)
+        self._strangers.tell("malformed_request")
+        id = request_id(None)
+        said = "the request is malformed: its line, its headers or their length are not those of HTTP/1.1"
+        answer = answers.whole(answer_error(InvalidRequest(said), id), {REQUEST_ID: id})
+        answer.force_close()
+        return answer
+
+    def _expect_head(self) -> None:
+        self._deadline = self._loop.call_later(self._strangers.patience, self._late)
+
+    def _expect_nothing(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _late(self) -> None:
+        self._deadline = None
+        self._strangers.tell("head_too_slow")
+        self.drop()
+
+
+def most_strangers(wanted: int) -> int:
+    """As many as are wanted, and as leave half of this process's descriptors to those who are known."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    return max(8, min(wanted, (soft - SPARE_FILES) // 2))
+
+
+class Listening(web.TCPSite):
+    """A port whose connections begin as strangers."""
+
+    def __init__(self, runner: web.AppRunner, host: str, port: int, strangers: Strangers) -> None:
+        super().__init__(runner, host, port, backlog=4096)
+        self._strangers = strangers
+
+    async def start(self) -> None:
+        await web.BaseSite.start(self)
+        server = self._runner.server
+        assert server is not None
+        loop = asyncio.get_running_loop()
+        made = partial(Connection, server, loop=loop, strangers=self._strangers, **server._kwargs)
+        self._server = await loop.create_server(made, self._host, self._port, backlog=self._backlog)
