@@ -114,7 +114,8 @@ class Decoder(ABC):
             self.failure = error
         except (msgspec.MsgspecError, UnicodeError) as error:
             self.failure = self.vendor.broke_protocol(_complaint(error))
-        return self._taken()
+        # Without a frame of its own: every read of every answer passes here.
+        return self.out.take() if self._halves is None else self._taken()
 
     def end(self) -> list[ChatDelta]:
         """The deltas that stand out when the body is over; raises `ProviderUnavailable` when it was cut off."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from typing import Any, Generic, TypeVar
@@ -27,6 +28,13 @@ class Reader(Generic[T]):
         self._fields: inspect.Type | None = None
         self.strict = msgspec.json.Decoder(type).decode
 
+    def read(self, data: bytes | str) -> T:
+        """The document, strictly or leniently; halves of characters in its texts become U+FFFD."""
+        try:
+            return self.strict(data)
+        except (msgspec.MsgspecError, UnicodeError):
+            return self._fitted(read_json(data))
+
     def leniently(self, data: bytes) -> T:
         """The document without the fields that do not fit. Halves of surrogate pairs stand in its texts.
 
@@ -36,6 +44,9 @@ class Reader(Generic[T]):
             value = json.loads(data)
         except (ValueError, RecursionError):
             raise msgspec.DecodeError("the document is no JSON") from None
+        return self._fitted(value)
+
+    def _fitted(self, value: Any) -> T:
         # A vendor that is odd once is so in every document.
         fields = self._fields = self._fields or inspect.type_info(self._type)
         found = _fit(value, fields, True)
@@ -72,6 +83,8 @@ def _fit(value: Any, kind: inspect.Type, needed: bool) -> Any:
             return None if value is None else _MISFIT
         case inspect.StrType():
             return value if isinstance(value, str) else _MISFIT
+        case inspect.BytesType():
+            return _bytes(value)
         case inspect.BoolType():
             return value if isinstance(value, bool) else _MISFIT
         case inspect.IntType():
@@ -88,6 +101,24 @@ def _fit(value: Any, kind: inspect.Type, needed: bool) -> Any:
         case inspect.StructType():
             return _struct(value, kind, needed)
     return _MISFIT
+
+
+def _bytes(value: Any) -> Any:
+    try:
+        return base64.b64decode(value, validate=True)
+    except (TypeError, ValueError):
+        return _MISFIT
+
+
+def number(value: Any) -> float | None:
+    """A number as vendors write it: 1.5 or "1.5"; None for what is none."""
+    if isinstance(value, str) and len(value) < 20:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e15
+    return float(value) if fits else None
 
 
 def whole_number(value: Any) -> Any:

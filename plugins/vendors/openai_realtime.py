@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import aiohttp
 import msgspec
@@ -12,6 +12,7 @@ import msgspec
 from engine.api import EngineError
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, clean
+from plugins.vendors.lenient import Reader
 
 RATE = 24_000
 """Samples a second that it hears and speaks."""
@@ -28,7 +29,9 @@ PASSES = frozenset({1000, 1001, 1006, 1011, 1012, 1013, None})
 class Told(msgspec.Struct, frozen=True, gc=False):
     """A server event, with the fields that any of those heard here has."""
 
-    type: str
+    NEEDED: ClassVar = frozenset({"delta", "transcript"})
+
+    type: str = ""
     delta: str = ""
     transcript: str = ""
     item_id: str = ""
@@ -41,7 +44,7 @@ class Told(msgspec.Struct, frozen=True, gc=False):
     languages: list[Mapping[str, Any]] | None = None
 
 
-decode = msgspec.json.Decoder(Told).decode
+decode = Reader(Told).read
 
 
 def audio(pcm: bytes) -> str:

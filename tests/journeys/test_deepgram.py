@@ -52,6 +52,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
             "models.retries": 0,
             "models.breaker_failures": 1000,
             "models.first_event_timeout": 3,
+            "models.idle_timeout": 3,
             "vendors.deepgram.base_url": vendor.base_url,
             "vendors.deepgram.api_key": KEY,
         }

@@ -52,6 +52,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Serv
             "plugins.enabled": ["tts"],
             "models.retries": 0,
             "models.first_event_timeout": 2,
+            "models.idle_timeout": 2,
             "models.breaker_failures": 1000,
             "vendors.elevenlabs.base_url": vendor.base_url,
             "vendors.elevenlabs.api_key": KEY,

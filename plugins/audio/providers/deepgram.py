@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any, ClassVar
 
@@ -18,13 +18,14 @@ from engine.api import (
     Shared,
     TranscriptionRequest,
     UnsupportedParameter,
-    Word,
 )
 from engine.wire.trace import trace_headers
+from plugins.audio.providers.deepgram_heard import of_file, stretch
 from plugins.audio.tape import Lost, Tape, heard_live
 from plugins.vendors.deepgram import address, deepgram, headers_of
 from plugins.vendors.faults import clean
 from plugins.vendors.large import apart, post_document
+from plugins.vendors.lenient import number, read_json
 from plugins.vendors.settings import DeepgramSettings
 from plugins.vendors.transport import connecting
 
@@ -73,8 +74,8 @@ class DeepgramTranscriber:
 
     def _read(self, told: bytes) -> list[Segment]:
         try:
-            return _of_file(msgspec.json.decode(told)["results"])
-        except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError, IndexError, RecursionError):
+            return of_file(read_json(told)["results"])
+        except (msgspec.DecodeError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             raise self._vendor.broke_protocol("its transcript is not of the known form") from None
 
     def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
@@ -110,7 +111,7 @@ class DeepgramTranscriber:
 
     def _heard(self, data: str, begin: float, tape: Tape) -> list[Segment]:
         try:
-            told = msgspec.json.decode(data)
+            told = read_json(data)
             if told.get("type") == "Error":
                 raise self._vendor.failure(data.encode())
             if told.get("type") == "Metadata" and tape.sent_all:
@@ -119,11 +120,14 @@ class DeepgramTranscriber:
             if told.get("type") != "Results":
                 return []
             alternative = told["channel"]["alternatives"][0]
-            start, final = begin + told["start"], bool(told["is_final"])
+            start, length, final = number(told["start"]), number(told["duration"]), bool(told["is_final"])
+            if start is None or length is None:
+                raise TypeError
+            start += begin
             if final:
-                tape.told_until(start + told["duration"])
+                tape.told_until(start + length)
             text = alternative["transcript"]
-            return [_segment(alternative, text, start, start + told["duration"], begin, final=final)] if text else []
+            return [stretch(alternative, text, start, start + length, begin, final=final)] if text else []
         except (msgspec.DecodeError, KeyError, TypeError, IndexError, AttributeError):
             raise self._vendor.broke_protocol("what it heard is not of the known form") from None
 
@@ -161,47 +165,3 @@ def _fields(request: TranscriptionRequest) -> dict[str, Any]:
         "diarize": request.diarize or None,
         "keyterm": request.prompt.split() if request.prompt else None,
     }
-
-
-def _of_file(results: Mapping[str, Any]) -> list[Segment]:
-    found = [
-        _segment(each, each["transcript"], each["start"], each["end"], 0.0, final=True)
-        for each in results.get("utterances") or ()
-        if each["transcript"]
-    ]
-    if found:
-        return found
-    alternative = results["channels"][0]["alternatives"][0]
-    words = alternative.get("words") or ()
-    if not alternative["transcript"]:
-        return []
-    start, end = (words[0]["start"], words[-1]["end"]) if words else (0.0, 0.0)
-    return [_segment(alternative, alternative["transcript"], start, end, 0.0, final=True)]
-
-
-def _segment(told: Mapping[str, Any], text: str, start: float, end: float, begin: float, *, final: bool) -> Segment:
-    words = tuple(
-        Word(
-            text=word.get("punctuated_word") or word["word"],
-            start=round(begin + word["start"], 3),
-            end=round(begin + word["end"], 3),
-            confidence=word.get("confidence"),
-            speaker=_speaker(word),
-        )
-        for word in told.get("words") or ()
-    )
-    speaker = _speaker(told) or (words[0].speaker if words else None)
-    return Segment(
-        text=text,
-        final=final,
-        start=round(start, 3),
-        end=round(end, 3),
-        confidence=told.get("confidence"),
-        speaker=speaker,
-        words=words,
-    )
-
-
-def _speaker(told: Mapping[str, Any]) -> str | None:
-    speaker = told.get("speaker")
-    return None if speaker is None else str(speaker)

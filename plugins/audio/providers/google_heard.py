@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from engine.api import Segment
 from plugins.vendors.google_live import seconds
+from plugins.vendors.lenient import Reader
 
 
 class Fields(msgspec.Struct, rename="camel"):
@@ -18,6 +19,8 @@ class Fields(msgspec.Struct, rename="camel"):
 class Heard(Fields):
     """Words that were heard, and where, counted from the beginning of the session."""
 
+    NEEDED: ClassVar = frozenset({"text"})
+
     text: str | None = None
     language_code: str | None = None
     start_offset: str | None = None
@@ -26,6 +29,8 @@ class Heard(Fields):
 
 class ServerContent(Fields):
     """What happens. `interim_input_transcription` is all of what may still change, `input_transcription` a piece that stays."""
+
+    NEEDED: ClassVar = frozenset({"input_transcription", "interim_input_transcription"})
 
     input_transcription: Heard | None = None
     interim_input_transcription: Heard | None = None
@@ -41,13 +46,15 @@ class GoAway(Fields):
 class Message(Fields):
     """One message, as far as it matters here."""
 
+    NEEDED: ClassVar = frozenset({"server_content"})
+
     setup_complete: dict[str, Any] | None = None
     server_content: ServerContent | None = None
     go_away: GoAway | None = None
     error: Mapping[str, Any] | None = None
 
 
-decode = msgspec.json.Decoder(Message).decode
+decode = Reader(Message).read
 
 
 class Turn:

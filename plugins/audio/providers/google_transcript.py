@@ -10,6 +10,7 @@ import msgspec
 from engine.api import ProviderError, Segment, TranscriptionRequest, Word
 from plugins.vendors.failures import Vendor
 from plugins.vendors.google_live import seconds
+from plugins.vendors.lenient import read_json
 
 _WRITE = "Write down, word for word, what is said in the recording"
 _ENGLISH = "Write down in English what is said in the recording, whatever language it is in"
@@ -109,8 +110,8 @@ class Transcript:
     def take(self, data: bytes) -> Iterator[Segment]:
         """What one event of the answer tells; raises what else it tells."""
         try:
-            told = msgspec.json.decode(data)
-            if "error" in told:
+            told = read_json(data) if data.strip() else {}
+            if told.get("error"):
                 raise self._vendor.failure(data)
             if (blocked := (told.get("promptFeedback") or {}).get("blockReason")) is not None:
                 raise ProviderError(f"{self._vendor.title} does not listen to this: {blocked}.")
@@ -131,9 +132,9 @@ class Transcript:
             yield Segment(text=text, language=self._language)
 
     def _end(self, reason: str | None) -> None:
-        if reason is None:
+        if not reason:
             return
-        if reason != "STOP":
+        if reason.upper() != "STOP":
             raise ProviderError(f"{self._vendor.title} stopped writing: {reason}.")
         self._whole = True
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
 from engine.api import Usage
 from engine.wire.counts import Count, count, total
+from plugins.vendors.lenient import Reader
 
 
 class Fields(msgspec.Struct, rename="camel"):
@@ -17,11 +18,15 @@ class Fields(msgspec.Struct, rename="camel"):
 class Transcription(Fields):
     """A piece of what was said."""
 
+    NEEDED: ClassVar = frozenset({"text"})
+
     text: str | None = None
 
 
 class Blob(Fields):
     """A piece of sound; `mime_type` tells its rate as in "audio/pcm;rate=24000"."""
+
+    NEEDED: ClassVar = frozenset({"data"})
 
     mime_type: str = ""
     data: bytes = b""
@@ -29,6 +34,8 @@ class Blob(Fields):
 
 class Part(Fields):
     """A piece of the answer."""
+
+    NEEDED: ClassVar = frozenset({"text", "thought", "inline_data"})
 
     text: str | None = None
     thought: bool | None = None
@@ -38,11 +45,15 @@ class Part(Fields):
 class Content(Fields):
     """What the model says in this message."""
 
+    NEEDED: ClassVar = frozenset({"parts"})
+
     parts: list[Part] | None = None
 
 
 class ServerContent(Fields):
     """What happens in the conversation. Transcripts come in no certain order to the sound that they belong to."""
+
+    NEEDED: ClassVar = frozenset({"model_turn", "input_transcription", "output_transcription"})
 
     model_turn: Content | None = None
     turn_complete: bool | None = None
@@ -54,6 +65,8 @@ class ServerContent(Fields):
 class FunctionCall(Fields):
     """The model calls a function."""
 
+    NEEDED: ClassVar = frozenset({"name", "args"})
+
     name: str = ""
     id: str = ""
     args: dict[str, Any] | None = None
@@ -61,6 +74,8 @@ class FunctionCall(Fields):
 
 class CalledFunctions(Fields):
     """Calls that are to be answered."""
+
+    NEEDED: ClassVar = frozenset({"function_calls"})
 
     function_calls: list[FunctionCall] | None = None
 
@@ -107,6 +122,8 @@ class UsageMetadata(Fields):
 class ServerMessage(Fields):
     """One message; of a session's end there is none, it is in the code of the close."""
 
+    NEEDED: ClassVar = frozenset({"server_content", "tool_call"})
+
     setup_complete: dict[str, Any] | None = None
     server_content: ServerContent | None = None
     tool_call: CalledFunctions | None = None
@@ -116,7 +133,7 @@ class ServerMessage(Fields):
     usage_metadata: UsageMetadata | None = None
 
 
-decode_message = msgspec.json.Decoder(ServerMessage).decode
+decode_message = Reader(ServerMessage).read
 
 
 def usage_of(told: UsageMetadata) -> Usage:

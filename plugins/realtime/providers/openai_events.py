@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
@@ -80,16 +81,19 @@ def _turn_detection(turns: TurnDetection) -> dict[str, Any] | None:
 
 
 def tool_call(item: Mapping[str, Any]) -> ToolCall:
-    """A `function_call` item."""
-    return ToolCall(call_id=item["call_id"], name=item["name"], arguments=item["arguments"])
+    """A `function_call` item; raises `KeyError` where it has no name."""
+    arguments = item.get("arguments")
+    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments or {}).decode()
+    call_id = item.get("call_id") or item.get("id") or f"call_{secrets.token_hex(12)}"
+    return ToolCall(call_id=str(call_id), name=str(item["name"]), arguments=text or "{}")
 
 
-def usage(told: Mapping[str, Any] | None) -> Usage | None:
+def usage(told: Any) -> Usage | None:
     """The usage of a response; the tokens of sound are part of input and output."""
-    if not told:
+    if not told or not isinstance(told, Mapping):
         return None
-    heard, said = told.get("input_token_details") or {}, told.get("output_token_details") or {}
-    again: Mapping[str, Any] | None = heard.get("cached_tokens_details")
+    heard, said = fields(told, "input_token_details"), fields(told, "output_token_details")
+    again = fields(heard, "cached_tokens_details") or None
     return Usage(
         input_tokens=count(told.get("input_tokens")),
         output_tokens=count(told.get("output_tokens")),
@@ -98,3 +102,9 @@ def usage(told: Mapping[str, Any] | None) -> Usage | None:
         audio_output_tokens=count(said.get("audio_tokens")),
         audio_cached_tokens=msgspec.UNSET if again is None else count(again.get("audio_tokens")),
     )
+
+
+def fields(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """An object in a document; an empty one in the place of anything else."""
+    found = told.get(name)
+    return found if isinstance(found, Mapping) else {}

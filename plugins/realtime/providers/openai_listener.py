@@ -98,10 +98,10 @@ class Listener:
         self._stage.tool_call(call)
 
     def _broken(self, response: Mapping[str, Any]) -> EngineError | None:
-        details: Mapping[str, Any] = response.get("status_details") or {}
-        if response["status"] == "incomplete":
+        details, status = wire.fields(response, "status_details"), response.get("status")
+        if status == "incomplete":
             self._stage.show(StatusChanged(stage="answer_cut", detail=f"the model stopped: {details.get('reason')}"))
-        return self._faults.failure(details.get("error") or {}) if response["status"] == "failed" else None
+        return self._faults.failure(wire.fields(details, "error")) if status == "failed" else None
 
     def _error(self, error: Mapping[str, Any]) -> None:
         code = error.get("code")

@@ -27,6 +27,7 @@ from engine.api import (
 from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, clean
+from plugins.vendors.lenient import Reader, read_json
 from plugins.vendors.settings import ElevenLabsSettings
 from plugins.vendors.speaking import whole_samples
 from plugins.vendors.transport import connecting, get_json, post_bytes
@@ -54,6 +55,9 @@ class Subscription(msgspec.Struct):
     character_count: int
     character_limit: int
     next_character_count_reset_unix: int | None = None
+
+
+_subscription = Reader(Subscription).read
 
 
 class ElevenLabsVoices:
@@ -97,7 +101,7 @@ class ElevenLabsVoices:
         url = f"{self._settings.base_url}/v1/user/subscription"
         told = await get_json(self._http, url, self._headers, self._vendor)
         try:
-            account = msgspec.json.decode(told, type=Subscription)
+            account = _subscription(told)
             resets = account.next_character_count_reset_unix
             resets_at = datetime.fromtimestamp(resets, UTC) if resets is not None else None
         except (msgspec.MsgspecError, ValueError, OverflowError, OSError):
@@ -130,8 +134,8 @@ class ElevenLabsVoices:
         try:
             while (message := await socket.receive()).type is aiohttp.WSMsgType.TEXT:
                 told = self._told(message.data)
-                if told.get("audio"):
-                    for sound in _marked(base64.b64decode(told["audio"]), told.get("alignment")):
+                if pcm := self._pcm(told):
+                    for sound in _marked(pcm, told.get("alignment")):
                         yield sound
                 if told.get("isFinal"):
                     return
@@ -147,13 +151,25 @@ class ElevenLabsVoices:
         return f"{self._settings.base_url}/v1/text-to-speech/{quote(request.voice or DEFAULT_VOICE, safe='')}"
 
     def _told(self, data: str) -> dict[str, Any]:
-        try:
-            told = msgspec.json.decode(data, type=dict[str, Any])
-        except msgspec.MsgspecError:
-            raise self._vendor.broke_protocol("what it sent is not of the known form") from None
-        if told.get("error") is not None:
+        told = self._read(data)
+        if told.get("error"):
             raise self._vendor.failure(data.encode())
         return told
+
+    def _read(self, data: str) -> dict[str, Any]:
+        try:
+            told = read_json(data)
+        except msgspec.MsgspecError:
+            told = None
+        if not isinstance(told, dict):
+            raise self._vendor.broke_protocol("what it sent is not of the known form")
+        return told
+
+    def _pcm(self, told: dict[str, Any]) -> bytes:
+        try:
+            return base64.b64decode(told.get("audio") or "")
+        except (TypeError, ValueError):
+            raise self._vendor.broke_protocol("its sound is not in base64") from None
 
     def _closed(self, socket: aiohttp.ClientWebSocketResponse, message: aiohttp.WSMessage) -> EngineError:
         closed = message.type is aiohttp.WSMsgType.CLOSE

@@ -18,6 +18,7 @@ from engine.wire.sse import SseDecoder, UnfinishedEvent
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.google_voices import VOICES
+from plugins.vendors.lenient import read_json
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.transport import post_bytes
 
@@ -78,16 +79,20 @@ class GoogleVoices:
                     for sound in self._sounds(event.data):
                         spoke = True
                         yield sound
-        if decoder.rest():
+        cut, last = decoder.rest(), decoder.end()
+        if cut and not last:
             raise self._vendor.cut_off()
+        for sound in (sound for event in last for sound in self._sounds(event.data)):
+            spoke = True
+            yield sound
         if not spoke:
             raise ProviderError(f"{self._vendor.title} answered without sound.")
 
     def _sounds(self, data: bytes) -> list[Sound]:
         """The sound of one event; raises what else the event tells."""
         try:
-            told = msgspec.json.decode(data)
-            if "error" in told:
+            told = read_json(data) if data.strip() else {}
+            if told.get("error"):
                 raise self._vendor.failure(data)
             if (blocked := (told.get("promptFeedback") or {}).get("blockReason")) is not None:
                 raise ProviderError(f"{self._vendor.title} does not speak this text: {blocked}.")
@@ -95,7 +100,7 @@ class GoogleVoices:
             for candidate in told.get("candidates") or ():
                 parts = (candidate.get("content") or {}).get("parts") or ()
                 sounds += [self._sound(part["inlineData"]) for part in parts if "inlineData" in part]
-                if (reason := candidate.get("finishReason")) not in (None, "STOP"):
+                if (reason := candidate.get("finishReason")) and reason.upper() != "STOP":
                     raise ProviderError(f"{self._vendor.title} stopped speaking: {reason}.")
         except (msgspec.DecodeError, TypeError, AttributeError, KeyError, ValueError):
             raise self._vendor.broke_protocol("its sound is not of the known form") from None
