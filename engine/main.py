@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack
 from importlib.util import find_spec
 from pathlib import Path
@@ -181,10 +181,17 @@ class Engine:
 
     def judge(self) -> None:
         """All that can be said of configuration and plugins before anything is opened."""
-        check_binding(self.core.server.host, self.core.auth.mode)
-        self._check_extras()
-        self._cross_origin()
+        for judge in self.judges():
+            judge()
         self.prepare_plugins()
+
+    def judges(self) -> tuple[Callable[[], object], ...]:
+        """What judges the engine's own settings; each raises `ConfigError`."""
+        return (
+            lambda: check_binding(self.core.server.host, self.core.auth.mode),
+            self._check_extras,
+            self._cross_origin,
+        )
 
     def prepare_plugins(self) -> None:
         """Load plugins and judge their settings and every table's name; opens nothing."""

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.judging import judged
 from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
-from engine.config import ConfigError, read_core
-from engine.loader.tables import histories
-from engine.main import Engine
+from engine.config import ConfigError, ConfigErrors, RawConfig, read_core
 from engine.main import serve as run_server
 from engine.version import product_version
 
@@ -33,30 +32,30 @@ def serve(
         raw = raw.with_value("server.port", port, "--port")
     try:
         loop = read_core(raw).server.loop
-    except ConfigError as error:
-        fail(str(error), 2)
-    run(run_server(raw), loop)
+    except ConfigError:
+        fail(_all_mistakes(raw), 2)
+    run(run_server(raw), loop, lambda error: _all_mistakes(raw))
+
+
+def _all_mistakes(raw: RawConfig) -> str:
+    """Everything that keeps the server from starting, where the start itself stops at the first kind."""
+    return str(ConfigErrors(run(judged(raw)).mistakes))
 
 
 def check(config: ConfigOption = None) -> None:
-    """Judge the configuration and the plugins without starting anything."""
+    """Judge the configuration and the plugins without starting anything.
+
+    Exit code 2: the server would not start. 1: it would start without something that the configuration asks for.
+    """
     raw = read(config)
-
-    async def judge() -> Engine:
-        engine = Engine(raw)
-        engine.judge()
-        engine.swap()
-        histories(engine.loader, engine.databases)
-        return engine
-
-    engine = run(judge())
+    verdict = run(judged(raw))
+    if verdict.mistakes:
+        fail("\n".join([str(ConfigErrors(verdict.mistakes)), *verdict.lacking]), 2)
     say(f"configuration: {raw.file or 'built in'}")
-    failed = [part for part in engine.loader.parts.values() if part.enabled and not part.on]
-    for part in failed:
-        say(f"plugin {part.name} is off: {part.reason}", "yellow")
-    for warning in engine.registry.warnings():
-        say(warning, "yellow")
-    say("ok" if not failed else "the server would start, degraded")
+    for line in verdict.lacking:
+        say(line, "yellow")
+    say("the server would start, degraded" if verdict.lacking else "ok")
+    raise typer.Exit(1 if verdict.lacking else 0)
 
 
 def models(config: ConfigOption = None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -77,7 +77,8 @@ def read(config: Path | None) -> RawConfig:
         fail(str(error), 2)
 
 
-def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
+def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio", explain: Callable[[ConfigError], str] = str) -> Any:
+    """Run a command's work; ends the program with words where the operator can mend what it raises."""
     try:
         if loop == "uvloop" and sys.platform != "win32":
             # Imported here: commands other than serve have no use for it, and it is missing on Windows.
@@ -86,7 +87,7 @@ def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio") -> Any:
             return uvloop.run(work)
         return asyncio.run(work)
     except ConfigError as error:
-        fail(str(error), 2)
+        fail(explain(error), 2)
     except TOLD as error:
         fail(str(error))
     except OSError as error:

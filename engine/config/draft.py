@@ -96,7 +96,11 @@ class Draft:
         except UnresolvedReference as error:
             self.problems.append(
                 ConfigError(
-                    key=self.text(path), origin=self.origin(path), message=str(error), public=error.public, path=path
+                    key=self.text(path),
+                    origin=self.origin(path),
+                    message=str(error),
+                    public=error.public,
+                    path=(*self.table, *path),
                 )
             )
             return text

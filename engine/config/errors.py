@@ -26,7 +26,7 @@ class ConfigError(Exception):
         self.public = f"{key}: {public or message}"
         """The problem without files' places and given values, for those who may not see the operator's settings."""
         self.path = path
-        """The steps of the key inside its table."""
+        """The steps of the key; empty where nothing stands in the configuration."""
 
     def __str__(self) -> str:
         place = f" ({self.origin})" if self.origin else ""

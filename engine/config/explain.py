@@ -45,16 +45,16 @@ def path_of(details: ErrorDetails, values: dict[str, Any]) -> KeyPath:
 
 
 def _explain_key(path: KeyPath, found: list[ErrorDetails], draft: Draft, model: type[BaseModel]) -> ConfigError:
-    key, origin = draft.text(path), draft.origin(path)
+    key, origin, whole = draft.text(path), draft.origin(path), (*draft.table, *path)
     if found[0]["type"] == "extra_forbidden":
         return _unknown_key(path, draft, model)
     if found[0]["type"] == "missing":
-        return ConfigError(key=key, origin=origin, message="is required and has no default", path=path)
+        return ConfigError(key=key, origin=origin, message="is required and has no default", path=whole)
     secret = path in draft.hidden or is_secret(model, path)
     rights = dict.fromkeys(_what_is_right(details, secret) for details in found)
     right = " or ".join(rights)
     message = right + _given(draft.value(path), secret)
-    return ConfigError(key=key, origin=origin, message=message, public=right, path=path)
+    return ConfigError(key=key, origin=origin, message=message, public=right, path=whole)
 
 
 def _unknown_key(path: KeyPath, draft: Draft, model: type[BaseModel]) -> ConfigError:
@@ -66,6 +66,7 @@ def _unknown_key(path: KeyPath, draft: Draft, model: type[BaseModel]) -> ConfigE
         origin=draft.origin(path),
         message=message,
         nearest=draft.text((*path[:-1], guess)) if guess else None,
+        path=(*draft.table, *path),
     )
 
 

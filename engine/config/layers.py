@@ -37,6 +37,18 @@ class Layers:
             table[key] = value
             self.origins[path] = origin
 
+    def drop(self, path: KeyPath) -> None:
+        """Take away what stands at a path, if anything does."""
+        table: Any = self.values
+        for step in path[:-1]:
+            inside = step in table if isinstance(table, dict) else isinstance(table, list) and isinstance(step, int)
+            if not inside:
+                return
+            table = table[step]
+        if isinstance(table, dict):
+            table.pop(path[-1], None)
+            self._forget(path)
+
     def copy(self) -> "Layers":
         return Layers(copy.deepcopy(self.values), dict(self.origins), dict(self.texts))
 

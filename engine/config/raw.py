@@ -66,6 +66,13 @@ class RawConfig:
         layers.put(split_key(key), value, origin)
         return replace(self, layers=layers, set_over=(*self.set_over, (key, value, origin)))
 
+    def without(self, paths: Collection[KeyPath]) -> "RawConfig":
+        """A copy in which nothing stands at some paths."""
+        layers = self.layers.copy()
+        for path in paths:
+            layers.drop(path)
+        return replace(self, layers=layers)
+
     def read_again(self) -> "RawConfig":
         """The configuration as it stands in the file now, under the same options; raises ConfigErrors."""
         read = self.source() if self.source is not None else self
@@ -82,7 +89,11 @@ class RawConfig:
                 place = path[:depth]
                 message = f"must be a table, [{key_text(place)}]"
                 raise ConfigErrors(
-                    [ConfigError(key=key_text(place), origin=self.layers.origins.get(place), message=message)]
+                    [
+                        ConfigError(
+                            key=key_text(place), origin=self.layers.origins.get(place), message=message, path=place
+                        )
+                    ]
                 )
         draft = Draft(path, _less(_own(values, model), without), self.layers, self.environ)
         draft.fill_from_sdk_environment(model)
@@ -97,7 +108,9 @@ class RawConfig:
         message = "unknown table" if isinstance(_at(self.layers.values, path), dict) else "stands in no table"
         if near is None:
             message += f"; known here: {', '.join(sorted(siblings))}" if siblings else ""
-        return ConfigError(key=key_text(path), origin=self.layers.origins.get(path), message=message, nearest=near)
+        return ConfigError(
+            key=key_text(path), origin=self.layers.origins.get(path), message=message, nearest=near, path=path
+        )
 
 
 def _validate(draft: Draft, model: type[M]) -> tuple[M | None, list[ConfigError]]:

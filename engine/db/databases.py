@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from engine.api.data import Write
 from engine.db.errors import DatabaseUrlInvalid
 from engine.db.link import Link
-from engine.db.mysql import open_mysql
+from engine.db.mysql import open_mysql, require_driver
 from engine.db.sqlite import open_sqlite
 from engine.db.writer import DEADLINE_SECONDS, MAX_QUEUED_ROWS, Writer
 
@@ -44,6 +44,16 @@ class Database:
     def embedded(self) -> bool:
         """Whether it is a file of this process rather than a server's."""
         return self.dialect == "sqlite"
+
+    @property
+    def file(self) -> Path | None:
+        """The file of an embedded database."""
+        return Path(self.url.database) if self.embedded and self.url.database else None
+
+    def require_driver(self) -> None:
+        """Raise `DatabaseNotReady` where the library is missing that the address needs."""
+        if self.dialect == "mysql":
+            require_driver(self.url, setting=f"databases.{self.name}")
 
     @property
     def is_open(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, text
@@ -104,16 +105,26 @@ class MySqlLink:
         await self._writing.dispose()
 
 
+def require_driver(url: URL, *, setting: str) -> None:
+    """Raise `DatabaseNotReady` where asyncmy is not installed."""
+    if find_spec("asyncmy") is None:
+        raise _no_driver(url, setting)
+
+
+def _no_driver(url: URL, setting: str) -> DatabaseNotReady:
+    return DatabaseNotReady(
+        f"{setting}: {url.render_as_string(hide_password=True)} needs the driver asyncmy; "
+        "install it with: pip install 'betterai-engine[mysql]'.",
+        field=setting,
+    )
+
+
 async def open_mysql(url: URL, *, setting: str) -> MySqlLink:
     """Connect once, so that a wrong address or credential is told now and not at the first turn."""
-    shown = url.render_as_string(hide_password=True)
     try:
         link = MySqlLink(url)
     except ModuleNotFoundError:
-        raise DatabaseNotReady(
-            f"{setting}: {shown} needs the driver asyncmy; install it with: pip install 'betterai-engine[mysql]'.",
-            field=setting,
-        ) from None
+        raise _no_driver(url, setting) from None
     try:
         async with asyncio.timeout(2 * CONNECT_SECONDS):
             await link.run(lambda connection: connection.execute(text("SELECT 1")).close())

@@ -14,7 +14,7 @@ from engine.api import hooks
 from engine.api.data import Tables
 from engine.api.plugin import Plugin, SettingsTable
 from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
-from engine.config.keys import nearest
+from engine.config.keys import nearest, split_key
 from engine.config.secrecy import mask_text
 from engine.loader.answers import ANSWERS, PluginMistake, checked, made
 from engine.loader.context import PROVIDER_HOOKS, Context
@@ -338,10 +338,16 @@ class Loader:
                         f"no plugin {name!r} is installed; installed are {', '.join(sorted(self.installed)) or 'none'}"
                     )
                     near = nearest(name, self.installed)
-                    problems.append(ConfigError(key=key, origin=config.origin(key), message=message, nearest=near))
+                    problems.append(
+                        ConfigError(
+                            key=key, origin=config.origin(key), message=message, nearest=near, path=split_key(key)
+                        )
+                    )
                 elif key == "plugins.required" and name not in self._enabled:
                     message = f"plugin {name!r} is required but not enabled; add it to [plugins] enabled"
-                    problems.append(ConfigError(key=key, origin=config.origin(key), message=message))
+                    problems.append(
+                        ConfigError(key=key, origin=config.origin(key), message=message, path=split_key(key))
+                    )
         if problems:
             raise ConfigErrors(problems)
 
@@ -353,7 +359,7 @@ class Loader:
         return {f"plugins.{part.name}": part.plugin.Settings, **{table.table: table for table in beside}}
 
     def _read_settings(self, part: Part, config: RawConfig) -> list[ConfigError]:
-        """Read the tables of one plugin; gives the unknown keys, which are the operator's slips and not its fault."""
+        """Read the tables of one plugin; where keys are unknown, which are the operator's slips, gives all that is wrong."""
         wrong: list[ConfigError] = []
         for name, model in part.settings.items():
             if model not in self.tables:
@@ -361,10 +367,11 @@ class Loader:
                     self.tables[model] = config.table(name, model)
                 except ConfigErrors as found:
                     wrong += self._without(found.errors, name, model, config)
-        unknown = [error for error in wrong if _is_slip(error)]
-        if wrong and not unknown and part.on:
+        if any(map(_is_slip, wrong)):
+            return wrong
+        if wrong and part.on:
             self.fail(part, f"has settings that cannot be used: {'; '.join(map(str, wrong))}")
-        return unknown
+        return []
 
     def _without(
         self, errors: Sequence[ConfigError], name: str, model: type[BaseModel], config: RawConfig

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from engine.api.plugin import SettingsTable
 from engine.config import ConfigError, ConfigErrors, RawConfig
-from engine.config.keys import KeyPath
+from engine.config.keys import KeyPath, split_key
 
 S = TypeVar("S", bound=SettingsTable)
 
@@ -16,7 +16,7 @@ def salvaged(config: RawConfig, name: str, model: type[S], errors: Sequence[Conf
     """The table without what the errors name, and with `faults` that says so; None where they cost the plugin."""
     if model.wrong_costs == "plugin":
         return None
-    entries = _entries(model, errors)
+    entries = _entries(split_key(name), model, errors)
     if entries is not None:
         try:
             return config.table(name, model, list(entries)).with_faults(_sentences(entries))
@@ -25,13 +25,16 @@ def salvaged(config: RawConfig, name: str, model: type[S], errors: Sequence[Conf
     return model().with_faults({"": "; ".join(error.public for error in errors)})
 
 
-def _entries(model: type[SettingsTable], errors: Sequence[ConfigError]) -> dict[KeyPath, list[str]] | None:
+def _entries(
+    table: KeyPath, model: type[SettingsTable], errors: Sequence[ConfigError]
+) -> dict[KeyPath, list[str]] | None:
     """The wrong entries of the table's mapping; None where something else in the table is wrong."""
     found: dict[KeyPath, list[str]] = {}
     for error in errors:
-        if len(error.path) < 2 or error.path[0] != model.wrong_costs:
+        path = error.path[len(table) :]
+        if len(path) < 2 or path[0] != model.wrong_costs:
             return None
-        found.setdefault(error.path[:2], []).append(error.public)
+        found.setdefault(path[:2], []).append(error.public)
     return found
 
 

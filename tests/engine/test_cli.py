@@ -135,6 +135,7 @@ def test_serve_does_not_start_with_what_check_finds_wrong(tmp_path: Path) -> Non
     done = run(tmp_path, "serve")
     assert (done.returncode, done.stdout) == (2, "")
     assert "server.prot (config/betterai.toml:2)" in done.stderr
+    assert "sever (config/betterai.toml:3): unknown table" in done.stderr
 
 
 def test_a_file_that_is_not_there_is_named_with_who_asked_for_it(tmp_path: Path) -> None:
@@ -146,7 +147,7 @@ def test_a_file_that_is_not_there_is_named_with_who_asked_for_it(tmp_path: Path)
 def test_check_tells_of_a_plugin_that_is_off_and_of_models_that_do_not_answer(tmp_path: Path) -> None:
     path = broken_plugin(tmp_path)
     done = run(tmp_path, "check", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=path)
-    assert done.returncode == 0
+    assert done.returncode == 1
     assert "plugin acme is off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'\n" in done.stdout
     assert "[models] default: there is no model 'local'" in done.stdout
     assert done.stdout.endswith("the server would start, degraded\n")
@@ -155,7 +156,7 @@ def test_check_tells_of_a_plugin_that_is_off_and_of_models_that_do_not_answer(tm
 def test_check_fails_where_a_required_plugin_is_off(tmp_path: Path) -> None:
     settings = {"plugins.enabled": ["acme"], "plugins.required": ["acme"]}
     done = run(tmp_path, "check", settings=settings, PYTHONPATH=broken_plugin(tmp_path))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "plugin 'acme' is required and cannot be loaded" in done.stderr
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,7 @@ async def visiting(
     """Start `betterai serve` in a folder (or another command that does) and visit it; its log is shown on failure."""
     server = UserServer(venv, folder, settings or {}, command)
     try:
+        await asyncio.to_thread(partial(folder.mkdir, parents=True, exist_ok=True))
         await asyncio.to_thread(server.start)
         async with aiohttp.ClientSession() as http:
             yield Visitor(venv, folder, server.url, http, settings or {})

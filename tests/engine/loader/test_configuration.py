@@ -69,8 +69,8 @@ def test_an_unknown_key_of_a_plugin_stops_the_start_and_is_named_with_its_place(
 
 
 def test_an_unknown_key_beside_a_wrong_value_still_stops_the_start(tmp_path: Path) -> None:
-    (problem,) = problems(tmp_path, ["sized"], "[plugins.sized]\nsize = 0\nsiez = 2\n")
-    assert problem.key == "plugins.sized.siez"
+    found = problems(tmp_path, ["sized"], "[plugins.sized]\nsize = 0\nsiez = 2\n")
+    assert [problem.key for problem in found] == ["plugins.sized.size", "plugins.sized.siez"]
 
 
 def test_unknown_keys_of_several_plugins_are_told_together(tmp_path: Path) -> None:

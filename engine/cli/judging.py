@@ -1,0 +1,159 @@
+"""All that can be said of a configuration without starting anything: everything that is wrong in it, at once."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from engine.api.errors import EngineError
+from engine.auth.secret import auth_secret
+from engine.config import ConfigError, ConfigErrors, RawConfig
+from engine.config.keys import KeyPath, split_key
+from engine.loader.find import installed_plugins
+from engine.loader.load import RequiredPluginFailed
+from engine.loader.tables import histories
+from engine.main import SECRET_FILE, Engine
+
+ROUNDS = 20
+"""Times that a configuration is judged again without what was wrong in it."""
+
+PLUGIN_NAMES = ("plugins.enabled", "plugins.required")
+
+
+@dataclass(slots=True)
+class Verdict:
+    """`mistakes` stop the start; `lacking` is what was asked for and a server that starts would not have."""
+
+    mistakes: list[ConfigError] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
+
+
+async def judged(raw: RawConfig) -> Verdict:
+    """Judge all; what is wrong is left out, and the rest judged again. Raises what no setting is to blame for."""
+    verdict = Verdict()
+    engine: Engine | None = None
+    for _ in range(ROUNDS):
+        engine, found = _assembled(raw)
+        known = {str(error) for error in verdict.mistakes}
+        new = [error for error in found if str(error) not in known]
+        verdict.mistakes += new
+        if not new:
+            break
+        raw = _without(raw, new)
+    if engine is not None:
+        verdict.mistakes += _secret(engine)
+        verdict.lacking += _lacking(engine)
+    return verdict
+
+
+def _assembled(raw: RawConfig) -> tuple[Engine | None, list[ConfigError]]:
+    """The server as far as it can be put together, and what is wrong."""
+    engine: Engine | None = None
+    try:
+        engine = Engine(raw)
+        problems = list(_early(engine))
+        engine.prepare_plugins()
+        engine.swap()
+        histories(engine.loader, engine.databases)
+    except ConfigErrors as found:
+        return None, [*(_early(engine) if engine is not None else ()), *found.errors]
+    except ConfigError as error:
+        return None, [*(_early(engine) if engine is not None else ()), error]
+    except EngineError as error:
+        if not error.field:
+            raise
+        return None, [ConfigError(key=error.field, origin=raw.origin(error.field), message=error.message)]
+    except RequiredPluginFailed as error:
+        return None, [ConfigError(key="plugins.required", origin=None, message=str(error))]
+    return engine, problems
+
+
+def _early(engine: Engine) -> Iterator[ConfigError]:
+    """What the engine says of its own settings, each beside the others."""
+    for judge in (*engine.judges(), *(database.require_driver for database in engine.databases)):
+        try:
+            judge()
+        except ConfigErrors as found:
+            yield from found.errors
+        except ConfigError as error:
+            yield error
+        except EngineError as error:
+            key = error.field or "databases"
+            yield ConfigError(key=key, origin=engine.raw.origin(key), message=error.message)
+
+
+def _without(raw: RawConfig, errors: list[ConfigError]) -> RawConfig:
+    """The configuration without what is wrong; of lists of plugins those names stay that are installed."""
+    for key in PLUGIN_NAMES:
+        if any(error.key == key for error in errors):
+            raw = _installed_only(raw, key)
+    paths: list[KeyPath] = [error.path or split_key(error.key) for error in errors if error.key not in PLUGIN_NAMES]
+    # A key that is missing is not there to be left out: its table is.
+    paths += [path[:-1] for path, error in zip(paths, errors, strict=False) if "is required" in error.message]
+    return raw.without([path for path in paths if path and path != ("",)])
+
+
+def _installed_only(raw: RawConfig, key: str) -> RawConfig:
+    table, name = split_key(key)
+    names = raw.layers.values.get(str(table), {}).get(name, [])
+    enabled = raw.layers.values.get("plugins", {}).get("enabled", names)
+    there = (
+        [each for each in names if each in installed_plugins() and each in enabled] if isinstance(names, list) else []
+    )
+    return raw.with_value(key, there if key == "plugins.enabled" else [], raw.origin(key) or "betterai check")
+
+
+def _secret(engine: Engine) -> Iterator[ConfigError]:
+    """A secret that the first key would find to be too short; a file for it is not made here."""
+    auth = engine.core.auth
+    if auth.secret is not None or SECRET_FILE.exists():
+        try:
+            auth_secret(auth.secret, SECRET_FILE)
+        except ConfigError as error:
+            origin = engine.raw.origin(error.key)
+            yield ConfigError(key=error.key, origin=origin, message=error.message)
+
+
+def _lacking(engine: Engine) -> list[str]:
+    loader = engine.loader
+    off = [
+        f"plugin {part.name} is off: {part.reason}" for part in loader.parts.values() if part.enabled and not part.on
+    ]
+    faults = [str(error) for errors in loader.faults.values() for error in errors]
+    folders = [problem for key, folder in _folders(engine) if (problem := _unusable(key, folder)) is not None]
+    return [*off, *faults, *folders, *engine.registry.warnings()]
+
+
+def _folders(engine: Engine) -> Iterator[tuple[str, Path]]:
+    """Folders that the server will write into, by the setting that names each."""
+    for part in engine.loader.parts.values():
+        for table, model in part.settings.items() if part.on else ():
+            settings = engine.loader.tables.get(model)
+            yield from _folders_of(table, settings) if settings is not None else ()
+    for database in engine.databases:
+        if database.file is not None:
+            yield f"databases.{database.name}", database.file.parent
+
+
+def _folders_of(table: str, settings: BaseModel) -> Iterator[tuple[str, Path]]:
+    for name, value in settings:
+        if name.endswith("folder") and isinstance(value, Path):
+            yield f"{table}.{name}", value
+
+
+def _unusable(key: str, folder: Path) -> str | None:
+    """Why nothing can be written into a folder, which need not be there yet; nothing is left behind."""
+    folder = folder.expanduser().absolute()
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    try:
+        if not there.is_dir():
+            raise NotADirectoryError(20, os.strerror(20))
+        with tempfile.TemporaryDirectory(dir=there):
+            return None
+    except OSError as error:
+        return f"{key}: the folder {folder} cannot be made or written: {error.strerror} ({there})"

@@ -1,0 +1,96 @@
+"""A configuration is judged whole: every mistake at once, and what a server that starts would lack."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from engine.cli.judging import Verdict, judged
+from engine.config import load
+
+MANY = """
+[server]
+prot = 1
+drain = "x"
+cors_origins = ["not an origin"]
+[sever]
+port = 2
+[auth]
+secret = "short"
+[plugins]
+enabled = ["chat", "openai_api", "tts", "storage", "chta"]
+[plugins.chat]
+trimm = 2
+[plugins.acme]
+a = 1
+[limits]
+redis = "http://x"
+[databases]
+default = "mysql+foo://x"
+[vendors.openai]
+api_kye = "k"
+"""
+
+
+async def verdict(folder: Path, text: str) -> Verdict:
+    file = folder / "betterai.toml"
+    file.write_text(text)
+    return await judged(load(file, {}))
+
+
+async def test_mistakes_of_every_kind_are_named_together(tmp_path: Path) -> None:
+    found = await verdict(tmp_path, MANY)
+    assert {error.key: (error.origin or "").rpartition(":")[2] for error in found.mistakes} == {
+        "server.prot": "3",
+        "server.drain": "4",
+        "server.cors_origins": "5",
+        "sever": "6",
+        "auth.secret": "9",
+        "plugins.enabled": "11",
+        "plugins.chat.trimm": "13",
+        "plugins.acme": "14",
+        "limits.redis": "17",
+        "databases.default": "19",
+        "vendors.openai.api_kye": "21",
+    }
+
+
+async def test_a_shipped_configuration_has_no_mistake(tmp_path: Path) -> None:
+    found = await verdict(tmp_path, f'[databases]\ndefault = "sqlite+aiosqlite:///{tmp_path}/b.db"\n')
+    assert found.mistakes == []
+    assert found.lacking == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('[models]\ndefault = "fasst"\n', "[models] default: there is no model 'fasst'"),
+        ('[models]\ndefault = "anthropic/claude-x"\n', "ANTHROPIC_API_KEY"),
+        ('[models]\naliases = { quick = "nowhere/x" }\n', "[models] aliases.quick"),
+        ('[models.fallbacks]\nlocal = ["gone"]\n', "[models] fallbacks.local: there is no model 'gone'"),
+        (
+            '[plugins.storage]\nfolder = "/proc/x"\n',
+            "plugins.storage.folder: the folder /proc/x cannot be made or written",
+        ),
+        ('[vendors.openai]\napi_key = "${env:NO_SUCH_KEY}"\n', "environment variable NO_SUCH_KEY is not set"),
+        ("[plugins.tts]\nlocal_voice = 3\n", "plugin tts is off: has settings that cannot be used"),
+        ('[databases]\ndefault = "sqlite+aiosqlite:////proc/x/b.db"\n', "databases.default: the folder /proc/x cannot"),
+    ],
+)
+async def test_what_a_server_would_lack_is_named_and_is_no_mistake(text: str, told: str, tmp_path: Path) -> None:
+    found = await verdict(tmp_path, text)
+    assert found.mistakes == []
+    assert told in "\n".join(found.lacking)
+
+
+async def test_judging_writes_nothing(tmp_path: Path) -> None:
+    await verdict(tmp_path, f'[plugins.storage]\nfolder = "{tmp_path}/objects"\n')
+    assert not await asyncio.to_thread((tmp_path / "objects").exists)
+
+
+async def test_wrong_bindings_and_a_wrong_value_beside_an_unknown_key_are_named_together(tmp_path: Path) -> None:
+    text = '[server]\nhost = "0.0.0.0"\n[plugins.storage]\nquota = -1\nqota = 2\n'
+    found = await verdict(tmp_path, text)
+    assert [error.key for error in found.mistakes] == ["auth.mode", "plugins.storage.quota", "plugins.storage.qota"]
