@@ -284,6 +284,15 @@ class Engine:
         """Names of the plugins that are on."""
         return tuple(sorted(part.name for part in self.loader.parts.values() if part.on))
 
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that a route or a command of now asks for."""
+        gathered = self.serving.gathered
+        assert gathered is not None
+        routes = [route for _, route in (*self._own_routes(), *gathered.routes)]
+        asked = {route.scope for route in routes if route.scope is not None}
+        return frozenset(asked | {command.scope for _, command in gathered.commands})
+
     async def _plugins_changed(self, change: Change) -> None:
         for name in change.started:
             self.strikes.forget(name)

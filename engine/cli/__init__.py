@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import os
+import sys
+from typing import Annotated
 
 import typer
 
 from engine.cli import budgets, databases, keys, plugins, server, top, usage
-from engine.cli.terminal import QUIET, TOLD
+from engine.cli.terminal import QUIET, TOLD, say
 from engine.config import load, read_core
 from engine.loader.find import installed_plugins
 from engine.loader.load import Loader
 from engine.log import configure
+from engine.version import product_version
 
 app = typer.Typer(
     name="betterai",
-    help="A self-hosted server for chat, voice, media and search.",
+    help="A self-hosted server for chat and voice.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        say(product_version())
+        raise typer.Exit
+
+
 server.add_to(app)
 usage.add_to(app)
 top.add_to(app)
@@ -29,9 +40,19 @@ app.add_typer(budgets.app, name="budgets")
 app.add_typer(databases.app, name="db")
 
 
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Say which version this is.", callback=_say_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A self-hosted server for chat and voice."""
+
+
 def main() -> None:
     """Run the program, with the commands that plugins add."""
-    _add_plugin_commands()
+    if sys.argv[1:] not in (["version"], ["--version"]):
+        _add_plugin_commands()
     app()
 
 

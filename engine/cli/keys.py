@@ -11,12 +11,14 @@ import typer
 from engine.api.identity import KeyLimits
 from engine.auth.keys import ApiKeys
 from engine.auth.secret import auth_secret
-from engine.cli.terminal import ConfigOption, err, plain_table, read, run, say, show
+from engine.cli.terminal import ConfigOption, assembled, err, fail, plain_table, read, run, say, show
 from engine.config import RawConfig, read_core
+from engine.config.keys import nearest
 from engine.db.databases import Database, Databases
 from engine.db.migrations import require_upgraded, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.main import SECRET_FILE
+from engine.status import ADMIN
 
 app = typer.Typer(help="Make, list, bound and revoke API keys.", no_args_is_help=True)
 
@@ -56,7 +58,8 @@ def create(
         str | None, typer.Option(help="Who owns what is done with it; else the name, with hyphens for spaces.")
     ] = None,
     scope: Annotated[
-        list[str] | None, typer.Option(help="What it grants, several times; everything when absent.")
+        list[str] | None,
+        typer.Option(help="What it grants, several times; '*' is everything. When absent: everything but admin."),
     ] = None,
     requests: Requests = None,
     tokens: Tokens = None,
@@ -68,9 +71,23 @@ def create(
     raw = read(config)
     owner = principal or "-".join(name.split())
     limits = KeyLimits(requests_per_minute=requests, tokens_per_minute=tokens, streams=streams, sockets=sockets)
-    key, info = run(_with_keys(raw, lambda keys: keys.create(owner, name, scope or ("*",), limits)))
+    scopes = _granted(raw, scope or [])
+    key, info = run(_with_keys(raw, lambda keys: keys.create(owner, name, scopes, limits)))
     err.print(f"key {info.id} for {info.principal}; keep it, it is not shown again:", soft_wrap=True)
     typer.echo(key)
+
+
+def _granted(raw: RawConfig, asked: list[str]) -> list[str]:
+    """The scopes of a new key; ends the program where one is unknown."""
+    if asked == ["*"]:
+        return asked
+    known = run(assembled(raw)).scopes
+    for scope in asked:
+        if scope not in known:
+            near = nearest(scope, known)
+            hint = f"; did you mean {near!r}?" if near else ""
+            fail(f"there is no scope {scope!r}{hint} Known are {', '.join(sorted(known))}, and '*' for everything.", 2)
+    return asked or sorted(known - {ADMIN})
 
 
 @app.command("list")

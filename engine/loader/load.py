@@ -71,10 +71,7 @@ class Part:
             return f"the plugin {self.name!r}, which the server switched off; /health/ready says why"
         if self.enabled:
             return f"the plugin {self.name!r}, which is enabled but failed; /health/ready says why"
-        return (
-            f"the plugin {self.name!r}, which is off; "
-            f'add "{self.name}" to `enabled` under [plugins] in the configuration to switch it on'
-        )
+        return f"the plugin {self.name!r}, which is off; `betterai plugins enable {self.name}` switches it on"
 
     @property
     def requires(self) -> Sequence[str]:

@@ -336,9 +336,21 @@ def test_a_key_that_does_not_exist_cannot_be_revoked(tmp_path: Path) -> None:
 
 
 def test_a_scope_that_is_none_is_refused(tmp_path: Path) -> None:
-    done = run(tmp_path, "keys", "create", "name", "--scope", "No Scope")
-    assert done.returncode == 1
-    assert "scopes" in done.stderr
+    done = run(tmp_path, "keys", "create", "name", "--scope", "chatt")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "there is no scope 'chatt'; did you mean 'chat'? Known are admin, chat, metrics" in done.stderr
+    assert not (tmp_path / "var").exists()
+
+
+def test_a_key_for_which_no_scope_is_named_cannot_administer(tmp_path: Path) -> None:
+    run(tmp_path, "keys", "create", "name")
+    run(tmp_path, "keys", "create", "root", "--scope", "*")
+    (name, root) = run(tmp_path, "keys", "list").stdout.splitlines()[1:]
+    assert ("admin" in name, "chat, metrics" in name or "chat metrics" in name, "*" in root) == (False, True, True)
+
+
+def test_the_version_is_an_option_too(tmp_path: Path) -> None:
+    assert run(tmp_path, "--version").stdout == run(tmp_path, "version").stdout
 
 
 def test_the_key_alone_is_on_standard_output_even_where_another_file_is_broken(tmp_path: Path) -> None:
