@@ -20,6 +20,9 @@ AT_ONCE = 2
 
 MOST_WAITING = 64
 
+MANY = 1_000
+"""Messages from which a translation of them leaves the event loop."""
+
 _LARGE_VALUES = 1_000
 _TEXT_OF_A_VALUE = 64
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from engine.api import (
@@ -20,6 +21,7 @@ from engine.api import (
     TextDelta,
     WholeAnswer,
 )
+from engine.wire.apart import MANY, apart_if
 from plugins.openai_api.chat_bodies import ChatCompletionsBody
 from plugins.openai_api.chat_translation import chat_send
 from plugins.openai_api.chunks import STOPPED, ChunkEncoder
@@ -60,7 +62,8 @@ class ChatCompletions:
         body = request.body
         model = self._names.find(body.model)
         hints = Hints(strict=self._strict)
-        sent = chat_send(body, model.name, model.target, hints)
+        many = len(body.messages) > MANY
+        sent = await apart_if(many, partial(chat_send, body, model.name, model.target, hints))
         # Nobody comes back for an answer of this dialect: who hangs up stops the model.
         reader = await self._commands.start(
             request.principal,

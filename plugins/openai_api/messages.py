@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,6 +24,7 @@ from engine.api import (
     TokenCounter,
     WholeAnswer,
 )
+from engine.wire.apart import MANY, apart_if
 from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.counting import estimated_tokens
 from plugins.openai_api.errors import TURN_STATUSES
@@ -84,7 +86,9 @@ class Messages:
         model = self._names.find(body.model)
         native = {**worded(request), "model": model.target.model} if model.target.speaks(DIALECT) else None
         hints = Hints(strict=self._strict)
-        sent, places = messages_send(body, model.name, model.target, hints, native)
+        many = len(body.messages) > MANY
+        work = partial(messages_send, body, model.name, model.target, hints, native)
+        sent, places = await apart_if(many, work)
         try:
             # Nobody comes back for an answer of this dialect: who hangs up stops the model.
             reader = await self._commands.start(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
@@ -28,6 +29,7 @@ from engine.api import (
     StreamReader,
     WholeAnswer,
 )
+from engine.wire.apart import MANY, apart_if
 from engine.wire.bounds import MOST_NAMES, Name
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.hints import Hints
@@ -177,7 +179,8 @@ class ResponseRoutes:
         model = self._names.find(request.body.model)
         body = await self._references.resolved(principal, request.body)
         hints = Hints(strict=self._strict)
-        sent, places = responses_send(body, model.name, model.target, hints)
+        many = isinstance(body.input, list) and len(body.input) > MANY
+        sent, places = await apart_if(many, partial(responses_send, body, model.name, model.target, hints))
         sent |= await self._thread(principal, body.previous_response_id)
         try:
             reader = await self._commands.start(
