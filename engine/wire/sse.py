@@ -40,7 +40,10 @@ class SseDecoder:
         """The unfinished event is known to have data of several lines."""
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
-        """The events that are whole now, in order. Comments and fields other than `data` and `event` are left out."""
+        """The events that are whole now, in order. Comments and fields other than `data` and `event` are left out.
+
+        An `error` field is an event of that name, and a line that is a JSON object is data.
+        """
         if self._after_cr and chunk:
             chunk = chunk.removeprefix(b"\n")  # the other half of a CRLF that was cut
             self._after_cr = False
@@ -65,7 +68,7 @@ class SseDecoder:
     def end(self) -> list[SseEvent]:
         """The events that stand whole at the end of the body, though no blank line follows them."""
         rest, self._rest, self._size = b"".join(self._rest), [], 0
-        return [event for event in _parse(rest) if _is_whole(event.data)]
+        return [event for event in _parse(rest) if event.name == b"error" or _is_whole(event.data)]
 
     def rest(self) -> bytes:
         """What stands after the last whole event: not empty when the stream was cut inside one."""
@@ -112,9 +115,13 @@ def _parse(block: bytes) -> list[SseEvent]:
             names.append(name)
         elif field == b"event":
             name = value
+        elif field == b"error" or line[:1] == b"{":
+            # Servers that fail in the middle of a stream write what is no field of it, and mean an event.
+            data.append(value if field == b"error" else line)
+            names.append(b"error" if field == b"error" else name)
     if len(data) > 1 and all(map(_is_whole, data)):
         return [SseEvent(text, each) for text, each in zip(data, names, strict=True)]
-    return [SseEvent(b"\n".join(data), name)] if data else []
+    return [SseEvent(b"\n".join(data), name or names[0])] if data else []
 
 
 def _is_whole(data: bytes) -> bool:

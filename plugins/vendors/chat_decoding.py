@@ -85,7 +85,9 @@ class ChatDecoder(Decoder):
             raise self.vendor.failure(data)
 
     def body_ended(self) -> None:
-        if not self._opened or len(self._finished) < self._choices:
+        if not self._opened:
+            raise self.vendor.empty()
+        if len(self._finished) < self._choices:
             raise self.vendor.cut_off()
         self._conclude()
 
@@ -186,7 +188,7 @@ class ChatDecoder(Decoder):
 
     def _conclude(self) -> None:
         if not self._opened:
-            raise self.vendor.cut_off()
+            raise self.vendor.empty()
         for choice in range(self._choices):
             self._finish(choice, "stop")
         for result in self._results:

@@ -29,6 +29,7 @@ _MODEL_NAMES = frozenset({"model_not_found", "invalid_model", "model_not_exist",
 _MODEL_WORDS = re.compile(r"\bmodels?\b.*\b(?:not exist|not found|not supported|no longer|decommissioned)", re.I | re.S)
 _QUOTA_NAMES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error", "insufficient_balance"})
 _KEY_NAMES = frozenset({"invalid_api_key", "authentication_error"})
+_MODERATION_NAMES = frozenset({"content_policy_violation", "image_content_policy_violation"})
 _UNSUPPORTED_NAMES = frozenset({"unsupported_parameter", "unsupported_value", "unsupported_feature"})
 
 # What a vendor's names mean where no HTTP status tells: inside a stream that had begun with 200.
@@ -99,6 +100,10 @@ class Vendor:
         """The connection ended before the answer did."""
         return ProviderUnavailable(f"{self.title} cut off its answer.")
 
+    def empty(self) -> ProviderError:
+        """The answer ended before anything of it came. The vendor is there, and may answer the next time."""
+        return ProviderError(f"{self.title} cut off its answer before it began.", retryable=True)
+
     def broke_protocol(self, what: str) -> ProviderError:
         """The vendor sent what its protocol does not allow."""
         return ProviderError(f"{self.title} broke its protocol: {what}.")
@@ -112,6 +117,8 @@ class Vendor:
             return ProviderRateLimited(
                 f"The quota at {self.title} is used up: {told}", retry_after=wait, retryable=False
             )
+        if names & _MODERATION_NAMES and status < 500:
+            return self._bad_request(fault, told)
         if status in (401, 403) or names & _KEY_NAMES:
             return ProviderRefused(f"{self.title} refused the request: {told} Check {self.credential}.")
         if status == 429 or "rate_limit_exceeded" in names:

@@ -12,6 +12,8 @@ from typing import Any
 
 import msgspec
 
+from plugins.vendors.lenient import read_json
+
 LONGEST_MESSAGE = 500
 MASK = "***"
 # What is shorter is a stand-in for a key, and may be part of any word.
@@ -44,12 +46,13 @@ def read_openai_fault(data: bytes) -> Fault:
     """The error in a body or event of OpenAI, or of a vendor that is like it. Never raises.
 
     Known spellings: `{"error": {message, type, param, code}}`, `{"error": "…", "code": …}` (xAI, Ollama), the same
-    fields without a wrapper (Mistral, an `error` event of Responses), `{"detail": …}` (servers built on FastAPI), and
-    `{"response": {"error": …}}` (`response.failed`).
+    fields without a wrapper (Mistral, an `error` event of Responses), `{"detail": …}` (servers built on FastAPI),
+    `{"errors": [{message}]}` (gateways), `{"response": {"error": …}}` (`response.failed`), and what OpenRouter adds in
+    `metadata`: `raw`, the words of the vendor behind it, and `reasons` for which it refuses an input.
     """
     try:
-        body = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        body = read_json(data)
+    except msgspec.DecodeError:
         return Fault(message=_plain_text(data))
     if isinstance(body, list) and body:
         body = body[0]
@@ -57,13 +60,17 @@ def read_openai_fault(data: bytes) -> Fault:
         return Fault(message=_words(body))
     if isinstance(body.get("response"), Mapping):
         body = body["response"]
-    inner = body.get("error")
+    inner = body.get("error") or _first(body.get("errors"))
     error = inner if isinstance(inner, Mapping) else body
     # Without a wrapper, `type` may be that of the event.
     kind = _words(error.get("type"))
+    metadata = error.get("metadata")
+    beside: Mapping[str, Any] = metadata if isinstance(metadata, Mapping) else {}
+    message = _inner_words(error.get("message")) or _words(inner) or _detail(body.get("detail"))
+    behind = _behind(beside.get("raw"))
     return Fault(
-        message=_words(error.get("message")) or _words(inner) or _detail(body.get("detail")),
-        code=_words(error.get("code")),
+        message=f"{message}: {behind}" if message and behind else message or behind,
+        code="content_policy_violation" if beside.get("reasons") else _words(error.get("code")),
         kind="" if kind == "error" else kind,
         param=_words(error.get("param")) or None,
     )
@@ -116,6 +123,29 @@ def _words(value: Any) -> str:
     if isinstance(value, str):
         return value
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+
+
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else value
+
+
+def _inner_words(value: Any) -> str:
+    """Words, also where an object stands in their place."""
+    if isinstance(value, Mapping):
+        return next((words for name in ("message", "detail", "error") if (words := _words(value.get(name)))), "")
+    return _words(value)
+
+
+def _behind(raw: Any) -> str:
+    """The words in an answer that one vendor passes on from another."""
+    if not isinstance(raw, str) or not raw:
+        return ""
+    try:
+        body = read_json(raw)
+    except msgspec.DecodeError:
+        return raw
+    error = body.get("error", body) if isinstance(body, Mapping) else body
+    return _inner_words(error.get("message") if isinstance(error, Mapping) else error)
 
 
 def _detail(value: Any) -> str:

@@ -62,6 +62,8 @@ def read_json(data: bytes | str) -> Any:
     """
     try:
         return msgspec.json.decode(data)
+    except RecursionError:
+        raise msgspec.DecodeError("the document is nested too deeply") from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         pass
     try:

@@ -58,6 +58,16 @@ def test_each_failure_has_its_error(status: int | None, fault: Fault, error: typ
     assert type(ACME.failure(fault, status=status)) is error
 
 
+def test_an_input_that_a_vendor_moderates_is_refused_as_the_callers_and_not_as_a_wrong_key() -> None:
+    error = Vendor("Acme").failure(Fault("Input flagged", "content_policy_violation"), status=403)
+    assert isinstance(error, InvalidRequest)
+    assert "Input flagged" in error.message
+
+
+def test_an_answer_that_ends_before_it_begins_may_be_asked_for_again() -> None:
+    assert Vendor("Acme").empty().retryable
+
+
 def test_what_the_vendor_says_is_passed_on_with_what_to_do() -> None:
     error = ACME.failure(Fault("Wrong key."), status=401)
     assert error.message == "Acme refused the request: Wrong key. Check ACME_KEY."

@@ -145,6 +145,20 @@ def test_the_status_of_a_choices_error_is_heeded() -> None:
         decode(HELLO, '{"choices":[{"index":0,"delta":{},"error":{"code":429,"message":"slow down"}}]}')
 
 
+@pytest.mark.parametrize(
+    "written",
+    [b'error: {"message":"no such thing"}', b'{"error":{"message":"no such thing"}}', b"error: no such thing"],
+)
+@pytest.mark.parametrize("blank", [b"", b"\n", b"\n\n"])
+def test_an_error_that_is_no_event_is_a_failure_in_its_servers_words(written: bytes, blank: bytes) -> None:
+    sse = SseDecoder()
+    events = [*sse.feed(b"data: %b\n\n%b%b" % (HELLO.encode(), written, blank)), *sse.end()]
+    decoder = ChatDecoder(Vendor("Acme"))
+    assert text_of(decoder.feed(events)) == "hello"
+    assert decoder.failure is not None
+    assert "no such thing" in decoder.failure.message
+
+
 @pytest.mark.parametrize("data", [["[DONE]"], [""], ["", "[DONE]"], ['{"id":"x"}', "[DONE]"]])
 def test_an_end_without_an_answer_is_none(data: list[str]) -> None:
     with pytest.raises(ProviderError):
