@@ -11,6 +11,7 @@ import msgspec
 from engine.api import (
     Commands,
     EngineError,
+    InvalidRequest,
     Principal,
     StreamEnded,
     StreamReader,
@@ -180,6 +181,8 @@ class Conversation:
         await self._send([self._log.event("session.updated", session=self._session.shown())])
 
     async def _add(self, event: ItemCreate) -> None:
+        if event.item.id is not None and self._log.find(event.item.id) is not None:
+            raise InvalidRequest(f"there is an item {event.item.id!r} already; ids are given once", field="item.id")
         before = event.previous_item_id
         if before is not None and before != "root":
             self._item(before, "previous_item_id")
@@ -233,7 +236,10 @@ class Conversation:
             await self._send([self._fold.heard.written(item["id"], at, each.text, each.seconds, each.error)])
 
     async def _truncate(self, event: Truncate) -> None:
-        if self._fold.answers.answering:
+        if not self._fold.answers.answering:
+            # The item of an answer that is being given is not whole yet.
+            self._item(event.item_id)
+        else:
             await self._call.do(self._session, "played", at=self._fold.answers.media + event.audio_end_ms)
         told = event.model_dump(include={"item_id", "content_index", "audio_end_ms"})
         await self._send([self._log.event("conversation.item.truncated", **told)])

@@ -162,7 +162,7 @@ async def test_it_is_void_with_the_key_that_made_it(guarded: Guarded) -> None:
         ({"expires_after": {"seconds": 5}}, "expires_after.seconds"),
         ({"expires_after": {"anchor": "now"}}, "expires_after.anchor"),
         ({"session": {"type": "translation"}}, "session.type"),
-        ({"session": {"colour": "red"}}, "session.colour"),
+        ({"session": {"prompt": {"id": "pmpt_1"}}}, "session.prompt"),
         ({"session": {"model": "nobody"}}, "session.model"),
         ({"session": {"instructions": "".join(random.Random(7).choices(string.printable, k=20_000))}}, "session"),
     ],

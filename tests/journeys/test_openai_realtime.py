@@ -325,6 +325,11 @@ def said(role: str, type: str) -> dict[str, Any]:
         ),
         ({"type": "conversation.item.retrieve", "item_id": "item_0"}, "item_not_found", "item_id"),
         (
+            {"type": "conversation.item.truncate", "item_id": "item_0", "content_index": 0, "audio_end_ms": 1},
+            "item_not_found",
+            "item_id",
+        ),
+        (
             {"type": "session.update", "session": hearing({"type": "semantic_vad", "idle_timeout_ms": 6_000})},
             "invalid_request",
             "session.audio.input.turn_detection",
@@ -347,6 +352,14 @@ async def test_a_mistake_is_an_error_event_and_the_session_goes_on(
     await talk.connection.response.create()
     done = await talk.until("response.done")
     assert done["response"]["status"] == "completed"
+
+
+async def test_an_id_is_given_to_one_item(talk: Talk) -> None:
+    item = {**said("user", "input_text"), "id": "item_mine", "content": [{"type": "input_text", "text": "Hello."}]}
+    for _ in range(2):
+        await talk.connection.send({"type": "conversation.item.create", "item": item})  # type: ignore[arg-type]
+    told = (await talk.until("error"))["error"]
+    assert (told["code"], told["param"]) == ("invalid_request", "item.id")
 
 
 async def test_a_voice_that_is_not_there_is_named_once(local_server: RunningServer) -> None:
