@@ -288,7 +288,7 @@ def decode(file: IO[bytes], rate: int, damage: Damage | None = None, longest: fl
     and for what takes minutes to decode. What a header says of the length is not believed.
     """
     if not file.seek(0, io.SEEK_END):
-        raise UnsupportedMedia("the file is empty; send a recording", field="file")
+        raise InvalidRequest("the file is empty; send a recording", field="file")
     file.seek(0)
     if (reason := missing()) is not None:
         raise UnsupportedMedia(f"recordings cannot be read: {reason}", field="file")

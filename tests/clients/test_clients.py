@@ -34,8 +34,17 @@ PYTHON: Mapping[str, Sequence[str]] = {
     "pydantic_ai_client": ["pydantic-ai-slim[openai,anthropic]"],
     "instructor_client": ["instructor"],
     "llm_client": ["llm"],
+    "agents_realtime_client": ["openai-agents"],
 }
 NODE: Mapping[str, Sequence[str]] = {"openai": ["openai"], "ai_sdk": ["ai", "@ai-sdk/openai", "zod"]}
+
+SETTINGS = {
+    **CHAT,
+    "plugins.enabled": ["chat", "openai_api", "tts", "audio", "realtime"],
+    "models.realtime": "cascade",
+    "plugins.realtime.speech": "openai/tts-1",
+    "plugins.realtime.transcription": "openai/whisper-1",
+}
 
 _CALL = re.compile(r"call (\w+) (\{.*\})")
 
@@ -57,7 +66,7 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """A server with an emulated vendor behind it."""
     async with OpenAIEmulator() as vendor:
         vendor.otherwise = reply
-        async with engine_inside(tmp_path_factory.mktemp("server"), CHAT, behind(vendor)) as engine:
+        async with engine_inside(tmp_path_factory.mktemp("server"), SETTINGS, behind(vendor)) as engine:
             yield f"http://127.0.0.1:{engine.port}"
 
 

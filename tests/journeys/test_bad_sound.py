@@ -153,19 +153,18 @@ def header(**changes: int) -> bytes:
     [
         header(rate=0),
         header(rate=4_000_000_000),
-        b"",
         header(channels=0),
         header(channels=200),
         b"\x89PNG\r\n\x1a\n" + bytes(200),
         b"<html>" * 100,
         "wørds".encode() * 1_000,
     ],
-    ids=["no rate", "a high rate", "no byte", "no channel", "many channels", "a picture", "a page", "words"],
+    ids=["no rate", "a high rate", "no channel", "many channels", "a picture", "a page", "words"],
 )
 async def test_what_is_no_recording_is_refused(server: Server, sound: bytes) -> None:
     status, told = await server.hear(sound)
     assert (status, told["code"], told["field"]) == (415, "unsupported_media", "file")
-    assert "wav, mp3" in told["detail"] or told["detail"] == "the file is empty; send a recording"
+    assert "wav, mp3" in told["detail"]
 
 
 @pytest.mark.parametrize("rate", [1, 100, 3_999, 400_000])

@@ -281,7 +281,7 @@ async def test_the_vendors_failures_are_told(hearing: Hearing, condition: Condit
     ("sound", "fields", "status", "says"),
     [
         (b"this is no recording", {}, 415, "no recording that can be read"),
-        (b"", {}, 415, "the file is empty"),
+        (b"", {}, 400, "the file is empty"),
         (b"RIFF", {"language": "de"}, 400, "hears English only"),
         (b"RIFF", {"translate": "true"}, 400, "does not translate"),
         (b"RIFF", {"diarize": "true"}, 400, "does not tell who speaks"),

@@ -82,5 +82,5 @@ def test_a_header_that_says_more_than_there_is_is_not_believed() -> None:
 
 
 def test_an_empty_file_is_said_to_be_empty() -> None:
-    with pytest.raises(UnsupportedMedia, match="the file is empty"):
+    with pytest.raises(InvalidRequest, match="the file is empty"):
         next(decode(io.BytesIO(), 16_000))
