@@ -44,6 +44,7 @@ from engine.loader.strangers import check_tables
 from engine.loader.tables import open_tables
 from engine.log import configure, get_logger
 from engine.process import (
+    LastWord,
     LoopLag,
     StopSignals,
     calm_the_collector,
@@ -69,6 +70,17 @@ from engine.version import product_version
 log = get_logger(__name__)
 
 SECRET_FILE = Path("var/auth-secret")
+
+
+STOPPED_WITHIN = 20.0
+"""Seconds after the drain in which the process has ended: turns write their ends down, plugins and databases close."""
+
+HURRIED_WITHIN = 4.0
+"""Seconds from the second signal to the end of the process."""
+
+
+LEFT_BEHIND_AFTER = 2.0
+"""Seconds that tasks and threads which were left running have to end once the server has stopped."""
 
 
 class CannotListen(Exception):
@@ -167,7 +179,7 @@ class Engine:
         self._log_start()
 
     async def _enter_lifespans(self) -> None:
-        failed = await self.loader.enter_lifespans()
+        failed = await self.loader.enter_lifespans(self.core.plugins.start_timeout)
         if failed and self.serving.gathered is not None:
             # The others are not asked again: what they brought is what their lifespans have opened.
             self._place(self.serving.gathered.without(failed))
@@ -509,7 +521,11 @@ async def serve(raw: RawConfig) -> None:
     hurry_the_threads()
     engine = Engine(raw, interrupt=True)
     configure(engine.core.log)
-    signals = StopSignals()
+    last = LastWord(asyncio.get_running_loop())
+    signals = StopSignals(
+        stopping=lambda: last.within(engine.core.server.drain + STOPPED_WITHIN),
+        hurrying=lambda: last.within(HURRIED_WITHIN),
+    )
     signals.listen()
     if not await done_before(signals.stop, engine.start()):
         log.info("stopped", during="start")
@@ -527,3 +543,5 @@ async def serve(raw: RawConfig) -> None:
     await stopping
     hurrying.cancel()
     log.info("stopped")
+    # All is written down; whatever a plugin has left running holds up nobody.
+    last.within(LEFT_BEHIND_AFTER, status=0)

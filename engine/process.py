@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
+import os
 import resource
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
+
+from engine.guard import raised_at
+from engine.loader.code import place_of
+from engine.log import get_logger
+
+log = get_logger(__name__)
 
 
 def calm_the_collector() -> None:
@@ -75,9 +85,14 @@ def resident_bytes() -> int:
 
 
 class StopSignals:
-    """SIGTERM and SIGINT as events: the first asks to `stop`, a second to `hurry`; SIGHUP asks to `reload`."""
+    """SIGTERM and SIGINT as events: the first asks to `stop`, a second to `hurry`; SIGHUP asks to `reload`.
 
-    def __init__(self) -> None:
+    `stopping` and `hurrying` are called at once with the first and each further one.
+    """
+
+    def __init__(self, stopping: Callable[[], None] | None = None, hurrying: Callable[[], None] | None = None) -> None:
+        self._stopping = stopping
+        self._hurrying = hurrying
         self.stop = asyncio.Event()
         self.hurry = asyncio.Event()
         self.reload = asyncio.Event()
@@ -90,7 +105,69 @@ class StopSignals:
         loop.add_signal_handler(signal.SIGHUP, self.reload.set)
 
     def _signalled(self) -> None:
-        (self.hurry if self.stop.is_set() else self.stop).set()
+        again = self.stop.is_set()
+        (self.hurry if again else self.stop).set()
+        called = self._hurrying if again else self._stopping
+        if called is not None:
+            called()
+
+
+class LastWord:
+    """Ends the process where its stop takes longer than it may, and says what it waited for."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ends = math.inf
+        self._status = 0
+        self._sooner = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def within(self, seconds: float, status: int = 70) -> None:
+        """End the process in so many seconds with an exit status, unless it has ended by then.
+
+        The earliest end that was asked for holds.
+        """
+        self._status = status
+        self._ends = min(self._ends, time.monotonic() + seconds)
+        self._sooner.set()
+        if self._thread is None:
+            # Not awaited by the interpreter's own end, for which it waits, too.
+            self._thread = threading.Thread(target=self._wait, name="last word", daemon=True)
+            self._thread.start()
+
+    def _wait(self) -> None:
+        while (left := self._ends - time.monotonic()) > 0:
+            self._sooner.clear()
+            self._sooner.wait(left)
+        log.critical("stop_forced", waiting=self._waiting()[:20])
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(self._status)
+
+    def _waiting(self) -> list[str]:
+        """Tasks and threads that are left, each with its place."""
+        try:
+            tasks = [f"task {task.get_name()}: {place_of(task)}" for task in asyncio.all_tasks(self._loop)]
+        except RuntimeError:  # the set of tasks changed under this thread
+            tasks = ["tasks that come and go"]
+        threads = [f"thread {each.name}" for each in threading.enumerate() if not each.daemon]
+        return [*sorted(tasks), *sorted(threads)]
+
+
+def run_to_end(
+    work: Coroutine[Any, Any, Any], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+) -> Any:
+    """Run as `asyncio.run` does; an exit that foreign code asks for in a task or callback of its own ends that alone."""
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        loop = runner.get_loop()
+        main = loop.create_task(work)
+        while True:
+            try:
+                return loop.run_until_complete(main)
+            except SystemExit as error:
+                if main.done():
+                    raise
+                log.error("exit_refused", status=str(error.code), at=raised_at(error))
 
 
 async def done_before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

@@ -70,7 +70,7 @@ class Serving:
         self.registry.place(tables.models)
         self.tools.swap({tool.name: tool for _, tool in gathered.tools})
         self.supervisor.table = tables.commands
-        self.supervisor.listeners = tuple(listener for _, listener in gathered.listeners)
+        self.supervisor.listeners = tuple(gathered.listeners)
         if self.http is not None:
             self.http.routes = tables.routes
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter, defaultdict, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from engine.api.events import StreamEnded
@@ -88,6 +88,8 @@ class Stats:
         """Seconds from a command to its model's first word that were not spent waiting for a provider."""
         self.provider_errors: Counter[tuple[str, str]] = Counter()
         """Calls that failed, by provider and the error's code."""
+        self.provider_owners: Mapping[tuple[str, str], str] = {}
+        """The plugins that bring providers, by role and name."""
         self.loop_lag = Histogram(LAGS)
         """Seconds by which the event loop was late."""
         self.recent_lags: deque[float] = deque(maxlen=RECENT_LAGS)

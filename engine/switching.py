@@ -305,7 +305,7 @@ class Switchboard:
         kept = self._gathered.without([name for name in self.loader.parts if name not in stays])
         gathered = servable(loader, loader.gather(started, kept.without_providers(renewed), renewed))
         self._serving.build(core, loader, gathered)  # a clash is told before anything is opened
-        await loader.enter_lifespans(started)
+        await loader.enter_lifespans(core.plugins.start_timeout, started)
         for part in loader.parts.values():
             failed = part.enabled and not part.on
             if failed and (part.name in must or not self._failed_before(part.name)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Callable, Coroutine
@@ -22,6 +21,7 @@ from engine.loader.gathered import Clash
 from engine.loader.load import RequiredPluginFailed
 from engine.log import configure
 from engine.main import CannotListen, Engine
+from engine.process import run_to_end
 
 out = Console(markup=False, highlight=False, emoji=False)
 err = Console(markup=False, highlight=False, emoji=False, stderr=True)
@@ -84,8 +84,8 @@ def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio", explain: Callable
             # Imported here: commands other than serve have no use for it, and it is missing on Windows.
             import uvloop
 
-            return uvloop.run(work)
-        return asyncio.run(work)
+            return run_to_end(work, uvloop.new_event_loop)
+        return run_to_end(work)
     except ConfigError as error:
         fail(explain(error), 2)
     except TOLD as error:

@@ -234,6 +234,11 @@ class PluginsSettings(Settings):
         description="Times in ten minutes that a plugin which is not shipped with the engine may block the event loop "
         "for half a second before it is switched off; 0: it is named in the log only.",
     )
+    start_timeout: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds that a plugin has to open what it keeps open; one that is not open by then is off.",
+    )
     switches: Path = Field(
         default=Path("var/plugins.toml"),
         description="File that keeps what `betterai plugins enable|disable --persist` switched; it is laid over "

@@ -25,6 +25,7 @@ from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
+from engine.guard import is_ours, raised_at
 from engine.http import answers
 from engine.http.arriving import MOST_AT_ONCE, Arriving, Room
 from engine.http.connections import Connection, Listening, Strangers, most_strangers
@@ -165,8 +166,6 @@ class Http:
                 if route.socket:
                     return await self._route_socket(request, route, match.path, headers, id, extra, use)
                 return await self._answer(request, route, match.path, headers, id, extra)
-            except asyncio.CancelledError:
-                raise
             except EngineError as error:
                 if isinstance(error, RequestTimeout):
                     request.protocol.close()  # its body would be taken for the next request
@@ -174,16 +173,18 @@ class Http:
             except (web.RequestPayloadError, web.HTTPClientError):
                 error_of_sender = InvalidRequest("the request's headers or its body are malformed, or cut off")
                 return self._failed(error_of_sender, id, route, extra, request.path)
-            except Exception as error:
+            except BaseException as error:
+                if is_ours(error):
+                    raise
                 if isinstance(error, ConnectionError) and _has_left(request):
                     return web.Response()  # for nobody: the caller left in the middle of the answer
-                log.exception("request_crashed", method=request.method, path=request.path)
+                log.exception("request_crashed", method=request.method, path=request.path, at=raised_at(error))
                 return self._failed(error, id, route, extra, request.path)
             finally:
                 self.uses.end(use)
 
     def _failed(
-        self, error: Exception, id: str, route: Route | None, extra: dict[str, str], path: str
+        self, error: BaseException, id: str, route: Route | None, extra: dict[str, str], path: str
     ) -> web.StreamResponse:
         return answers.whole(answer_error(error, id, route.errors if route else None, path), extra)
 

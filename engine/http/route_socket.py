@@ -9,6 +9,7 @@ from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
 from engine.api.errors import EngineError, Forbidden, Unauthenticated
 from engine.api.routes import Upgrade
+from engine.guard import is_ours, raised_at
 from engine.log import get_logger
 
 log = get_logger(__name__)
@@ -93,8 +94,10 @@ class RouteSockets:
         try:
             await upgrade.serve(door)
             await door.close()
-        except Exception:
-            log.exception("socket_crashed", path=request.path)
+        except BaseException as error:
+            if is_ours(error):
+                raise
+            log.exception("socket_crashed", path=request.path, at=raised_at(error))
             await door.close(WSCloseCode.INTERNAL_ERROR, "the server failed in a way that it did not foresee")
         finally:
             del self._open[use]

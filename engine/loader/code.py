@@ -14,6 +14,7 @@ from types import CodeType, FrameType
 from typing import Any
 
 from engine.api.plugin import Plugin
+from engine.loader import guarding
 from engine.loader.gathered import Gathered
 
 ENGINE = f"{Path(__file__).resolve().parent.parent}/"
@@ -87,8 +88,8 @@ class Ownership:
                 library = library or is_library(frame.f_code.co_filename)
             elif inner is None:
                 inner, names = frame, found
-            elif len(names) > 1 and names & found:
-                names &= found
+            elif len(names) > 1:
+                names = names & (found or _guarded_by(frame)) or names
             if inner is not None and names & found:
                 entered = frame
             frame = frame.f_back
@@ -109,6 +110,14 @@ class Ownership:
             if root is not None and code.co_filename.startswith(root):
                 self._codes[code].add(owner)
                 self._files[code.co_filename].add(owner)
+
+
+def _guarded_by(frame: FrameType) -> frozenset[str]:
+    """The plugin in whose name a guard has called what runs."""
+    if frame.f_code.co_filename != guarding.__file__:
+        return frozenset()
+    owner = frame.f_locals.get("owner")
+    return frozenset((owner,)) if isinstance(owner, str) else frozenset()
 
 
 def code_place(plugin: type[Plugin]) -> str | None:
@@ -163,8 +172,10 @@ def _codes(thing: object) -> Iterator[CodeType]:
 
 def _functions(thing: object) -> Iterator[object]:
     """A function itself, and the methods of the class that a thing is, has, or is bound to."""
-    while isinstance(thing, functools.partial):
-        thing = thing.func
+    while (
+        inner := getattr(thing, "func" if isinstance(thing, functools.partial) else "__wrapped__", None)
+    ) is not None:
+        thing = inner
     if isinstance(thing, type):
         yield from _methods(thing)
     elif hasattr(thing, "__code__"):

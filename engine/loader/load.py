@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,14 +17,21 @@ from engine.api.plugin import Plugin, SettingsTable
 from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
 from engine.config.keys import nearest, split_key
 from engine.config.secrecy import mask_text
+from engine.guard import is_ours
 from engine.loader.answers import ANSWERS, PluginMistake, checked, made
 from engine.loader.context import PROVIDER_HOOKS, Context
 from engine.loader.find import Installed
 from engine.loader.gathered import Clash, Gathered
+from engine.loader.guarding import guarded
+from engine.loader.lifespan import CLOSED_WITHIN, Lifespan, OpenedTooLate
 from engine.loader.salvage import salvaged
 from engine.log import get_logger
 
 log = get_logger(__name__)
+
+
+ALL_CLOSED_WITHIN = 8.0
+"""Seconds that all plugins together have to close, at the end of the server."""
 
 
 class RequiredPluginFailed(Exception):
@@ -56,7 +64,7 @@ class Part:
     settings: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     keeps_providers: bool = False
     """Its instance remembers what it registered as providers or models, so that these are not replaced alone."""
-    stack: AsyncExitStack = field(default_factory=AsyncExitStack)
+    lifespan: Lifespan | None = None
     context: Context | None = None
 
     @property
@@ -192,30 +200,34 @@ class Loader:
             listeners=self._collect("register_listeners", only),
             checks=self._collect("register_health_checks", only),
         ).without(self.off)
+        gathered = guarded(gathered)
         if kept is not None:
             gathered = kept.beside(gathered, self._enabled)
         gathered.check()
         return gathered
 
-    async def enter_lifespans(self, only: Collection[str] | None = None) -> list[str]:
-        """Open what the plugins keep open; gives the names of those that are off now because one failed."""
+    async def enter_lifespans(self, seconds: float, only: Collection[str] | None = None) -> list[str]:
+        """Open what the plugins keep open, each within so many seconds; gives the names of those that are off now."""
         before = [part for part in self._loaded() if only is None or part.name in only]
         for part in before:
             if not part.on:
                 continue  # it requires one that failed
             try:
-                for lifespan in self._call(part, "register_lifespan", context=part.context):
-                    await part.stack.enter_async_context(lifespan)
-            except Exception as error:
-                await close(part)
+                part.lifespan = Lifespan(part.name, self._call(part, "register_lifespan", context=part.context))
+                await part.lifespan.open(seconds)
+            except BaseException as error:
+                if is_ours(error):
+                    raise
                 self.fail(part, f"did not start: {_words(error)}", error)
         return [part.name for part in before if not part.on]
 
     async def close(self) -> None:
         """Close what the plugins keep open, in reverse; also of a plugin that failed after it was opened."""
+        ends = asyncio.get_running_loop().time() + ALL_CLOSED_WITHIN
         for name in reversed(self._enabled):
             if name in self.parts:
-                await close(self.parts[name])
+                left = ends - asyncio.get_running_loop().time()
+                await close(self.parts[name], min(CLOSED_WITHIN, max(0.0, left)))
 
     def fail(self, part: Part, reason: str, error: BaseException | None = None) -> None:
         """Switch a plugin off for a reason, and with it those that require it.
@@ -257,7 +269,9 @@ class Loader:
             plugin = made(part.name, self.installed[part.name].load())
             self._manager.register(plugin, part.name)
             part.hooks = self._hooks_of(plugin)
-        except Exception as error:
+        except BaseException as error:
+            if is_ours(error):
+                raise
             self.fail(part, f"cannot be loaded: {_words(error)}", error)
         else:
             part.plugin = plugin
@@ -316,7 +330,9 @@ class Loader:
             return []
         try:
             return self._call(part, hook, **arguments)
-        except Exception as error:
+        except BaseException as error:
+            if is_ours(error):
+                raise
             self.fail(part, f"{hook} failed: {_words(error)}", error)
             return []
 
@@ -364,6 +380,11 @@ class Loader:
                     self.tables[model] = config.table(name, model)
                 except ConfigErrors as found:
                     wrong += self._without(found.errors, name, model, config)
+                except BaseException as error:
+                    if is_ours(error):
+                        raise
+                    self.fail(part, f"has settings whose validation failed: [{name}] {_words(error)}", error)
+                    return []
         if any(map(_is_slip, wrong)):
             return wrong
         if wrong and part.on:
@@ -385,12 +406,10 @@ class Loader:
         return ()
 
 
-async def close(part: Part) -> None:
-    """Close what a plugin keeps open, whatever it raises."""
-    try:
-        await part.stack.aclose()
-    except Exception:
-        log.exception("plugin_did_not_close", plugin=part.name)
+async def close(part: Part, seconds: float = CLOSED_WITHIN) -> None:
+    """Close what a plugin keeps open, whatever it raises and however long it takes."""
+    if part.lifespan is not None:
+        await part.lifespan.close(seconds)
 
 
 def _is_slip(error: ConfigError) -> bool:
@@ -414,8 +433,8 @@ def _differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 def _words(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if isinstance(error, (ConfigError, ValueError)) else f"{type(error).__name__}: {text}"
+    return text if isinstance(error, (ConfigError, OpenedTooLate, ValueError)) else f"{type(error).__name__}: {text}"
 
 
 def _is_bug(error: BaseException | None) -> bool:
-    return error is not None and not isinstance(error, (ConfigError, ImportError, PluginMistake))
+    return error is not None and not isinstance(error, (ConfigError, ImportError, OpenedTooLate, PluginMistake))

@@ -1,26 +1,25 @@
 """One call to one provider: its deadlines, its meter, and whether it has said anything yet."""
 
-import asyncio
-import traceback
+from asyncio import get_running_loop, sleep
 from collections.abc import AsyncIterator, Callable, Sequence
-from time import perf_counter
+from inspect import iscoroutine
+from time import perf_counter, thread_time
+from typing import NoReturn, cast, get_args
 
-from msgspec import Struct, structs
+from msgspec import structs
 
 from engine.api.chat import Answered, ChatDelta, ChatDeltas, ChatRequest, Extra
-from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import EngineError, ProviderTimeout, ProviderUnavailable
 from engine.api.events import StatusChanged, TextDelta, Usage
 from engine.api.providers import ChatProvider, PushedAnswer, Target
 from engine.api.streams import Writer
-from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.estimating import weight
+from engine.providers.explaining import WrongDelta, explained, wrong_delta
 from engine.providers.metering import Ledger, Meter
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.watchdog import Watchdog
 from engine.stats import Stats
-
-log = get_logger(__name__)
 
 LOADING = "loading"
 CONNECTING = "connecting"
@@ -30,6 +29,22 @@ CONNECTING = "connecting"
 _PREFACE = (StatusChanged, Answered, Usage, Extra)
 """What may come before the answer: after these the same question can still be put elsewhere."""
 
+TURN = 0.005
+"""Seconds after which an iterator of deltas gives the event loop its turn, though it has more to yield at once."""
+
+BURST = 256
+"""Pieces pushed in close succession, after which it is looked at whether the event loop still gets its turn."""
+
+CLOSE = 0.001
+"""Seconds between two pieces of a burst."""
+
+LONGEST_PUSH = 0.5
+"""Seconds of computing for which a provider may push pieces without giving the event loop its turn."""
+
+DUE = "a ChatDelta such as TextDelta, or a sequence of them,"
+
+_DELTAS = frozenset(get_args(ChatDelta))
+
 
 class Call:
     """From the question to the last delta. `spoke` is true once something of the answer was passed on."""
@@ -37,6 +52,7 @@ class Call:
     __slots__ = (
         "_begun",
         "_breaker",
+        "_burst",
         "_connecting",
         "_dismissed",
         "_gap",
@@ -47,6 +63,7 @@ class Call:
         "_pass",
         "_policy",
         "_provider",
+        "_pushing",
         "_request",
         "_stats",
         "asked",
@@ -76,6 +93,8 @@ class Call:
         """Since when the vendors' time runs that this call has to tell of. uvloop's clock counts milliseconds, so that this is
         `time.perf_counter`."""
         self._heard = 0.0
+        self._burst = 0
+        self._pushing: float | None = None
         self.spoke = False
         self.expired = False
         self._judged = False
@@ -99,27 +118,51 @@ class Call:
         source = self.source = self._provider.stream(self._request)
         self.watch.begin()
         if isinstance(source, AsyncIterator):
+            turn = perf_counter()
             async for raw in source:
                 self._take(raw)
                 self.watch.forgive()
-        else:
+                if (now := perf_counter()) - turn > TURN:
+                    # One that has all its deltas ready never waits, and nobody else would run before its end.
+                    turn = now
+                    await sleep(0)
+        elif hasattr(source, "push"):
             await source.push(self._take)
+        else:
+            self._refuse_source(source)
         self._finish()
+
+    def _refuse_source(self, source: object) -> NoReturn:
+        if iscoroutine(source):
+            source.close()
+        place = f"{type(self._provider).__qualname__}.stream"
+        raise WrongDelta(
+            f"{place} returned {type(source).__name__!r}; an asynchronous iterator or a PushedAnswer is due"
+        )
 
     def _take(self, raw: ChatDeltas) -> None:
         """Account for what one read brought, and pass it on."""
         if not self.spoke:
-            raw = self._open((raw,) if isinstance(raw, Struct) else raw)
-        elif raw:
+            raw = self._open(self._batch(raw))
+        elif not raw:
+            self._batch(raw)  # an empty batch is a sign of life; nothing else that is empty is due
+        else:
             now = perf_counter()
-            self._gap(now - self._heard)
+            gap = now - self._heard
+            self._gap(gap)
             self._heard = now
+            if gap > CLOSE:
+                self._burst = 0
+            else:
+                self._burst += 1
+                if self._burst > BURST:
+                    self._check_burst()
             # Exact types first: a look at `type` costs a quarter of `isinstance`, and this one is nearly all there is.
             if type(raw) is TextDelta:
                 text = raw.text
                 self._meter.said += len(text) if text.isascii() else weight(text)
             else:
-                for delta in (raw,) if isinstance(raw, Struct) else raw:
+                for delta in self._batch(raw):
                     self._meter.take(delta)
         self.watch.alive()
         if raw:
@@ -128,6 +171,33 @@ class Call:
             except BaseException as error:
                 self._ours = error
                 raise
+
+    def _batch(self, raw: ChatDeltas) -> Sequence[ChatDelta]:
+        """What one read brought, as a sequence; raises `WrongDelta` for what is none."""
+        if type(raw) in _DELTAS:
+            return (cast("ChatDelta", raw),)
+        given: object = raw  # whatever its type says: a plugin may yield anything
+        if isinstance(given, str | bytes) or not isinstance(given, Sequence):
+            raise wrong_delta(given, DUE, self.source)
+        for delta in given:
+            if type(delta) not in _DELTAS:
+                raise wrong_delta(delta, DUE, self.source)
+        return given
+
+    def _check_burst(self) -> None:
+        """Raise `WrongDelta` for a provider that pushes on and on and never lets anybody else run."""
+        now = thread_time()  # a process that does not get the processor is no fault of the provider's
+        if self._pushing is None:
+            self._pushing = now
+            get_running_loop().call_soon(self._burst_over)
+        elif now - self._pushing > LONGEST_PUSH:
+            raise WrongDelta(
+                f"{type(self.source).__qualname__}.push took pieces for {LONGEST_PUSH:g} s without waiting once; "
+                "an `await asyncio.sleep(0)` among them is due"
+            )
+
+    def _burst_over(self) -> None:
+        self._pushing, self._burst = None, 0
 
     def dismiss(self, error: EngineError) -> None:
         """End the call from outside; its caller gets this error."""
@@ -223,20 +293,7 @@ class Call:
             if self.expired:
                 return ProviderTimeout(f"{self.target.name} {self.watch.verdict}")
             return None
-        if isinstance(raised, EngineError):
-            return raised
-        if isinstance(raised, asyncio.CancelledError) or not isinstance(raised, Exception):
-            return None
-        return self._crash(raised)
-
-    def _crash(self, raised: Exception) -> ProviderError:
-        """A provider raised what it should not have; the error's own text may hold a credential and is not told."""
-        kind = type(raised).__name__
-        frame = traceback.extract_tb(raised.__traceback__)[-1]
-        log.error(
-            "provider_crashed", provider=self.target.provider.name, error=kind, at=f"{frame.filename}:{frame.lineno}"
-        )
-        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({kind}); the log says where")
+        return explained(raised, self.target.provider, self.target.name, self._stats)
 
 
 def _is_private(delta: ChatDelta) -> bool:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Any, cast
 
 from msgspec import structs
 
-from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import ProviderTimeout, ProviderUnavailable
 from engine.api.events import Cost, Usage
 from engine.api.providers import RealtimeProvider, Target
 from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
 from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
+from engine.providers.explaining import explained
 from engine.providers.metering import Ledgers, amount, cost_of
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
@@ -55,10 +55,10 @@ class Converser:
             with self._tracing.call("realtime", provider.name, name):
                 await provider.converse(structs.replace(request, model=self.target.model), intake, stage)
             verdict = self._breaker.succeed
-        except asyncio.CancelledError:
-            raise
-        except Exception as raised:
-            error = self._explained(raised)
+        except BaseException as raised:
+            error = explained(raised, provider, name, self._stats)
+            if error is None:
+                raise
             self._stats.provider_errors[provider.name, error.code] += 1
             if isinstance(error, ProviderUnavailable | ProviderTimeout):
                 verdict = self._breaker.fail
@@ -77,10 +77,3 @@ class Converser:
         cost = cost_of(usage, price) if price is not None else None
         self._ledgers.count(stream, usage, cost)
         return None if cost is None else Cost(amount=amount(cost))
-
-    def _explained(self, raised: Exception) -> EngineError:
-        if isinstance(raised, EngineError):
-            return raised
-        # The error's own text may hold a credential and is not told.
-        log.exception("provider_crashed", provider=self.target.provider.name)
-        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")

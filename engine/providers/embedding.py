@@ -17,6 +17,7 @@ from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.course import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER
 from engine.providers.estimating import about, most_of_text, weight
+from engine.providers.explaining import explained, wrong_delta
 from engine.providers.metering import amount, cost_of
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
@@ -25,7 +26,6 @@ from engine.tracing import Tracing
 from engine.wire.counts import checked
 
 log = get_logger(__name__)
-
 
 EMBED = "embed"
 """The name of these calls where turns are counted by their command."""
@@ -105,18 +105,19 @@ class Embedder:
         try:
             async with asyncio.timeout(self._policy.first_event):
                 answered = await cast("EmbeddingProvider", self.target.provider).embed(request)
+            if not isinstance(answered, Embedded):
+                raise wrong_delta(answered, "an Embedded", self.target.provider)
             verdict = breaker.succeed
         except TimeoutError:
             verdict = breaker.fail
             raise ProviderTimeout(f"{name} did not answer within {self._policy.first_event:g} s") from None
-        except EngineError as error:
+        except BaseException as raised:
+            error = explained(raised, self.target.provider, name, self._stats)
+            if error is None:
+                raise
             if isinstance(error, ProviderUnavailable):
                 verdict = breaker.fail
-            raise
-        except Exception as error:
-            # The error's own text may hold a credential and is not told.
-            log.exception("provider_crashed", provider=self.target.provider.name)
-            raise ProviderError(f"the provider of {name} failed unexpectedly ({type(error).__name__})") from None
+            raise error from None
         finally:
             verdict()
         if len(answered.vectors) != len(request.inputs):

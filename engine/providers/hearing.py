@@ -11,20 +11,18 @@ from typing import cast
 
 from msgspec import structs
 
-from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import ProviderTimeout, ProviderUnavailable
 from engine.api.events import Usage
 from engine.api.providers import Target, TranscriptionProvider
 from engine.api.streams import Writer
 from engine.api.transcription import Segment, TranscriptionRequest
-from engine.log import get_logger
 from engine.providers.breaker import Breaker
+from engine.providers.explaining import explained, step, wrong_delta
 from engine.providers.metering import Ledgers
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
-
-log = get_logger(__name__)
 
 BYTES_A_SAMPLE = 2
 
@@ -85,15 +83,17 @@ class Listener:
             with self._tracing.call("transcription", self.target.provider.name, name):
                 async with aclosing(segments) as source:  # type: ignore[type-var]
                     while (segment := await self._next(source, heard, patient, spoke)) is not None:
+                        if not isinstance(segment, Segment):
+                            raise wrong_delta(segment, "a Segment", segments)
                         if not spoke:
                             spoke, verdict = True, self._breaker.succeed
                             stream.meter(model=name, waited=perf_counter() - begun)
                         yield segment
             verdict = self._breaker.succeed
-        except (asyncio.CancelledError, GeneratorExit):
-            raise
-        except Exception as raised:
-            error = self._explained(raised)
+        except BaseException as raised:
+            error = explained(raised, self.target.provider, name, self._stats)
+            if error is None:
+                raise
             self._stats.provider_errors[self.target.provider.name, error.code] += 1
             late = isinstance(error, ProviderTimeout) and not spoke
             if late or isinstance(error, ProviderUnavailable):
@@ -107,7 +107,7 @@ class Listener:
     async def _next(self, source: AsyncIterator[Segment], heard: _Heard, patient: bool, spoke: bool) -> Segment | None:
         """The next segment. The deadline runs only while the vendor has all that there is."""
         within = self._policy.idle if spoke else self._policy.first_event
-        waiting = asyncio.ensure_future(anext(source, None))
+        waiting = asyncio.ensure_future(step(source))
         try:
             while True:
                 bound = None if patient and not heard.over else within
@@ -132,13 +132,6 @@ class Listener:
 
     def _silent(self, within: float) -> ProviderTimeout:
         return ProviderTimeout(f"{self.target.name} was silent for {within:g} s")
-
-    def _explained(self, raised: Exception) -> EngineError:
-        if isinstance(raised, EngineError):
-            return raised
-        # The error's own text may hold a credential and is not told.
-        log.exception("provider_crashed", provider=self.target.provider.name)
-        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")
 
     def _spend(self, seconds: float, stream: Writer) -> None:
         price = self.target.info.price if self.target.info is not None else None

@@ -1,6 +1,7 @@
 """Why a provider cannot serve, also where the provider fails to say it."""
 
 from engine.api.providers import Provider
+from engine.guard import is_ours
 from engine.log import get_logger
 
 log = get_logger(__name__)
@@ -17,13 +18,15 @@ def obstacle(provider: Provider) -> str | None:
     """
     try:
         reason = provider.unavailable
-    except Exception as error:
+    except BaseException as error:
+        if is_ours(error):
+            raise
         _report(provider, error)
         return f"its own check of what it needs failed with {type(error).__name__}; the log has the details"
     return None if reason is None else str(reason)
 
 
-def _report(provider: Provider, error: Exception) -> None:
+def _report(provider: Provider, error: BaseException) -> None:
     which = (provider.role, provider.name, f"{type(error).__name__}: {error}"[:200])
     if which in _reported:
         return

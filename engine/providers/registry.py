@@ -68,6 +68,8 @@ class RegistryTable:
     providers: Mapping[tuple[ProviderRole, str], Provider]
     namings: Mapping[ProviderRole, Naming]
     breakers: Mapping[tuple[ProviderRole, str], Breaker]
+    owners: Mapping[tuple[ProviderRole, str], str] = field(default_factory=dict)
+    """The plugins that bring the providers."""
 
     @property
     def naming(self) -> Naming:
@@ -105,11 +107,12 @@ class Registry:
         self.accounts: Accounts | None = None
         self._stats = stats or Stats()
         self._tracing = tracing or Tracing()
-        self._table = self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue())
+        self.place(self._tabulate(None, rules or ModelRules(), entries, catalogue or Catalogue()))
 
     def place(self, table: RegistryTable) -> None:
         """Put another table in the place of this one; chains that are already out keep theirs."""
         self._table = table
+        self._stats.provider_owners = dict(table.owners.items())
 
     @property
     def default_model(self) -> str:
@@ -277,7 +280,7 @@ class Registry:
             role: Naming(_of_role(providers, role), catalogue, rules.aliases, rules.retired, self._today, role)
             for role in NAMED
         }
-        return RegistryTable(rules, providers, namings, breakers)
+        return RegistryTable(rules, providers, namings, breakers, owners)
 
     def _breakers(
         self,

@@ -21,8 +21,8 @@ from engine.api.events import Usage
 from engine.api.providers import QuotaTeller, SpeechProvider, StreamingSpeechProvider, Target
 from engine.api.speech import Quota, Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
-from engine.log import get_logger
 from engine.providers.breaker import Breaker
+from engine.providers.explaining import explained, step, wrong_delta
 from engine.providers.metering import Ledgers
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
@@ -31,7 +31,6 @@ from engine.tracing import Tracing
 from engine.wire.sentences import Sentences
 
 T = TypeVar("T")
-log = get_logger(__name__)
 
 AHEAD = 16
 """Pieces of sound that are made before the first of them is taken: a voice is faster than its listener."""
@@ -77,8 +76,11 @@ class Speaker:
                 return await ask()
         except TimeoutError:
             raise self._silent(self._policy.first_event) from None
-        except Exception as raised:
-            raise self._explained(raised) from None
+        except BaseException as raised:
+            error = explained(raised, self.target.provider, self.target.name, self._stats)
+            if error is None:
+                raise
+            raise error from None
 
     def check(self, request: SpeechRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
@@ -172,14 +174,16 @@ class Speaker:
             with self._tracing.call("speech", self.target.provider.name, name):
                 async with aclosing(sounds) as source:  # type: ignore[type-var]
                     while (sound := await self._next(source, given, heard)) is not None:
+                        if not isinstance(sound, Sound):
+                            raise wrong_delta(sound, "a Sound", sounds)
                         if not heard:
                             heard, verdict = True, self._breaker.succeed
                             sound = structs.replace(sound, text=sound.text or text)
                         await made.put(sound)
-        except asyncio.CancelledError:
-            raise
-        except Exception as raised:
-            error = self._explained(raised)
+        except BaseException as raised:
+            error = explained(raised, self.target.provider, name, self._stats)
+            if error is None:
+                raise
             self._stats.provider_errors[self.target.provider.name, error.code] += 1
             late = isinstance(error, ProviderTimeout) and not heard
             if late or isinstance(error, ProviderUnavailable):
@@ -198,7 +202,7 @@ class Speaker:
             if given is None or given.done():
                 async with asyncio.timeout(bound):
                     return await anext(source, None)
-            waiting: asyncio.Future[Sound | None] = asyncio.ensure_future(anext(source, None))
+            waiting: asyncio.Future[Sound | None] = asyncio.ensure_future(step(source))
             try:
                 await asyncio.wait((waiting, given), return_when=asyncio.FIRST_COMPLETED)
                 async with asyncio.timeout(bound):
@@ -212,13 +216,6 @@ class Speaker:
 
     def _silent(self, bound: float) -> ProviderTimeout:
         return ProviderTimeout(f"{self.target.name} was silent for {bound:g} s")
-
-    def _explained(self, raised: Exception) -> EngineError:
-        if isinstance(raised, EngineError):
-            return raised
-        # The error's own text may hold a credential and is not told.
-        log.exception("provider_crashed", provider=self.target.provider.name)
-        return ProviderError(f"the provider of {self.target.name} failed unexpectedly ({type(raised).__name__})")
 
     async def _counted(
         self, texts: AsyncIterator[str], stream: Writer, given: asyncio.Future[None]

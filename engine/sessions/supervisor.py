@@ -30,6 +30,7 @@ from engine.auth.rates import Rates
 from engine.bus.bus import Bus, new_stream_id
 from engine.bus.stream import Stream
 from engine.db.errors import RowConflict
+from engine.guard import raised_at
 from engine.log import get_logger
 from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import REAPED, Ledger, TurnRecord, body_hash
@@ -82,7 +83,8 @@ class Supervisor:
         self.budgets: Budgets | None = None
         self.rates: Rates | None = None
         self.table = CommandTable()
-        self.listeners: Iterable[Listener] = ()
+        self.listeners: Iterable[tuple[str, Listener]] = ()
+        """With the name of the plugin of each."""
         self.draining = False
         self.limits = limits or Limits()
         self.uses: Uses[Turn, str] = Uses()
@@ -413,11 +415,11 @@ class Supervisor:
             cost=ended.cost,
             detail=turn.serve.detail,
         )
-        for listener in self.listeners:
+        for plugin, listener in self.listeners:
             try:
                 listener.handle(fact)
-            except Exception:
-                log.exception("listener_crashed", stream=stream.id)
+            except Exception as error:
+                log.exception("listener_crashed", plugin=plugin, at=raised_at(error), stream=stream.id)
 
     def _forget_key(self, stream: str) -> None:
         slot = self._key_of.pop(stream, None)

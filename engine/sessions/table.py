@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from engine.api.commands import Call, Command
 from engine.api.errors import FeatureDisabled, Forbidden, UnknownCommand
 from engine.api.identity import Principal
+from engine.guard import Contained
 from engine.sessions.core import CORE_COMMANDS
 from engine.wire.validation import explain, nearest
 
@@ -70,7 +71,8 @@ def validated(command: AnyCommand, body: Mapping[str, Any] | BaseModel) -> BaseM
     if isinstance(body, command.body):
         return body  # type: ignore[no-any-return]
     try:
-        model: BaseModel = command.body.model_validate(body)
+        with Contained(f"the validation of {command.name}"):
+            model: BaseModel = command.body.model_validate(body)
     except ValidationError as error:
         raise explain(error, command.body) from None
     return model

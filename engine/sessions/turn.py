@@ -23,6 +23,7 @@ from engine.api.events import Cost, Reason, Status, StatusChanged, StreamEnded, 
 from engine.api.streams import CancelAfter, Ending, OnDisconnect
 from engine.bus.bus import Bus
 from engine.bus.stream import Stream, Token
+from engine.guard import raised_at
 from engine.log import get_logger
 from engine.sessions.ledger import Ledger
 from engine.sessions.table import CommandTable
@@ -195,7 +196,14 @@ class Turn:
         if isinstance(error, EngineError):
             reason: Reason = "provider_error" if isinstance(error, ProviderError) else "internal"
             return "failed", "provider_error" if error.status < 500 else reason, error
-        log.error("turn_crashed", stream=self.stream.id, command=self.command, exc_info=error)
+        log.error(
+            "turn_crashed",
+            stream=self.stream.id,
+            command=self.command,
+            plugin=self.table.owner(self.command),
+            at=raised_at(error),
+            exc_info=error,
+        )
         return "failed", "internal", Internal("the turn failed inside the server; its log has the cause")
 
     def _end(self, status: Status, reason: Reason, error: EngineError | None) -> None:

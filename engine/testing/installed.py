@@ -22,6 +22,7 @@ from engine.auth.passes import SignedPasses
 from engine.auth.secret import derived
 from engine.bus.bus import Bus
 from engine.config import RawConfig, load
+from engine.config.settings import PluginsSettings
 from engine.db.databases import Databases
 from engine.loader.context import Context, SharedResources, ToolTable
 from engine.loader.find import installed_plugins
@@ -108,7 +109,7 @@ async def _opened(named: str, raw: RawConfig, folder: Path) -> AsyncIterator[Gat
             )
     try:
         gathered = loader.gather()
-        await loader.enter_lifespans()
+        await loader.enter_lifespans(PluginsSettings().start_timeout)
         yield gathered
     finally:
         await loader.close()

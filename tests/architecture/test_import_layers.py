@@ -10,8 +10,8 @@ import pytest
 from tests.architecture.source import Source, sources
 
 LAYERS = (
-    "api < wire < config < log < request_size, stats, tracing, uses < bus, db < providers, auth, jobs < sessions < loader < "
-    "http < process, blocking, serving < strikes < switching < admin, status < main < cli, pytest_plugin"
+    "api < wire < config < log < guard, request_size, stats, tracing, uses < bus, db < providers, auth, jobs < "
+    "sessions < loader < http < process, blocking, serving < strikes < switching < admin, status < main < cli, pytest_plugin"
 )
 RANK: dict[str, float] = {
     name.strip(): rank for rank, names in enumerate(LAYERS.split("<")) for name in names.split(",")

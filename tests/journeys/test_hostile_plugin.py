@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.reply import Hold, Say
-from tests.journeys import hostile_plugin
+from tests.journeys import hostile_plugin, lifeless_plugin
 from tests.journeys.client import connected
 from tests.server import CHAT, RunningServer, behind, serving
 
@@ -27,20 +28,25 @@ def line_of(words: str) -> int:
     return next(at for at, line in enumerate(lines, 1) if words in line)
 
 
-@pytest.fixture
-def hostile(tmp_path: Path, shared_vendor: OpenAIEmulator) -> Iterator[RunningServer]:
-    """A server with the plugin installed as packages are, and on; it has two strikes."""
-    site = tmp_path / "site"
+def installed(folder: Path, source: Path, **plugins: str) -> dict[str, str]:
+    """The variables with which a package of these plugins is installed, as packages are; each with its class in `source`."""
+    site = folder / "site"
     info = site / "hostile-1.0.dist-info"
     info.mkdir(parents=True)
+    points = "".join(f"{name} = hostile_package:{cls}\n" for name, cls in plugins.items())
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: hostile\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(
-        "[betterai.plugins]\nhostile = hostile_package:Hostile\nnoting = hostile_package:Noting\n"
-    )
-    (site / "hostile_package.py").write_text(SOURCE.read_text(encoding="utf-8"))
+    (info / "entry_points.txt").write_text(f"[betterai.plugins]\n{points}")
+    (site / "hostile_package.py").write_text(source.read_text(encoding="utf-8"))
     (site / "slow_to_import.py").write_text("import time\n\ntime.sleep(0.9)\n")
+    return {"PYTHONPATH": str(site)}
+
+
+@pytest.fixture
+def hostile(tmp_path: Path, shared_vendor: OpenAIEmulator) -> Iterator[RunningServer]:
+    """A server with the plugin on; it has two strikes."""
+    site = installed(tmp_path, SOURCE, hostile="Hostile", noting="Noting")
     settings = {**CHAT, "plugins.enabled": ["chat", "openai_api", "hostile"], "plugins.strikes": 2}
-    with serving(tmp_path / "server", settings, {**behind(shared_vendor), "PYTHONPATH": str(site)}) as server:
+    with serving(tmp_path / "server", settings, {**behind(shared_vendor), **site}) as server:
         yield server
 
 
@@ -172,3 +178,27 @@ async def test_what_it_raises_and_floods_harms_nobody_else(hostile: RunningServe
     assert "sk-hostile" not in str(failed)
     assert flood["type"] == "accepted"
     assert (heard.text, end["status"]) == ("still here", "completed")
+
+
+async def test_neither_exits_nor_deaf_lifespans_of_plugins_rule_over_the_process(tmp_path: Path) -> None:
+    site = installed(tmp_path, Path(lifeless_plugin.__file__), lifeless="Lifeless", stillborn="Stillborn")
+    settings = {"plugins.enabled": ["lifeless", "stillborn"], "plugins.start_timeout": 0.3, "server.loop": "uvloop"}
+    with serving(tmp_path / "server", settings, site) as server:
+        waited = server.logged("plugin_opens_slowly")
+        off = server.logged("plugin_off")
+        async with connected(server.url) as socket:
+            for name in ("exit", "callback"):
+                assert (await socket.ask(f"lifeless.{name}"))["type"] == "accepted"
+                await server.until_logged("exit_refused", status="3")
+                assert (await socket.ask("ping"))["type"] == "pong"
+        server.terminate()
+        server.logged("draining")
+        begun = time.monotonic()
+        server.terminate()
+        await asyncio.to_thread(server.wait)
+        seconds = time.monotonic() - begun
+    assert (waited["plugin"], off["plugin"]) == ("stillborn", "stillborn")
+    assert "it was not open within 0.3 s at" in off["reason"]
+    assert "hostile_package.py" in off["reason"]
+    assert server.logged("stop_forced")
+    assert seconds < 8

@@ -441,7 +441,7 @@ async def test_a_listener_that_raises_disturbs_no_turn(kit: SessionKit) -> None:
             raise RuntimeError("broken")
 
     listener = Listener()
-    kit.supervisor.listeners = [listener]  # type: ignore[list-item]
+    kit.supervisor.listeners = [("broken", listener)]  # type: ignore[list-item]
     assert (await run(kit))[0]["status"] == "completed"
     assert len(listener.facts) == 1
 

@@ -1,0 +1,50 @@
+"""Calls into plugins: what they raise stays an error of theirs, also where it would end the program."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+
+
+class PluginExited(Exception):
+    """Raised in place of what would end more than the call that raised it, as `SystemExit`."""
+
+
+def is_ours(error: BaseException) -> bool:
+    """Whether an exception is to pass through: an interrupt, the end of a generator, a cancel of the running task itself."""
+    if isinstance(error, asyncio.CancelledError):
+        try:
+            task = asyncio.current_task()
+        except RuntimeError:
+            return True
+        return task is None or task.cancelling() > 0
+    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+
+
+class Contained:
+    """A context in which foreign code runs; `where` names the plugin and the place, for the log.
+
+    An error leaves it with a note of the place, and what would end the program as `PluginExited`.
+    """
+
+    __slots__ = ("_where",)
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, frames: object) -> None:
+        if error is None or is_ours(error):
+            return
+        if not isinstance(error, Exception):
+            raise PluginExited(f"{self._where} raised {type(error).__name__}: {error}".rstrip(": ")) from error
+        error.add_note(f"raised in {self._where}")
+
+
+def raised_at(error: BaseException) -> str:
+    """File and line of the innermost frame that an error came from, or the one that it stands for."""
+    source = error.__cause__ if isinstance(error, PluginExited) and error.__cause__ is not None else error
+    frames = traceback.extract_tb(source.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"

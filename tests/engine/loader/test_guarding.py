@@ -1,0 +1,192 @@
+"""What a plugin's functions raise or return wrongly is its own, and ends nothing but the call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+import structlog
+from pydantic import field_validator
+
+from engine.api.commands import Body, Call, Command, Request, Serve
+from engine.api.plugin import Health, HealthCheck, Listener, SettingsTable
+from engine.api.routes import HttpRequest, Route
+from engine.api.streams import Writer
+from tests.engine.loader.kit import get, health, plugin, running
+from tests.journeys.client import Socket, connected
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+def exits(*arguments: Any) -> Any:
+    raise SystemExit(3)
+
+
+async def leaves(*arguments: Any) -> Any:
+    raise SystemExit(3)
+
+
+async def cancels(*arguments: Any) -> Any:
+    raise asyncio.CancelledError
+
+
+class Checked(Body):
+    """A body whose validation exits."""
+
+    word: str = "fine"
+
+    @field_validator("word")
+    @classmethod
+    def exit(cls, word: str) -> str:
+        raise SystemExit(3)
+
+
+async def wrong(*arguments: Any) -> Any:
+    return ["nothing of the kind"]
+
+
+async def serving_badly(request: Request[Any]) -> Serve:
+    return Serve(leaves)
+
+
+async def ends(request: Request[Any]) -> Serve:
+    async def serve(stream: Writer) -> None:
+        stream.text("done")
+
+    return Serve(serve)
+
+
+def calls(**functions: Callable[..., Any]) -> list[Any]:
+    return [Call(name=f"bad.{name}", body=Body, handle=function) for name, function in functions.items()]
+
+
+Bad = plugin(
+    "bad",
+    register_commands=lambda _: [
+        *calls(exit=leaves, cancel=cancels, wrong=wrong, plain=lambda request: {}),
+        Call(name="bad.validate", body=Checked, handle=wrong),
+        Command(name="bad.prepare", body=Body, prepare=leaves),
+        Command(name="bad.unserved", body=Body, prepare=wrong),
+        Command(name="bad.serve", body=Body, prepare=serving_badly),
+        Command(name="bad.end", body=Body, prepare=ends),
+    ],
+    register_routes=lambda _: [
+        Route(method="GET", path="/api/v1/bad/exit", handler=leaves, scope=None),
+        Route(method="GET", path="/api/v1/bad/cancel", handler=cancels, scope=None),
+        Route(method="GET", path="/api/v1/bad/wrong", handler=wrong, scope=None),
+    ],
+    register_health_checks=lambda _: [
+        HealthCheck("exit", exits),
+        HealthCheck("late", leaves),  # type: ignore[arg-type]
+        HealthCheck("fine", lambda: Health("ok")),
+    ],
+    register_listeners=lambda _: [Listener(exits)],
+)
+
+
+async def refused(socket: Socket, name: str, **fields: Any) -> str:
+    answer = await socket.ask(name, **fields)
+    return str(answer["error"]["code"]) if answer["type"] == "rejected" else str(answer["type"])
+
+
+async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(tmp_path: Path) -> None:
+    async with running(tmp_path, Bad) as engine, connected(f"http://127.0.0.1:{engine.port}") as socket:
+        codes = {
+            name: await refused(socket, f"bad.{name}")
+            for name in ("exit", "cancel", "wrong", "plain", "prepare", "unserved")
+        }
+        codes["validate"] = await refused(socket, "bad.validate", word="x")
+        started = await socket.ask("bad.serve")
+        end = await socket.end_of(started["stream"])
+        alive = await socket.ask("ping")
+    assert codes == dict.fromkeys(codes, "internal")
+    assert (end["status"], end["reason"], end["error"]["code"], alive["type"]) == (
+        "failed",
+        "internal",
+        "internal",
+        "pong",
+    )
+
+
+async def test_a_route_that_exits_cancels_or_returns_wrongly_answers_500(tmp_path: Path) -> None:
+    async with running(tmp_path, Bad) as engine:
+        with structlog.testing.capture_logs() as logged:
+            answers = [await get(engine, f"/api/v1/bad/{name}") for name in ("exit", "cancel", "wrong")]
+    assert [(status, body["code"]) for status, body in answers] == [(500, "internal")] * 3
+    crashes = [line for line in logged if line["event"] == "request_crashed"]
+    assert [Path(line["at"].rpartition(":")[0]).name for line in crashes] == [
+        "test_guarding.py",
+        "test_guarding.py",
+        "guarding.py",
+    ]
+
+
+async def test_a_health_check_that_exits_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    async with running(tmp_path, Bad) as engine:
+        lines = await health(engine)
+    assert lines["bad.exit"] == ("degraded", "the check itself failed: PluginExited")
+    assert lines["bad.late"][0] == "degraded"
+    assert lines["bad.fine"] == ("ok", "")
+
+
+async def test_a_listener_that_exits_is_named_with_its_place(tmp_path: Path) -> None:
+    async with running(tmp_path, Bad) as engine, connected(f"http://127.0.0.1:{engine.port}") as socket:
+        with structlog.testing.capture_logs() as logged:
+            started = await socket.ask("bad.end")
+            end = await socket.end_of(started["stream"])
+    [crash] = [line for line in logged if line["event"] == "listener_crashed"]
+    assert (end["status"], crash["plugin"]) == ("completed", "bad")
+    assert f"test_guarding.py:{exits.__code__.co_firstlineno + 1}" in crash["at"]
+
+
+class ExitingSettings(SettingsTable):
+    """Settings whose validation exits."""
+
+    word: str = "fine"
+
+    @field_validator("word")
+    @classmethod
+    def exit(cls, word: str) -> str:
+        raise SystemExit(3)
+
+
+@pytest.mark.parametrize(
+    ("broken", "text", "words"),
+    [
+        (plugin("broken", register_providers=exits), "", "register_providers failed: SystemExit: 3"),
+        (plugin("broken", settings=ExitingSettings), '[plugins.broken]\nword = "x"\n', "validation failed"),
+        (plugin("broken", register_lifespan=lambda _: exits()), "", "did not start: SystemExit: 3"),
+    ],
+    ids=["hook", "settings", "lifespan hook"],
+)
+async def test_a_plugin_that_exits_at_its_start_is_off(tmp_path: Path, broken: Any, text: str, words: str) -> None:
+    fine = plugin("fine")
+    async with running(tmp_path, broken, fine, text=text) as engine:
+        lines = await health(engine)
+        assert engine.features == ("fine",)
+    assert lines["broken"][0] == "degraded"
+    assert words in lines["broken"][1]
+
+
+async def test_what_a_client_leaves_is_cancelled_as_ever(tmp_path: Path) -> None:
+    cancelled = asyncio.Event()
+
+    async def waits(request: HttpRequest[Any, Any]) -> Any:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    patient = plugin(
+        "patient",
+        register_routes=lambda _: [Route(method="GET", path="/api/v1/patient", handler=waits, scope=None)],
+    )
+    async with running(tmp_path, patient) as engine, aiohttp.ClientSession() as http:
+        with pytest.raises(TimeoutError):
+            await http.get(f"http://127.0.0.1:{engine.port}/api/v1/patient", timeout=aiohttp.ClientTimeout(total=0.2))
+        async with asyncio.timeout(10):
+            await cancelled.wait()
