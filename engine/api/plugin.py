@@ -114,7 +114,7 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class HealthCheck:
-    """One line of `/health/ready`. `check` is quick and never waits."""
+    """One line of `/health/ready`. `check` is quick and never waits; it may be called in a thread, and has 0.3 seconds."""
 
     name: str
     check: Callable[[], Health]

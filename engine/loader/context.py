@@ -17,6 +17,11 @@ from engine.api.identity import Passes, Principal
 from engine.api.plugin import Plugin, Shared
 from engine.api.providers import Providers
 from engine.api.tools import Tool, Tools
+from engine.guard import Contained
+from engine.loader.lifespan import CLOSED_WITHIN
+from engine.log import get_logger
+
+log = get_logger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=BaseModel)
 SharedT = TypeVar("SharedT")
@@ -66,13 +71,30 @@ class SharedResources:
             resource.users.discard(user)
             if not resource.users:
                 del self._resources[factory]
-                await resource.close()
+                await _closed_in_time(factory, resource)
 
     async def close(self) -> None:
-        """Close everything, the last opened first, each whatever the one before raised."""
-        async with AsyncExitStack() as closing:
-            for resource in self._resources.values():
-                closing.push_async_callback(resource.close)
+        """Close everything, the last opened first, whatever each raises and however long it takes."""
+        for factory, resource in reversed(list(self._resources.items())):
+            await _closed_in_time(factory, resource)
+
+
+async def _closed_in_time(factory: Any, resource: SharedResource[Any]) -> None:
+    name = f"{getattr(factory, '__module__', '')}.{getattr(factory, '__qualname__', repr(factory))}"
+
+    async def close() -> None:
+        with Contained(f"the shared resource {name}"):
+            await resource.close()
+
+    task = asyncio.create_task(close(), name=f"closing {name}")
+    try:
+        await asyncio.wait((task,), timeout=CLOSED_WITHIN)
+    finally:
+        task.cancel()  # changes nothing where it is done
+    if not task.done():
+        log.error("shared_resource_did_not_close", resource=name, seconds=CLOSED_WITHIN)
+    elif not task.cancelled() and (error := task.exception()) is not None:
+        log.error("shared_resource_did_not_close", resource=name, exc_info=error)
 
 
 class ToolTable:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+import threading
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any, NoReturn, get_args
 
@@ -22,15 +24,26 @@ from engine.sessions.table import AnyCommand
 Function = Callable[..., Any]
 
 
-def guarded(gathered: Gathered) -> Gathered:
-    """The same things, with a guard around each function; it runs in the name of its plugin."""
+CHECKED_WITHIN = 0.3
+"""Seconds that a health check has; nobody who serves waits longer for it."""
+
+
+class CheckTooSlow(Exception):
+    """Raised for a health check that did not answer in time, and while it still runs."""
+
+
+def guarded(gathered: Gathered, own: Collection[str] = ()) -> Gathered:
+    """The same things, with a guard around each function; it runs in the name of its plugin.
+
+    Health checks of plugins that are not the engine's `own` run in a thread and have a deadline.
+    """
     return replace(
         gathered,
         commands=[(owner, _command(owner, command)) for owner, command in gathered.commands],
         routes=[(owner, _route(owner, route)) for owner, route in gathered.routes],
         tools=[(owner, _tool(owner, tool)) for owner, tool in gathered.tools],
         listeners=[(owner, _listener(owner, listener)) for owner, listener in gathered.listeners],
-        checks=[(owner, _check(owner, check)) for owner, check in gathered.checks],
+        checks=[(owner, _check(owner, check, owner not in own)) for owner, check in gathered.checks],
     )
 
 
@@ -81,9 +94,36 @@ def _listener(owner: str, listener: Listener) -> Listener:
     return replace(listener, handle=_called(owner, "a listener", listener.handle, _is(type(None)), "None"))
 
 
-def _check(owner: str, check: HealthCheck) -> HealthCheck:
-    place = f"the health check {check.name!r}"
-    return replace(check, check=_called(owner, place, check.check, _is(Health), "a Health"))
+def _check(owner: str, check: HealthCheck, bounded: bool) -> HealthCheck:
+    guard = _called(owner, f"the health check {check.name!r}", check.check, _is(Health), "a Health")
+    return replace(check, check=_in_time(guard) if bounded else guard)
+
+
+def _in_time(function: Callable[[], Health]) -> Callable[[], Health]:
+    """Calls a check in a thread, and not again while it still runs."""
+    late: list[threading.Thread] = []
+
+    @functools.wraps(function)
+    def check() -> Health:
+        if any(thread.is_alive() for thread in late):
+            raise CheckTooSlow
+        answered: Future[Health] = Future()
+        thread = threading.Thread(target=_answer, args=(answered, function), name="health check", daemon=True)
+        thread.start()
+        try:
+            return answered.result(CHECKED_WITHIN)
+        except TimeoutError:
+            late[:] = [thread]
+            raise CheckTooSlow from None
+
+    return check
+
+
+def _answer(answered: Future[Health], function: Callable[[], Health]) -> None:
+    try:
+        answered.set_result(function())
+    except BaseException as error:
+        answered.set_exception(error)
 
 
 def _awaited(

@@ -9,6 +9,7 @@ import msgspec
 
 from engine.api.plugin import HealthCheck
 from engine.config import ConfigError
+from engine.loader.guarding import CHECKED_WITHIN, CheckTooSlow
 from engine.loader.load import Part
 from engine.log import get_logger
 
@@ -44,6 +45,9 @@ def _line(owner: str, check: HealthCheck) -> CheckLine:
     try:
         health = check.check()
         return CheckLine(name=name, state=health.state, detail=health.detail)
+    except CheckTooSlow:
+        log.warning("health_check_slow", plugin=owner, check=check.name, seconds=CHECKED_WITHIN)
+        return CheckLine(name=name, state="degraded", detail=f"the check did not answer within {CHECKED_WITHIN:g} s")
     except Exception as error:
         log.exception("health_check_crashed", plugin=owner, check=check.name)
         return CheckLine(name=name, state="degraded", detail=f"the check itself failed: {type(error).__name__}")

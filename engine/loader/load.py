@@ -200,7 +200,7 @@ class Loader:
             listeners=self._collect("register_listeners", only),
             checks=self._collect("register_health_checks", only),
         ).without(self.off)
-        gathered = guarded(gathered)
+        gathered = guarded(gathered, [part.name for part in self.parts.values() if part.own])
         if kept is not None:
             gathered = kept.beside(gathered, self._enabled)
         gathered.check()

@@ -2,6 +2,7 @@
 
 from asyncio import get_running_loop, sleep
 from collections.abc import AsyncIterator, Callable, Sequence
+from copy import deepcopy
 from inspect import iscoroutine
 from time import perf_counter, thread_time
 from typing import NoReturn, cast, get_args
@@ -102,7 +103,9 @@ class Call:
         """The vendor has begun to answer, if only with a sign of life."""
         self._connecting = False
         self._dismissed: EngineError | None = None
-        self._request = structs.replace(request, model=target.model)
+        # The options are copied: a provider that changes them changes nothing for the next one of the chain.
+        options = deepcopy(request.provider_options) if request.provider_options else {}
+        self._request = structs.replace(request, model=target.model, provider_options=options)
         self._policy = policy
         self._breaker = breaker
         self._meter = Meter(target, writer, ledger)

@@ -35,17 +35,24 @@ def fails(context: PluginContext) -> Any:
     return [lifespan()]
 
 
+@asynccontextmanager
+async def never_opens() -> AsyncIterator[None]:
+    await asyncio.Event().wait()
+    yield
+
+
 Thing = plugin(
     "thing", register_routes=lambda _: [route("/api/v1/thing")], register_commands=lambda _: [call("thing.do")]
 )
 Broken = plugin("broken", register_lifespan=fails)
+Stuck = plugin("stuck", register_lifespan=lambda _: [never_opens()])
 Needy = plugin("needy", requires=("thing",))
 Thief = plugin("thief", register_routes=lambda _: [route("/api/v1/thing")])
 
 
 def all_of_them() -> dict[str, Installed]:
     chat = {name: found for name, found in installed_plugins().items() if name in ("chat", "openai_api")}
-    return {**chat, **given_plugins(Slow, Thing, Broken, Needy, Thief, Echo)}
+    return {**chat, **given_plugins(Slow, Thing, Broken, Stuck, Needy, Thief, Echo)}
 
 
 @asynccontextmanager
@@ -187,6 +194,13 @@ async def test_the_others_are_left_alone(tmp_path: Path) -> None:
     [
         ("thign", True, {}, NotFound, "did you mean 'thing'?"),
         ("broken", True, {}, Refused, "plugin 'broken' did not start: RuntimeError: the cable is out"),
+        (
+            "stuck",
+            True,
+            {"plugins.start_timeout": 0.1},
+            Refused,
+            "plugin 'stuck' did not start: it was not open within 0.1 s at",
+        ),
         ("needy", True, {"plugins.enabled": ["chat", "slow"]}, Refused, "needs the plugin 'thing', which is off"),
         ("thief", True, {}, Refused, "both claim the route"),
         ("thing", False, {"plugins.enabled": ["chat", "thing", "needy"]}, Refused, "is needed by needy"),

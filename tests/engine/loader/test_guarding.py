@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,28 @@ async def test_a_health_check_that_exits_is_named_and_hides_no_other(tmp_path: P
     assert lines["bad.exit"] == ("degraded", "the check itself failed: PluginExited")
     assert lines["bad.late"][0] == "degraded"
     assert lines["bad.fine"] == ("ok", "")
+
+
+async def test_a_health_check_that_does_not_answer_is_waited_for_once(tmp_path: Path) -> None:
+    answer = threading.Event()
+    asked: list[None] = []
+
+    def stuck() -> Health:
+        asked.append(None)
+        answer.wait()
+        return Health("ok")
+
+    patient = plugin("patient", register_health_checks=lambda _: [HealthCheck("stuck", stuck)])
+    async with running(tmp_path, patient) as engine:
+        first, second = await health(engine), await health(engine)
+        times = len(asked)
+        answer.set()
+        async with asyncio.timeout(10):
+            while (last := await health(engine))["patient.stuck"][0] != "ok":
+                pass
+    assert first["patient.stuck"] == second["patient.stuck"] == ("degraded", "the check did not answer within 0.3 s")
+    assert times == 1
+    assert last["status"][0] == "ready"
 
 
 async def test_a_listener_that_exits_is_named_with_its_place(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 import structlog
+from msgspec import structs
 
-from engine.api import ChatRequest, Finish, ProviderError, ProviderRole, TextDelta
+from engine.api import ChatRequest, Finish, ProviderError, ProviderRole, ProviderUnavailable, TextDelta
 from engine.providers import ResiliencePolicy
-from engine.testing import RecordingWriter
+from engine.testing import RecordingWriter, ask
 from tests.engine.providers.conftest import play, registry
 
 
@@ -94,6 +95,28 @@ async def test_a_yield_that_is_no_delta_is_named_with_what_is_due(
 async def test_a_stream_that_is_no_iterator_is_named_with_what_is_due(writer: RecordingWriter) -> None:
     _, crash = await fails(no_iterator, writer)
     assert crash["error"] == ("Odd.stream returned 'coroutine'; an asynchronous iterator or a PushedAnswer is due")
+
+
+async def test_options_that_a_provider_changes_are_as_asked_for_the_next_one(writer: RecordingWriter) -> None:
+    seen: list[Any] = []
+
+    async def changes(request: ChatRequest) -> AsyncIterator[Any]:
+        options: Any = request.provider_options
+        options["thinking"]["budget"] = 9
+        raise ProviderUnavailable("acme is down")
+        yield
+
+    async def looks(request: ChatRequest) -> AsyncIterator[Any]:
+        seen.append(request.provider_options)
+        yield Finish("stop")
+
+    spare = Odd(looks)
+    spare.name = "spare"
+    fallbacks: dict[str, tuple[str, ...]] = {"odd/m": ("spare/m",)}
+    asked = structs.replace(ask(), provider_options={"thinking": {"budget": 1}})
+    chain = registry(Odd(changes), spare, policy=ResiliencePolicy(retries=0), fallbacks=fallbacks).chat("odd/m")
+    await play(chain, writer, asked)
+    assert seen == [{"thinking": {"budget": 1}}]
 
 
 class Bystander:
