@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Literal
 
@@ -33,8 +34,8 @@ INTERRUPTED_AFTER = 5.0
 ENDLESS_AFTER = 60.0
 """The same for code that is shipped with the engine, and for all during the start: such code then blocks without end."""
 
-WAITING_SHARE = 0.1
-"""A block that used less of its time than this on the processor waited for something; any other computed."""
+WAITING_SHARE = 0.3
+"""A block that spent less of its time than this on the processor, or in the queue for it, waited for something."""
 
 SIGNAL = signal.SIGUSR2
 
@@ -70,7 +71,7 @@ class LoopBlocked(Exception):
 
 @dataclass(slots=True)
 class _Block:
-    """A block that lasts: `beat` was the loop's last sign of life, `used` the processor time of its thread then."""
+    """A block that lasts: `beat` was the loop's last sign of life, `used` what `_busy` said of its thread then."""
 
     beat: float
     used: float
@@ -126,7 +127,7 @@ class BlockingWatch:
         self._over = over
         self._interrupt = interrupt
         self._after = STARTING_AFTER
-        self._beat = self._used = 0.0
+        self._beat = 0.0
         self._ended = threading.Event()
         self._block: _Block | None = None
         self._order: _Order | None = None
@@ -138,6 +139,7 @@ class BlockingWatch:
         """Begin, in the thread and the loop to look at; until `serving` nobody is named for less than a slow start."""
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
+        self._watched_natively = threading.get_native_id()
         if self._interrupt:
             self._before = signal.signal(SIGNAL, self._on_signal)
         self._live()
@@ -163,11 +165,11 @@ class BlockingWatch:
     # In the loop
 
     def _live(self) -> None:
-        now, used = time.monotonic(), time.thread_time()
+        now = time.monotonic()
         block, self._block = self._block, None
         if block is not None and block.beat == self._beat:
-            self._tell(block.over(now, used))
-        self._beat, self._used = now, used
+            self._tell(block.over(now, _busy(self._watched, self._watched_natively)))
+        self._beat = now
         self._timer = self._loop.call_later(BEAT, self._live)
 
     def _learn(self) -> None:
@@ -184,8 +186,11 @@ class BlockingWatch:
 
     def _watch(self) -> None:
         last: _Sighting | None = None
+        begun, used = 0.0, 0.0
         while not self._ended.wait(BEAT):
-            beat, used, now = self._beat, self._used, time.monotonic()
+            beat, now = self._beat, time.monotonic()
+            if beat != begun:
+                begun, used = beat, _busy(self._watched, self._watched_natively)
             if now - beat < self._after:
                 last = None
                 continue
@@ -269,6 +274,19 @@ class BlockingWatch:
         if found is not None and found.plugin == block.plugin and not found.importing:
             seconds = time.monotonic() - block.beat
             raise LoopBlocked(f"the plugin {block.plugin!r} held the event loop for {seconds:.1f} s")
+
+
+def _busy(thread: int, native: int) -> float:
+    """Seconds that a thread was on the processor, and where the system tells it, in the queue for it.
+
+    On a machine that is busy otherwise, code that computes waits in this queue for most of its time.
+    """
+    try:
+        on, queued, _ = Path(f"/proc/self/task/{native}/schedstat").read_text(encoding="ascii").split()
+        return (int(on) + int(queued)) / 1e9
+    except (OSError, ValueError):
+        clock = getattr(time, "pthread_getcpuclockid", None)
+        return float(time.clock_gettime(clock(thread))) if clock is not None else 0.0
 
 
 def _outer_codes(frame: FrameType | None) -> list[CodeType]:
