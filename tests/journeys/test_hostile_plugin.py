@@ -130,15 +130,6 @@ async def test_the_cost_of_an_import_and_of_a_large_request_is_no_strike(hostile
     assert (large["cause"], small["cause"]) == ("compute", "compute")
 
 
-async def test_of_two_plugins_in_one_file_the_one_that_blocks_is_named(hostile: RunningServer) -> None:
-    async with connected(hostile.url) as socket, aiohttp.ClientSession(hostile.url) as http:
-        async with http.put("/api/v1/admin/plugins/noting", json={"enabled": True}) as response:
-            assert response.status == 200
-        await socket.ask("hostile.flood", much=1)
-        named = await hostile.until_logged("loop_blocked")
-    assert (named["plugin"], named["function"]) == ("noting", "note")
-
-
 async def test_code_that_never_gives_the_loop_back_is_interrupted(hostile: RunningServer) -> None:
     async with connected(hostile.url) as socket:
         answer = await asyncio.wait_for(socket.ask("hostile.spin"), 30)
@@ -167,13 +158,23 @@ async def test_what_it_leaks_ends_with_it(hostile: RunningServer) -> None:
     assert await state(hostile) == "off"
 
 
-async def test_what_it_raises_and_floods_harms_nobody_else(hostile: RunningServer, vendor: OpenAIEmulator) -> None:
+async def test_what_it_raises_and_floods_harms_nobody_and_its_neighbour_in_the_file_is_told_apart(
+    hostile: RunningServer, vendor: OpenAIEmulator
+) -> None:
     vendor.script.append(Say(pieces=["still ", "here"]))
     async with connected(hostile.url) as socket:
         failed = await socket.ask("hostile.fail")
         flood = await socket.answer(await socket.send("hostile.flood", much=5000))
         heard = await socket.chat("Are you there?")
         end = await socket.end_of(heard.stream)
+        async with (
+            aiohttp.ClientSession(hostile.url) as http,
+            http.put("/api/v1/admin/plugins/noting", json={"enabled": True}) as response,
+        ):
+            assert response.status == 200
+        await socket.ask("hostile.flood", much=1)
+        named = await hostile.until_logged("loop_blocked", function="note")
+    assert named["plugin"] == "noting"
     assert failed["error"]["code"] == "internal"
     assert "sk-hostile" not in str(failed)
     assert flood["type"] == "accepted"

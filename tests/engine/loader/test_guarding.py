@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+import pytest_asyncio
 import structlog
 from pydantic import field_validator
 
@@ -17,6 +18,7 @@ from engine.api.commands import Body, Call, Command, Request, Serve
 from engine.api.plugin import Health, HealthCheck, Listener, SettingsTable
 from engine.api.routes import HttpRequest, Route
 from engine.api.streams import Writer
+from engine.main import Engine
 from tests.engine.loader.kit import get, health, plugin, running
 from tests.journeys.client import Socket, connected
 
@@ -89,13 +91,27 @@ Bad = plugin(
 )
 
 
+@pytest.fixture(autouse=True)
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged; it costs much to draw tracebacks for nobody."""
+    with structlog.testing.capture_logs() as logged:
+        yield logged
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    """One with the bad plugin on."""
+    async with running(tmp_path_factory.mktemp("bad"), Bad) as engine:
+        yield engine
+
+
 async def refused(socket: Socket, name: str, **fields: Any) -> str:
     answer = await socket.ask(name, **fields)
     return str(answer["error"]["code"]) if answer["type"] == "rejected" else str(answer["type"])
 
 
-async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(tmp_path: Path) -> None:
-    async with running(tmp_path, Bad) as engine, connected(f"http://127.0.0.1:{engine.port}") as socket:
+async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(engine: Engine) -> None:
+    async with connected(f"http://127.0.0.1:{engine.port}") as socket:
         codes = {
             name: await refused(socket, f"bad.{name}")
             for name in ("exit", "cancel", "wrong", "plain", "prepare", "unserved")
@@ -113,10 +129,10 @@ async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(tmp_p
     )
 
 
-async def test_a_route_that_exits_cancels_or_returns_wrongly_answers_500(tmp_path: Path) -> None:
-    async with running(tmp_path, Bad) as engine:
-        with structlog.testing.capture_logs() as logged:
-            answers = [await get(engine, f"/api/v1/bad/{name}") for name in ("exit", "cancel", "wrong")]
+async def test_a_route_that_exits_cancels_or_returns_wrongly_answers_500(
+    engine: Engine, logged: list[MutableMapping[str, Any]]
+) -> None:
+    answers = [await get(engine, f"/api/v1/bad/{name}") for name in ("exit", "cancel", "wrong")]
     assert [(status, body["code"]) for status, body in answers] == [(500, "internal")] * 3
     crashes = [line for line in logged if line["event"] == "request_crashed"]
     assert [Path(line["at"].rpartition(":")[0]).name for line in crashes] == [
@@ -126,9 +142,8 @@ async def test_a_route_that_exits_cancels_or_returns_wrongly_answers_500(tmp_pat
     ]
 
 
-async def test_a_health_check_that_exits_is_named_and_hides_no_other(tmp_path: Path) -> None:
-    async with running(tmp_path, Bad) as engine:
-        lines = await health(engine)
+async def test_a_health_check_that_exits_is_named_and_hides_no_other(engine: Engine) -> None:
+    lines = await health(engine)
     assert lines["bad.exit"] == ("degraded", "the check itself failed: PluginExited")
     assert lines["bad.late"][0] == "degraded"
     assert lines["bad.fine"] == ("ok", "")
@@ -156,11 +171,12 @@ async def test_a_health_check_that_does_not_answer_is_waited_for_once(tmp_path: 
     assert last["status"][0] == "ready"
 
 
-async def test_a_listener_that_exits_is_named_with_its_place(tmp_path: Path) -> None:
-    async with running(tmp_path, Bad) as engine, connected(f"http://127.0.0.1:{engine.port}") as socket:
-        with structlog.testing.capture_logs() as logged:
-            started = await socket.ask("bad.end")
-            end = await socket.end_of(started["stream"])
+async def test_a_listener_that_exits_is_named_with_its_place(
+    engine: Engine, logged: list[MutableMapping[str, Any]]
+) -> None:
+    async with connected(f"http://127.0.0.1:{engine.port}") as socket:
+        started = await socket.ask("bad.end")
+        end = await socket.end_of(started["stream"])
     [crash] = [line for line in logged if line["event"] == "listener_crashed"]
     assert (end["status"], crash["plugin"]) == ("completed", "bad")
     assert f"test_guarding.py:{exits.__code__.co_firstlineno + 1}" in crash["at"]
