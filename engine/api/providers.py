@@ -312,7 +312,7 @@ class Target:
     def lacks(self, feature: str) -> bool:
         """Whether the provider lists a feature in its attribute `lacks`, as its vendor's API has no field for it.
 
-        That is a capability, `reasoning_effort`, or `chat_completions` for the fields of that dialect.
+        That is a capability, `reasoning_effort`, `top_k`, or `chat_completions` for the fields of that dialect.
         """
         return feature in getattr(self.provider, "lacks", ())
 

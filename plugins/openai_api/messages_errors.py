@@ -6,7 +6,7 @@ from engine.api import Answer, EngineError, ErrorBody
 from engine.wire import dialect_errors
 from engine.wire.dialect_errors import AnthropicErrorBody
 from plugins.openai_api.errors import STATUS_OF, error_headers, respelt
-from plugins.openai_api.messages_translation import SYSTEM, Places
+from plugins.openai_api.messages_translation import DIALECT, SYSTEM, Places
 
 
 def answer_error(error: EngineError, request_id: str) -> Answer:
@@ -43,6 +43,7 @@ def told_here(error: EngineError, places: Places) -> EngineError:
 
 
 def _field(field: str, places: Places) -> str:
+    field = field.removeprefix(f"native.{DIALECT}.")
     head, _, rest = field.partition(".")
     if head == "input":
         at, _, inner = rest.partition(".")

@@ -97,6 +97,13 @@ class Translation:
         }
         return {name: value for name, value in fields.items() if value is not None}
 
+    def top_k(self, given: int | None) -> int | None:
+        """How many of the likeliest tokens to sample from, which is a wish."""
+        if given and self._target.lacks("top_k"):
+            self._hints.drop("top_k")
+            return None
+        return given
+
     # Messages
 
     def _message(self, message: MessageIn, field: str) -> Iterator[dict[str, Any]]:
@@ -327,7 +334,7 @@ def messages_send(
         "model": model,
         "temperature": body.temperature,
         "top_p": body.top_p,
-        "top_k": body.top_k,
+        "top_k": translation.top_k(body.top_k),
         "stop": body.stop_sequences or None,
         "max_output_tokens": body.max_tokens,
         "user": body.metadata.user_id if body.metadata else None,

@@ -70,6 +70,7 @@ class OpenAICompatible:
         """What this vendor's API has no field for."""
         missing = {
             "web_search": self.dialect.web_search is None,
+            "top_k": not self.dialect.top_k,
             "reasoning_effort": not self.dialect.efforts and not self.dialect.reasoning_object,
         }
         return frozenset(name for name, is_missing in missing.items() if is_missing)

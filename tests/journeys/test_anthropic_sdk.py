@@ -243,3 +243,15 @@ async def test_a_stream_begins_with_the_tokens_of_its_input(behind: Behind, vend
     assert events[0].type == "message_start"
     begun = events[0].message.usage.input_tokens
     assert begun == 25 if vendor == "anthropic" else 0 < begun < 25
+
+
+@pytest.mark.parametrize("vendor", ["openai", "google"])
+async def test_a_wish_for_the_likeliest_tokens_reaches_the_vendors_that_take_it(behind: Behind, vendor: str) -> None:
+    behind.vendors[vendor].script.append(Say("Hi"))
+    raw = await behind.client.messages.with_raw_response.create(
+        model=MODELS[vendor], max_tokens=50, messages=HELLO, extra_body={"top_k": 5}
+    )
+    (request,) = behind.vendors[vendor].requests
+    assert request.body.get("generationConfig", {}).get("topK") == (5 if vendor == "google" else None)
+    assert "top_k" not in request.body
+    assert ("top_k" in raw.headers.get("x-betterai-ignored", "")) is (vendor == "openai")

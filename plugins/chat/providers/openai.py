@@ -86,7 +86,7 @@ class OpenAI:
     @property
     def lacks(self) -> frozenset[str]:
         """What the APIs that may be used have no field for."""
-        return frozenset({"chat_completions"} if self._settings.api == "responses" else ())
+        return frozenset({"top_k", *(("chat_completions",) if self._settings.api == "responses" else ())})
 
     @property
     def dialect(self) -> str | None:
@@ -114,6 +114,6 @@ def _dialect(settings: OpenAISettings) -> Dialect:
         developer_role=common.developer_role,
         # A server that is not OpenAI's may stand before OpenAI.
         web_search="web_search_options",
-        top_k=common.top_k,
+        top_k=False,
         headers=account_headers(settings),
     )
