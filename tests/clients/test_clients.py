@@ -30,13 +30,16 @@ PYTHON: Mapping[str, Sequence[str]] = {
     "openai_client": ["openai[aiohttp]"],
     "anthropic_client": ["anthropic"],
     "litellm_client": ["litellm"],
-    "langchain_client": ["langchain-openai"],
+    "langchain_client": ["langchain-openai", "langchain-anthropic"],
     "pydantic_ai_client": ["pydantic-ai-slim[openai,anthropic]"],
     "instructor_client": ["instructor"],
     "llm_client": ["llm"],
     "agents_realtime_client": ["openai-agents"],
 }
-NODE: Mapping[str, Sequence[str]] = {"openai": ["openai"], "ai_sdk": ["ai", "@ai-sdk/openai", "zod"]}
+NODE: Mapping[str, Sequence[str]] = {
+    "openai": ["openai"],
+    "ai_sdk": ["ai", "@ai-sdk/anthropic", "@ai-sdk/openai", "@ai-sdk/openai-compatible", "zod"],
+}
 
 SETTINGS = {
     **CHAT,
@@ -56,7 +59,7 @@ def reply(record: RecordedRequest) -> Say:
     if last["role"] == "tool":
         return Say("done")
     if found := _CALL.search(text):
-        return Say(tool_calls=[ToolUse("call_1", found[1], json.loads(found[2]))])
+        return Say("Let me look.", reasoning="Hm.", tool_calls=[ToolUse("call_1", found[1], json.loads(found[2]))])
     said = last["content"]
     return Say(said if isinstance(said, str) else "".join(part.get("text", "") for part in said))
 
