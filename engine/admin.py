@@ -27,12 +27,17 @@ class PluginSwitch(Body):
 
 
 class PluginState(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """One installed plugin. `closing` is off and lets what runs finish; `failed` is enabled and off, for `reason`."""
+    """One installed plugin. `closing` is off and lets what runs finish; `failed` is enabled and off, for `reason`.
+
+    `switched` was switched on or off since the configuration was read. `struck_out` failed by holding the event loop.
+    """
 
     name: str
     state: State
     origin: str
     running: int = msgspec.field(default=0)
+    switched: bool = False
+    struck_out: bool = False
     reason: str | None = None
     hooks: tuple[str, ...] = ()
     requires: tuple[str, ...] = ()
@@ -151,6 +156,8 @@ class AdminRoutes:
             state=self._plugins.state(part),
             origin=part.origin,
             running=self._plugins.running(part.name),
+            switched=self._plugins.switched(part),
+            struck_out=part.struck is not None,
             reason=part.reason,
             hooks=part.hooks,
             requires=tuple(part.requires),

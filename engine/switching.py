@@ -89,6 +89,7 @@ class Switchboard:
         self.loader = loader
         # As it was read, without what was switched since.
         self._read = raw
+        self._read_names = frozenset(core.plugins.enabled)
         self._raw = raw
         self._serving = serving
         self._databases = databases
@@ -108,6 +109,10 @@ class Switchboard:
         if any(closing.part.name == part.name for closing in self._closing.values()):
             return "closing"
         return "failed" if part.enabled or part.struck is not None else "off"
+
+    def switched(self, part: Part) -> bool:
+        """Whether an operator switched a plugin on or off since the configuration was read."""
+        return part.struck is None and part.enabled != (part.name in self._read_names)
 
     def running(self, name: str) -> int:
         """Turns and calls that use a plugin now."""
@@ -199,7 +204,7 @@ class Switchboard:
         """Go over to another configuration; switches that were not kept are forgotten. Raises `Refused`."""
         async with self._switching:
             change = await self._change(raw, self._installed(), frozenset(), again=True)
-            self._read = raw
+            self._read, self._read_names = raw, frozenset(self.core.plugins.enabled)
             return change
 
     def _installed(self, name: str | None = None) -> Mapping[str, Installed]:

@@ -12,8 +12,9 @@ from urllib.parse import quote
 
 import typer
 
-from engine.cli.remote import KeyOption, ServerOption, ask, server_address
-from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
+from engine.cli.plugin_states import configured, running, table
+from engine.cli.remote import KeyOption, NoServer, ServerOption, ask, server_address
+from engine.cli.terminal import ConfigOption, err, fail, read, say, show
 
 app = typer.Typer(help="List the installed plugins, switch them, or begin one of your own.")
 
@@ -41,18 +42,31 @@ _OF_ROLE: Mapping[Role, Mapping[str, str]] = {
 
 
 @app.callback(invoke_without_command=True)
-def plugins(context: typer.Context, config: ConfigOption = None) -> None:
-    """List the installed plugins: what is on, where it comes from, its hooks, and why one is off."""
+def plugins(
+    context: typer.Context,
+    offline: Annotated[bool, typer.Option("--offline", help="Read the configuration, and ask no server.")] = False,
+    server: ServerOption = None,
+    key: KeyOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the installed plugins: what is on, where it comes from, its hooks, and why one is off.
+
+    The running server is asked; where none answers, the configuration says what a start would bring.
+    """
     if context.invoked_subcommand is not None:
         return
-    # A required plugin that fails stops a start; here it is a line that says why.
-    engine = run(assembled(read(config).with_value("plugins.required", [], "betterai plugins")))
-    table = plain_table("plugin", "state")
-    for part in sorted(engine.loader.parts.values(), key=lambda part: (not part.on, part.name)):
-        state = "on" if part.on else f"off: {part.reason or 'not in [plugins] enabled'}"
-        hooks = ", ".join(hook.removeprefix("register_") for hook in part.hooks)
-        table.add_row(part.name, "\n".join((state, f"from {part.origin}", *([f"hooks: {hooks}"] if hooks else []))))
-    show(table)
+    raw = read(config)
+    url = server_address(raw, server)
+    try:
+        if offline:
+            raise NoServer("no server was asked")
+        lines, source = running(url, key), f"as the server at {url} says"
+    except NoServer as error:
+        if server is not None and not offline:
+            fail(str(error))
+        lines, source = configured(raw), f"as the configuration says: {error}"
+    show(table(lines))
+    err.print(source, soft_wrap=not err.is_terminal)
 
 
 PersistOption = Annotated[bool, typer.Option("--persist", help="Also after a restart of the server.")]

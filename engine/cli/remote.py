@@ -23,6 +23,10 @@ ANSWERS_WITHIN = 60.0
 """Seconds; a plugin that is switched on may have to load something first."""
 
 
+class NoServer(Exception):
+    """Raised where nothing answers as a server does; the message names the address and the reason."""
+
+
 def server_address(raw: RawConfig, given: str | None) -> str:
     """Where the server is to be found."""
     if given is not None:
@@ -46,10 +50,10 @@ async def _ask(url: str, method: str, path: str, key: str | None, body: Mapping[
         return await asked(http, url, method, path, body)
 
 
-def connection(key: str | None) -> aiohttp.ClientSession:
-    """What to ask a server through, as often as needed."""
+def connection(key: str | None, within: float = ANSWERS_WITHIN) -> aiohttp.ClientSession:
+    """What to ask a server through, as often as needed; each answer comes `within` some seconds."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=ANSWERS_WITHIN))
+    return aiohttp.ClientSession(headers=headers, timeout=aiohttp.ClientTimeout(total=within))
 
 
 async def asked(
@@ -57,11 +61,23 @@ async def asked(
 ) -> Any:
     """The server's answer, as of `ask`."""
     try:
+        return await reached(http, url, method, path, body)
+    except NoServer as error:
+        fail(f"{error}; name another with --server")
+
+
+async def reached(
+    http: aiohttp.ClientSession, url: str, method: str, path: str, body: Mapping[str, Any] | None = None
+) -> Any:
+    """The server's answer; ends the program with its words where it refuses, raises `NoServer` where nobody answers."""
+    try:
         async with http.request(method, f"{url}{path}", json=body) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
-        fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
+        raise NoServer(f"no server answers at {url}: {str(error) or type(error).__name__}") from None
+    if not isinstance(answer, dict) or (response.status == 404 and "code" not in answer):
+        raise NoServer(f"what answers at {url} is another program")
     if response.status >= 400:
-        words = answer.get("detail") or answer.get("message") if isinstance(answer, dict) else None
-        fail(words or f"the server answered {response.status}")
+        words = str(answer.get("detail") or answer.get("message") or f"the server answered {response.status}")
+        fail(f"{words}; here with --key or BETTERAI_KEY" if response.status == 401 else words)
     return answer

@@ -15,7 +15,7 @@ ADVICE: Mapping[str, str] = {
     "not_found": "Correct the address; the message names the nearest one.",
     "method_not_allowed": "Use one of the methods in the `Allow` header.",
     "upgrade_required": "Open the address as a WebSocket.",
-    "feature_disabled": "The operator adds the plugin to `[plugins] enabled`.",
+    "feature_disabled": "`betterai plugins` says why it is off; `betterai plugins enable NAME` switches it on.",
     "conversation_already_has_active_response": "Wait for `response.done`, or send `response.cancel`.",
     "input_audio_buffer_commit_empty": "Append audio, at least 100 ms, before you commit.",
     "item_not_found": "Use the id of an item that `conversation.item.added` told.",

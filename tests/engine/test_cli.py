@@ -10,7 +10,9 @@ import socket
 import subprocess
 import urllib.error
 import urllib.request
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -20,6 +22,8 @@ from tests.server import PROGRAM, ROOT, RunningServer, Settings, environment, se
 __all__ = ("mysql_url",)
 
 CHAT = {"plugins.enabled": ["chat"]}
+NOBODY = {"server.port": 9}
+"""An address where no server answers."""
 COLOUR = re.compile(r"\x1b\[")
 
 
@@ -164,9 +168,10 @@ def test_check_fails_where_a_required_plugin_is_off(tmp_path: Path) -> None:
 
 
 def test_plugins_says_what_is_on_from_where_with_which_hooks_and_why_one_is_off(tmp_path: Path) -> None:
-    settings = {"plugins.enabled": ["chat", "acme"], "plugins.required": ["acme"]}
+    settings = {"plugins.enabled": ["chat", "acme"], "plugins.required": ["acme"], **NOBODY}
     done = run(tmp_path, "plugins", settings=settings, PYTHONPATH=broken_plugin(tmp_path))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert re.fullmatch(r"as the configuration says: no server answers at http://127.0.0.1:9: .+\n", done.stderr)
     lines = [line.rstrip() for line in done.stdout.splitlines()]
     assert re.fullmatch(r"chat +on", lines[1])
     assert lines[2].strip() == "from betterai-engine (plugins.chat.plugin:Chat)"
@@ -176,6 +181,50 @@ def test_plugins_says_what_is_on_from_where_with_which_hooks_and_why_one_is_off(
         for line in lines
     )
     assert any(re.fullmatch(r"local +off: not in \[plugins\] enabled", line) for line in lines)
+
+
+def test_plugins_of_a_server_that_was_named_and_is_away_are_not_those_of_the_file(tmp_path: Path) -> None:
+    done = run(tmp_path, "plugins", "--server", "http://127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "no server answers at http://127.0.0.1:9" in done.stderr
+
+
+def test_plugins_offline_asks_no_server(tmp_path: Path) -> None:
+    with serving(tmp_path, {"plugins.enabled": []}) as server:
+        settings = {**CHAT, "server.port": server.port}
+        offline = run(tmp_path, "plugins", "--offline", settings=settings)
+        asked_server = run(tmp_path, "plugins", settings=settings)
+    assert (offline.returncode, offline.stderr) == (0, "as the configuration says: no server was asked\n")
+    assert re.search(r"^chat +on$", offline.stdout, re.MULTILINE)
+    assert asked_server.stderr == f"as the server at {server.url} says\n"
+    assert re.search(r"^chat +off: not in \[plugins\] enabled$", asked_server.stdout, re.MULTILINE)
+
+
+def test_plugins_of_another_program_at_the_address_are_those_of_the_file(tmp_path: Path) -> None:
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        done = run(tmp_path, "plugins", settings={**CHAT, "server.port": other.server_port})
+        other.shutdown()
+    assert done.returncode == 0
+    assert done.stderr.startswith("as the configuration says: ")
+    assert f"http://127.0.0.1:{other.server_port}" in done.stderr
+
+
+def test_plugins_of_a_server_in_keys_mode_need_a_key(tmp_path: Path) -> None:
+    with serving(tmp_path, {**CHAT, "auth.mode": "keys"}) as server:
+        key = run(tmp_path, "keys", "create", "me", "--scope", "admin").stdout.strip()
+        less = run(tmp_path, "keys", "create", "she", "--scope", "chat").stdout.strip()
+        without, by_option, by_variable, forbidden = (
+            run(tmp_path, "plugins", settings={"server.port": server.port}),
+            run(tmp_path, "plugins", "--key", key, settings={"server.port": server.port}),
+            run(tmp_path, "plugins", settings={"server.port": server.port}, BETTERAI_KEY=key),
+            run(tmp_path, "plugins", settings={"server.port": server.port}, BETTERAI_KEY=less),
+        )
+    assert (without.returncode, without.stdout) == (1, "")
+    assert "with --key or BETTERAI_KEY" in without.stderr
+    assert by_option.stdout == by_variable.stdout != ""
+    assert (forbidden.returncode, forbidden.stdout) == (1, "")
+    assert "needs a key with the scope 'admin'" in forbidden.stderr
 
 
 def test_models_into_a_pipe_are_a_line_each_with_nothing_cut(tmp_path: Path) -> None:
@@ -192,7 +241,7 @@ def test_models_into_a_pipe_are_a_line_each_with_nothing_cut(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("command", ["plugins", "models"])
 def test_lists_fit_a_terminal_of_80_columns_without_a_cut_word(command: str, tmp_path: Path) -> None:
-    shown = on_terminal(tmp_path, command, OPENAI_API_KEY="sk-test-0123456789", **environment(CHAT))
+    shown = on_terminal(tmp_path, command, OPENAI_API_KEY="sk-test-0123456789", **environment({**CHAT, **NOBODY}))
     lines = re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
     assert max(map(len, lines)) <= 80
     assert "…" not in shown

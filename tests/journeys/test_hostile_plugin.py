@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,7 @@ async def test_who_blocks_the_loop_is_named_while_it_does_and_switched_off_at_th
         struck = await hostile.until_logged("plugin_struck_out")
         await hostile.until_logged("switched")
         refused = await socket.ask("hostile.sleep", much=0.1)
+        listed = await asyncio.to_thread(hostile.run, "plugins", "--server", hostile.url)
         hold.release()
         end = await other.end_of(heard.stream)
         async with aiohttp.ClientSession(hostile.url) as http:
@@ -98,6 +100,8 @@ async def test_who_blocks_the_loop_is_named_while_it_does_and_switched_off_at_th
     assert (health["status"], line["state"], "hostile_package" in line["detail"]) == ("degraded", "degraded", False)
     assert "was switched off: it held the event loop 2 times" in line["detail"]
     assert "/health/ready says why" in refused["error"]["message"]
+    assert re.search(r"^hostile +struck out: .*held the event loop 2 times", listed, re.MULTILINE)
+    assert (shown["state"], shown["struck_out"], "switched" in shown) == ("failed", True, False)
     assert (shown["state"], at in shown["reason"], list(status["struck_out"])) == ("failed", True, ["hostile"])
     assert 'betterai_plugin_struck_out{plugin="hostile"} 1.0' in metrics
     assert refused["error"]["code"] == "feature_disabled"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 
 import aiohttp
@@ -31,6 +32,30 @@ async def test_the_command_switches_a_running_server(start: Start) -> None:
     assert "openai_api is on" in on
     assert "did you mean 'openai_api'?" in unknown
     assert "no server answers at http://127.0.0.1:1" in away
+
+
+async def test_the_list_says_how_the_plugins_of_the_running_server_stand(start: Start) -> None:
+    server: RunningServer = start({"plugins.enabled": ["chat", "openai_api", "tts"]})
+
+    async def listed() -> dict[str, str]:
+        shown = await asyncio.to_thread(server.run, "plugins", "--server", server.url)
+        assert f"as the server at {server.url} says" in shown
+        return dict(re.findall(r"^(\w+) {2,}(\S.*)$", shown, re.MULTILINE))
+
+    before = await listed()
+    async with aiohttp.ClientSession(server.url) as http:
+        for name, enabled in (("openai_api", False), ("storage", True)):
+            async with http.put(f"/api/v1/admin/plugins/{name}", json={"enabled": enabled}) as answer:
+                assert answer.status == 200
+    await server.until_logged("plugin_closed")
+    switched = await listed()
+    os.kill(server.pid, signal.SIGHUP)
+    await server.until_logged("switched", stopped=["storage"])
+    again = await listed()
+    assert (before["openai_api"], before["storage"]) == ("on", "off: not in [plugins] enabled")
+    assert switched["openai_api"] == "off: switched off since the start"
+    assert (switched["storage"], switched["chat"]) == ("on: switched on since the start", "on")
+    assert (again["openai_api"], again["storage"]) == ("on", "off: not in [plugins] enabled")
 
 
 async def test_an_open_socket_is_told_what_is_on(start: Start) -> None:
