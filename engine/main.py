@@ -32,6 +32,7 @@ from engine.http.cors import Cors
 from engine.http.documents import Documents
 from engine.http.guard import LocalGuard
 from engine.http.metrics import Metrics, Standing
+from engine.http.probes import Probes, for_anybody
 from engine.http.streams import stream_routes
 from engine.http.table import RouteTable
 from engine.http.usage import UsageRoutes
@@ -134,6 +135,7 @@ class Engine:
         )
         self._striking: set[asyncio.Task[None]] = set()
         self.http: Http | None = None
+        self.probes: Probes | None = None
         self.keys: ApiKeys | None = None
         """The API keys, where callers need one."""
         self.port = 0
@@ -166,6 +168,7 @@ class Engine:
             await self._open_databases()
             self._open_tracing()
             self.supervisor.rates = self._rates()
+            self.probes = Probes(self.databases, self.supervisor.rates)
             self.http = self.serving.http = self._open_http()
             self.swap()
             await self.supervisor.open()
@@ -177,6 +180,9 @@ class Engine:
             await self._give_up()
             raise
         self._log_start()
+        assert self.probes is not None
+        for line in await self.probes.lines():
+            log.warning("not_ready", part=line.name, state=line.state, reason=line.detail)
 
     async def _enter_lifespans(self) -> None:
         failed = await self.loader.enter_lifespans(self.core.plugins.start_timeout)
@@ -250,13 +256,13 @@ class Engine:
             self.version,
             lambda: self.http.routes if self.http is not None else RouteTable(()),
             lambda: self.supervisor.table,
-            self.checks,
+            self._open_checks,
             lambda: self.supervisor.draining,
         )
         metrics = Metrics(self.supervisor.stats, self._standing)
         usage = UsageRoutes(self.databases.database())
         admin = AdminRoutes(self.plugins, self.reload)
-        status = StatusRoutes(self.supervisor, self.registry, self._standing, lambda: self.http)
+        status = StatusRoutes(self.supervisor, self.registry, self._standing, lambda: self.http, self.checks)
         own = (
             *documents.routes(),
             *metrics.routes(),
@@ -284,8 +290,15 @@ class Engine:
             struck_out={name: why.reason for name, why in self.plugins.struck.items()},
         )
 
-    def checks(self) -> list[CheckLine]:
-        """Every line of `/health/ready`."""
+    async def checks(self) -> list[CheckLine]:
+        """How every part stands, in full: for the operator."""
+        probed = await self.probes.lines() if self.probes is not None else ()
+        return [*probed, *self._plugin_checks()]
+
+    async def _open_checks(self) -> list[CheckLine]:
+        return [for_anybody(line) for line in await self.checks()]
+
+    def _plugin_checks(self) -> list[CheckLine]:
         checks = self.serving.gathered.checks if self.serving.gathered else ()
         lines = check_lines(self.loader.parts.values(), checks, self.loader.faults)
         blocks = self.strikes.summary()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from engine.api.commands import Body
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.http.app import Http
 from engine.http.metrics import Standing
+from engine.loader.health import CheckLine
 from engine.providers.metering import amount
 from engine.providers.obstacle import obstacle
 from engine.providers.registry import Registry
@@ -89,6 +90,8 @@ class ServerStatus(msgspec.Struct, kw_only=True):
     """Plugins that were switched off for it, and why."""
     done: Counts
     providers: list[ProviderState]
+    checks: list[CheckLine]
+    """How each part stands, with the reasons that `/health/ready`, open to anybody, leaves out."""
 
 
 class SessionRow(msgspec.Struct, kw_only=True):
@@ -145,11 +148,13 @@ class StatusRoutes:
         registry: Registry,
         standing: Callable[[], Standing],
         http: Callable[[], Http | None],
+        checks: Callable[[], Awaitable[Sequence[CheckLine]]],
     ) -> None:
         self._supervisor = supervisor
         self._registry = registry
         self._standing = standing
         self._http = http
+        self._checks = checks
         self._begun = datetime.now(UTC)
 
     def routes(self) -> list[Route]:
@@ -220,6 +225,7 @@ class StatusRoutes:
             struck_out=dict(now.struck_out),
             done=done,
             providers=self._providers(),
+            checks=list(await self._checks()),
         )
         return Answer(answer)
 

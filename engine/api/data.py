@@ -54,7 +54,10 @@ class Database(Protocol):
         ...
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection for SELECTs, given back at the end of the block."""
+        """A connection for SELECTs, given back at the end of the block.
+
+        Raises DatabaseUnavailable, also out of the block, where the database is away or too slow; so does `look`.
+        """
         ...
 
     async def look(self, work: Callable[[Connection], T]) -> T:

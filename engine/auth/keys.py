@@ -12,18 +12,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from engine.api.data import Database, Write
-from engine.api.errors import DatabaseUnavailable, InvalidRequest, NotFound, Unauthenticated
+from engine.api.errors import InvalidRequest, NotFound, Unauthenticated
 from engine.api.identity import KeyLimits, Principal
 from engine.auth.key_text import is_public_id, new_key, public_id
 from engine.auth.recent import Recent
-from engine.db.refusals import reason
 from engine.db.schema import api_keys
-from engine.log import get_logger
-
-log = get_logger(__name__)
 
 REMEMBERED = 10_000
 """Verdicts kept in memory, of each kind."""
@@ -196,13 +191,9 @@ class ApiKeys:
         return rows[0] if rows else None
 
     async def _rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
-        try:
-            async with self._database.read() as connection:
-                rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
-                return rows
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("api_keys_unreadable", reason=reason(error))
-            raise DatabaseUnavailable("API keys cannot be read at the moment; try again", retry_after=1.0) from None
+        async with self._database.read() as connection:
+            rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+            return rows
 
 
 def _info(row: Row[Any]) -> KeyInfo:

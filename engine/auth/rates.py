@@ -112,6 +112,7 @@ class Rates:
         self._memory: _Counters | None = None
         self._shared: _Counters | None = None
         self._again_at = 0.0
+        self._away = False
         # What ended turns have used and no store knows yet.
         self._due: Counter[tuple[str, int]] = Counter()
         self._telling: asyncio.Task[None] | None = None
@@ -147,6 +148,24 @@ class Rates:
         if self._shared is not None:
             await self._shared.close()
 
+    async def reachable(self) -> bool:
+        """Whether the Redis answers; True where there is none to be asked."""
+        if self._address is None:
+            return True
+        try:
+            counters = await self._counters()
+            async with asyncio.timeout(2 * ANSWERS_WITHIN):
+                # Within the time for which it is left alone the counters are those of this process.
+                there = counters is not self._memory and bool(await counters.requests.storage.check())
+            if there:
+                self._found(counters)
+            elif counters is self._shared:
+                self._lose(ConnectionError())
+            return there
+        except Exception as error:
+            self._lose(error)
+            return False
+
     def _bounds(self, principal: Principal) -> list[_Bound]:
         found = []
         for subject, limits in ((principal.subject, self.each), (principal.key_subject, principal.limits)):
@@ -161,10 +180,12 @@ class Rates:
     ) -> Verdict:
         counters = await self._counters()
         try:
-            return await question(counters, bounds)
+            verdict = await question(counters, bounds)
         except counters.failure as error:
             self._lose(error)
             return await question(await self._in_memory(), bounds)
+        self._found(counters)
+        return verdict
 
     async def _look(self, counters: _Counters, bounds: Sequence[_Bound]) -> Verdict:
         """What is left now, and the refusal of the first bound that leaves nothing."""
@@ -232,7 +253,14 @@ class Rates:
     def _lose(self, error: Exception) -> None:
         self._again_at = time.monotonic() + LEFT_ALONE
         cause = getattr(error, "storage_error", error)
-        log.warning("rates_store_away", error=type(cause).__name__, counted="in this process", seconds=LEFT_ALONE)
+        if not self._away:
+            log.warning("rates_store_away", error=type(cause).__name__, counted="in this process", seconds=LEFT_ALONE)
+        self._away = True
+
+    def _found(self, counters: _Counters) -> None:
+        if self._away and counters is self._shared:
+            self._away = False
+            log.info("rates_store_back")
 
 
 def _open(address: str, **options: Any) -> _Counters:

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import URL, Connection, make_url
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.api.data import Write
+from engine.api.errors import DatabaseUnavailable
 from engine.db.errors import DatabaseUrlInvalid
 from engine.db.link import Link
 from engine.db.mysql import open_mysql, require_driver
+from engine.db.presence import Presence
 from engine.db.sqlite import open_sqlite
 from engine.db.writer import DEADLINE_SECONDS, MAX_QUEUED_ROWS, Writer
 
 T = TypeVar("T")
+
+READ_SECONDS = 10.0
+"""The longest that a read may take, the wait for a connection included."""
 
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "mysql": "mysql+asyncmy", "mariadb": "mysql+asyncmy"}
 
@@ -34,6 +40,8 @@ class Database:
         self._exclusive = exclusive
         self._link: Link | None = None
         self._writer: Writer | None = None
+        self.reading = Presence(name, "reading")
+        self.writing = Presence(name, "writing")
 
     @property
     def dialect(self) -> str:
@@ -72,13 +80,47 @@ class Database:
         """Queue rows as one transaction and return at once; see `Writer.submit`."""
         return self.writer.submit(writes, deadline=deadline, linger=linger)
 
-    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A connection for SELECTs, given back at the end of the block; each statement sees what is committed by then."""
-        return self._opened().read()
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A connection for SELECTs, given back at the end of the block; each statement sees what is committed by then.
+
+        Raises DatabaseUnavailable, here and out of the block, where the database is away, or takes more than `READ_SECONDS`.
+        """
+        link, scope = self._opened(), asyncio.timeout(READ_SECONDS)
+        try:
+            async with scope, link.read() as connection:
+                yield connection
+        except Exception as error:
+            if (told := self._unreadable(link, error, late=scope.expired())) is None:
+                raise
+            raise told from None
+        self.reading.worked()
 
     async def look(self, work: Callable[[Connection], T]) -> T:
-        """Read with blocking code that needs no other connection; for reads of several statements that a turn waits for."""
-        return await self._opened().look(work)
+        """Read with blocking code that needs no other connection; for reads of several statements that a turn waits for.
+
+        Raises DatabaseUnavailable as `read` does.
+        """
+        link, scope = self._opened(), asyncio.timeout(READ_SECONDS)
+        try:
+            async with scope:
+                found = await link.look(work)
+        except Exception as error:
+            if (told := self._unreadable(link, error, late=scope.expired())) is None:
+                raise
+            raise told from None
+        self.reading.worked()
+        return found
+
+    def _unreadable(self, link: Link, error: Exception, *, late: bool) -> DatabaseUnavailable | None:
+        """What a reader is told of an error that may pass; None for every other."""
+        if isinstance(error, PoolTimeout) or (late and isinstance(error, TimeoutError)):
+            self.reading.failed(error)
+            return DatabaseUnavailable("the database does not answer in time; try again", retry_after=1.0)
+        if link.passing(error, reading=True):
+            self.reading.failed(error)
+            return DatabaseUnavailable("the database cannot be read at the moment; try again", retry_after=1.0)
+        return None
 
     async def run(self, work: Callable[[Connection], T]) -> T:
         """Run blocking code with the writing connection, in turn with the writer: for migrations and commands."""
@@ -97,7 +139,7 @@ class Database:
             self._link = await open_sqlite(path, setting=setting, exclusive=self._exclusive)
         else:
             self._link = await open_mysql(self.url, setting=setting)
-        self._writer = Writer(self._link, max_queued_rows=self._max_queued_rows)
+        self._writer = Writer(self._link, max_queued_rows=self._max_queued_rows, presence=self.writing)
 
     async def close(self) -> None:
         """Commit what is queued, for a few seconds at most, and disconnect."""

@@ -30,7 +30,7 @@ class Link(Protocol):
 
     async def look(self, work: Callable[[Connection], T]) -> T: ...
 
-    def passing(self, error: Exception) -> bool:
+    def passing(self, error: Exception, *, reading: bool = False) -> bool:
         """Whether the same work may succeed later: locked, disk full, deadlock, server gone."""
         ...
 

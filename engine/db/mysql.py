@@ -17,6 +17,8 @@ from engine.db.errors import DatabaseNotReady
 T = TypeVar("T")
 
 READERS = 10
+POOL_SECONDS = 5.0
+"""Seconds that a read waits for one of them."""
 CONNECT_SECONDS = 5
 RECYCLE_SECONDS = 1800
 
@@ -73,6 +75,7 @@ class MySqlLink:
             url,
             pool_size=READERS,
             max_overflow=0,
+            pool_timeout=POOL_SECONDS,
             # A read is one statement; without a transaction it saves two round trips.
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
@@ -91,7 +94,7 @@ class MySqlLink:
         async with self._reading.connect() as connection:
             return await connection.run_sync(work)
 
-    def passing(self, error: Exception) -> bool:
+    def passing(self, error: Exception, *, reading: bool = False) -> bool:
         if isinstance(error, OSError):
             return True
         if not isinstance(error, DBAPIError):

@@ -20,7 +20,9 @@ from engine.db.refusals import original
 
 T = TypeVar("T")
 
-READERS = 4
+READERS = 8
+POOL_SECONDS = 5.0
+"""Seconds that a read waits for one of them."""
 
 # The writer retries by itself and must see its deadlines, so SQLite's own wait is short there.
 WRITER_WAIT_MS = 200
@@ -63,6 +65,7 @@ class SqliteLink:
             skip_autocommit_rollback=True,
             pool_size=READERS,
             max_overflow=0,
+            pool_timeout=POOL_SECONDS,
             hide_parameters=True,
         )
         event.listen(self._reading.sync_engine, "connect", _prepare_reader)
@@ -73,6 +76,7 @@ class SqliteLink:
             skip_autocommit_rollback=True,
             pool_size=READERS,
             max_overflow=0,
+            pool_timeout=POOL_SECONDS,
             hide_parameters=True,
         )
         event.listen(self._looking, "connect", _prepare_reader)
@@ -89,8 +93,10 @@ class SqliteLink:
         # The asynchronous driver goes to its thread and back for every cursor, statement and fetch.
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._look, work)
 
-    def passing(self, error: Exception) -> bool:
+    def passing(self, error: Exception, *, reading: bool = False) -> bool:
         code = getattr(original(error), "sqlite_errorcode", None)
+        if reading and code == sqlite3.SQLITE_READONLY:
+            return False  # whoever reads has tried to write
         # The low byte is the primary code, the rest says more about it.
         return code is not None and code & 0xFF in _PASSING_CODES
 

@@ -13,9 +13,9 @@ from engine.api.errors import DatabaseUnavailable
 from engine.db.attempt import Attempt
 from engine.db.errors import DatabaseOverloaded
 from engine.db.link import Link
-from engine.db.refusals import reason, refusal
+from engine.db.presence import Presence
+from engine.db.refusals import refusal
 from engine.db.statements import Statements
-from engine.log import get_logger
 
 MAX_QUEUED_ROWS = 10_000
 MAX_FLUSH_ROWS = 100
@@ -27,8 +27,6 @@ FIRST_PAUSE_SECONDS = 0.02
 LAST_PAUSE_SECONDS = 1.0
 SHORTEST_ATTEMPT_SECONDS = 1.0
 
-log = get_logger(__name__)
-
 
 @dataclass(slots=True, eq=False)
 class Submission:
@@ -37,6 +35,7 @@ class Submission:
     writes: Sequence[Write]
     future: asyncio.Future[None]
     expires: float
+    since: float
     settled: bool = False
 
 
@@ -48,8 +47,9 @@ class Writer:
     later submissions queue behind, each until its own deadline.
     """
 
-    def __init__(self, link: Link, *, max_queued_rows: int = MAX_QUEUED_ROWS) -> None:
+    def __init__(self, link: Link, *, max_queued_rows: int = MAX_QUEUED_ROWS, presence: Presence | None = None) -> None:
         self._link = link
+        self._presence = presence or Presence("", "writing")
         self._max_queued_rows = max_queued_rows
         self._statements = Statements(link.dialect)
         self._queue: deque[Submission] = deque()
@@ -64,6 +64,12 @@ class Writer:
         """Rows that are not yet committed, those under way included."""
         return self._rows
 
+    @property
+    def behind(self) -> float:
+        """Seconds for which the oldest rows wait."""
+        waiting = next((each for each in (*self._in_flight, *self._queue) if not each.settled), None)
+        return 0.0 if waiting is None else asyncio.get_running_loop().time() - waiting.since
+
     def submit(
         self, writes: Sequence[Write], *, deadline: float = DEADLINE_SECONDS, linger: float = 0.0
     ) -> asyncio.Future[None]:
@@ -77,6 +83,8 @@ class Writer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
+        # Looked at, whoever waits for it or not: the log has the failure once, for all rows.
+        future.add_done_callback(_look_at)
         if self._closing:
             future.set_exception(DatabaseUnavailable("The database is being closed and takes no more rows."))
         elif self._rows and self._rows + len(writes) > self._max_queued_rows:
@@ -85,7 +93,7 @@ class Writer:
             )
         else:
             self._rows += len(writes)
-            self._queue.append(Submission(writes, future, loop.time() + deadline))
+            self._queue.append(Submission(writes, future, loop.time() + deadline, loop.time()))
             if not linger:
                 self._start()
             elif self._task is None and self._lingering is None:
@@ -146,8 +154,7 @@ class Writer:
             except Exception as error:
                 if not self._link.passing(error):
                     return await self._find_guilty(batch, error, attempt.table)
-                if pause == FIRST_PAUSE_SECONDS:
-                    log.warning("database_write_failed", reason=reason(error), retrying=True)
+                self._presence.failed(error)
                 batch = self._drop_expired(batch)
                 if not batch:
                     return None
@@ -155,6 +162,7 @@ class Writer:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))
                 pause = min(2 * pause, LAST_PAUSE_SECONDS)
             else:
+                self._presence.worked()
                 for submission in batch:
                     self._settle(submission)
                 return None
@@ -193,3 +201,8 @@ class Writer:
             submission.future.set_result(None)
         else:
             submission.future.set_exception(error)
+
+
+def _look_at(future: asyncio.Future[None]) -> None:
+    if not future.cancelled():
+        future.exception()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -41,7 +41,7 @@ class Documents:
         version: str,
         routes: Callable[[], RouteTable],
         commands: Callable[[], CommandTable],
-        checks: Callable[[], Sequence[CheckLine]],
+        checks: Callable[[], Awaitable[Sequence[CheckLine]]],
         draining: Callable[[], bool],
     ) -> None:
         self._version = version
@@ -84,7 +84,7 @@ class Documents:
         return Answer(Liveness())
 
     async def ready(self, request: HttpRequest[Any, Any]) -> Answer:
-        checks = list(self._checks())
+        checks = list(await self._checks())
         states = {check.state for check in checks}
         status: Literal["ready", "degraded", "draining", "failed"] = "ready"
         if self._draining():

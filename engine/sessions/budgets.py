@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from engine.api.data import Database, Write
 from engine.api.errors import BudgetExceeded, DatabaseUnavailable, EngineError
 from engine.api.events import Cost, Usage
@@ -302,7 +300,7 @@ class Budgets:
         at = self._clock()
         try:
             found = await all_budgets(self._database)
-        except (SQLAlchemyError, OSError, EngineError) as error:
+        except EngineError as error:
             # Turns go on while a database is away, and so do the budgets that are known.
             log.warning("budgets_unreadable", reason=reason(error))
         else:
@@ -346,7 +344,7 @@ class Budgets:
         at = self._clock()
         try:
             spent = await spent_by_others(self._database, subject, begin, end_of(period, begin), self._owner)
-        except (SQLAlchemyError, OSError, EngineError) as error:
+        except EngineError as error:
             log.warning("spending_unreadable", subject=subject, reason=reason(error))
         else:
             took = self._clock() - at

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from engine.api.commands import Call, Command, Request
 from engine.api.errors import (
+    DatabaseUnavailable,
     EngineError,
     Forbidden,
     IdempotencyConflict,
@@ -450,6 +451,8 @@ class Supervisor:
                 continue
             try:
                 await self._checkpoint(ticks)
+            except DatabaseUnavailable:
+                pass  # the log has it from the database itself, once
             except EngineError as error:
                 log.warning("checkpoint_failed", error=error.message)
             except Exception:

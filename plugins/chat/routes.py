@@ -33,6 +33,8 @@ class ChatAnswer(msgspec.Struct, kw_only=True):
     citations: list[Citation] = []
     choices: list[str] = []
     error: ErrorBody | None = None
+    saved: bool | None = None
+    """Whether the end of the turn is written down; false while the database is away."""
 
 
 class Model(msgspec.Struct, kw_only=True):
@@ -138,6 +140,7 @@ def _answer(stream: str, said: Said, ended: StreamEnded) -> ChatAnswer:
         citations=list(said.citations),
         choices=list(said.choices),
         error=ended.error,
+        saved=ended.saved,
     )
 
 

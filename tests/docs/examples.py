@@ -312,6 +312,7 @@ _ANSWER: Mapping[str, Any] = {
     },
     "cost": {"amount": "0", "currency": "USD"},
     "tool_calls": [],
+    "saved": True,
 }
 
 HTTP: Mapping[str, Exchange] = {
@@ -400,6 +401,7 @@ HTTP: Mapping[str, Exchange] = {
                 "sockets": 17,
                 "detached": 0,
             },
+            "checks": [],
             "providers": [
                 {
                     "role": "chat",

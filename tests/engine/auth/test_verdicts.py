@@ -10,7 +10,6 @@ from typing import TypeVar
 
 import pytest
 from sqlalchemy import Connection
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from engine.api.data import Write
@@ -49,7 +48,7 @@ class Watched:
         self.most_open = max(self.most_open, self.open)
         try:
             if self.broken:
-                raise OperationalError("SELECT", {}, Exception("gone"))
+                raise DatabaseUnavailable("the database is away")
             async with self._database.read() as connection:
                 hold, self.hold_next = self.hold_next, False
                 yield connection

@@ -70,7 +70,7 @@ class FaultyLink:
             raise Lost
         return done
 
-    def passing(self, error: Exception) -> bool:
+    def passing(self, error: Exception, *, reading: bool = False) -> bool:
         return isinstance(error, Lost)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
