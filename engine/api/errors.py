@@ -33,6 +33,8 @@ class EngineError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: bool = False
+    partial: msgspec.Struct | None = None
+    """What a turn had said before it failed, where nothing of it was sent yet (`engine.api.Partial`)."""
 
     def __init__(
         self,

@@ -114,9 +114,10 @@ class EventStream:
 
 @dataclass(frozen=True, slots=True)
 class WholeAnswer:
-    """An answer that waits for the end of the stream and is then made of it.
+    """An answer that waits for the end of the stream and is then made of it by `build`.
 
-    A stream that failed before it said anything is answered as an HTTP error; one that failed later by `build`.
+    The status line waits, too: a stream that failed or was stopped is answered as an HTTP error, with what it had said in its
+    `partial`, and `build` is asked for completed ones alone.
     """
 
     reader: StreamReader

@@ -178,6 +178,15 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
     saved: MessageSaved | None = None
 
 
+class Partial(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a turn had said before it failed, in the error of an answer that was to be whole."""
+
+    text: str = ""
+    choices: tuple[str, ...] = ()
+    reasoning: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+
+
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
     """How a turn came out, before it is written down and told."""
 

@@ -73,6 +73,9 @@ async def write(request: web.Request, result: Result, headers: Mapping[str, str]
             answer = await _wait(result)
             return await _in_pieces(request, whole(answer, {**headers, TIMING_HEADER: _timing(request, reader)}))
         return await _events(request, result, {**headers, **result.headers})
+    except StreamFailed as error:
+        error.stream = reader.stream
+        raise
     finally:
         reader.close()
 
@@ -104,8 +107,8 @@ async def _wait(result: WholeAnswer) -> Answer:
     ended = await result.reader.ended()
     assert isinstance(ended, StreamEnded)
     said = result.reader.said
-    if ended.status != "completed" and not (said.text or said.tool_calls or said.reasoning):
-        raise StreamFailed(ended)
+    if ended.status != "completed":
+        raise StreamFailed(ended, said)
     return result.build(said, ended)
 
 

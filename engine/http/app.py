@@ -35,6 +35,7 @@ from engine.http.guard import REQUEST_ID, LocalGuard, request_id
 from engine.http.problem import answer_error
 from engine.http.route_socket import RouteSockets
 from engine.http.socket import HARD_FRAME_FACTOR, SocketPeer, Sockets
+from engine.http.sse import StreamFailed
 from engine.http.table import RouteTable, WrongMethod
 from engine.http.typed import lower_headers, typed_request
 from engine.http.uploads import UploadPlaces, read_form
@@ -186,6 +187,8 @@ class Http:
     def _failed(
         self, error: BaseException, id: str, route: Route | None, extra: dict[str, str], path: str
     ) -> web.StreamResponse:
+        if isinstance(error, StreamFailed) and error.stream is not None:
+            extra = {**extra, answers.STREAM_HEADER: error.stream}
         return answers.whole(answer_error(error, id, route.errors if route else None, path), extra)
 
     async def _answer(

@@ -10,6 +10,7 @@ import msgspec
 
 from engine.api.errors import EngineError, Internal, RangeNotSatisfiable, Unauthenticated, UpgradeRequired
 from engine.api.routes import Answer
+from engine.api.streams import Partial
 from engine.http.table import WrongMethod
 from engine.wire.dialect_errors import ErrorForm, form_of
 
@@ -32,6 +33,8 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     request: str
     field: str | None = None
     retry_after: float | None = None
+    partial: Partial | None = None
+    """What the turn had said before it failed."""
     limit: float | None = None
     remaining: float | None = None
 
@@ -84,6 +87,7 @@ def problem(error: EngineError, request_id: str) -> Problem:
         limit=error.limit,
         remaining=error.remaining,
         request=request_id,
+        partial=error.partial if isinstance(error.partial, Partial) else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from aiohttp import HttpVersion11, web
 
-from engine.api.errors import EngineError, SlowConsumer
+from engine.api.errors import EngineError, ErrorBody, ShuttingDown, SlowConsumer
 from engine.api.events import (
     Audio,
     Event,
@@ -19,6 +19,7 @@ from engine.api.events import (
     StreamStarted,
 )
 from engine.api.routes import Encoder
+from engine.api.streams import Partial, Said
 from engine.bus.log import Entry
 from engine.bus.stream import Cursor, Stream
 from engine.sessions.outlet import HIGH_WATER
@@ -203,12 +204,17 @@ def failure(ended: StreamEnded) -> EngineError | None:
 
 
 class StreamFailed(EngineError):
-    """A stream that failed before it said anything, as an HTTP error: vendor trouble is 502, its limits 429, silence 504."""
+    """A stream that failed, as an HTTP error: vendor trouble is 502, its limits 429, silence 504.
 
-    def __init__(self, ended: StreamEnded) -> None:
-        body = ended.error
+    What it had said stands in `partial`; `stream` is its id.
+    """
+
+    stream: str | None = None
+
+    def __init__(self, ended: StreamEnded, said: Said | None = None) -> None:
+        body = ended.error or _STOPPED.get(ended.reason)
         super().__init__(
-            body.message if body else "the turn was stopped before it could answer",
+            body.message if body else "the turn was stopped before its answer was whole",
             field=body.field if body else None,
             retry_after=body.retry_after if body else None,
             retryable=body.retryable if body else False,
@@ -217,6 +223,17 @@ class StreamFailed(EngineError):
         )
         self.code = body.code if body else "cancelled"  # type: ignore[misc]
         self.status = STATUS_OF.get(self.code, 500)  # type: ignore[misc]
+        if said is not None and (said.text or said.tool_calls or said.reasoning or any(said.choices)):
+            self.partial = Partial(
+                text=said.text, choices=said.choices, reasoning=said.reasoning, tool_calls=said.tool_calls
+            )
+
+
+_STOPPED = {
+    "shutdown": ErrorBody(
+        code=ShuttingDown.code, message="the server went down before the answer was whole", retryable=True
+    )
+}
 
 
 def _statuses(root: type[EngineError]) -> dict[str, int]:

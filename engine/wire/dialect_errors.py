@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
 
@@ -38,6 +39,8 @@ class OpenAIError(msgspec.Struct, kw_only=True):
     code: str | None = None
     limit: float | msgspec.UnsetType = msgspec.UNSET
     remaining: float | msgspec.UnsetType = msgspec.UNSET
+    partial: msgspec.Struct | msgspec.UnsetType = msgspec.UNSET
+    """What the model had said before the turn failed, where the answer was to be whole."""
 
 
 class OpenAIErrorBody(msgspec.Struct):
@@ -55,6 +58,8 @@ class AnthropicError(msgspec.Struct, kw_only=True):
     param: str | None = None
     limit: float | msgspec.UnsetType = msgspec.UNSET
     remaining: float | msgspec.UnsetType = msgspec.UNSET
+    partial: msgspec.Struct | msgspec.UnsetType = msgspec.UNSET
+    """What the model had said before the turn failed, where the answer was to be whole."""
 
 
 class AnthropicErrorBody(msgspec.Struct, kw_only=True):
@@ -83,7 +88,7 @@ def anthropic_error(error: ErrorBody, status: int, request_id: str | None = None
     return AnthropicErrorBody(error=told, request_id=request_id)
 
 
-def bounds_of(error: ErrorBody) -> dict[str, float]:
+def bounds_of(error: ErrorBody) -> dict[str, Any]:
     """The bound that an error names and what is left of it, where it names one."""
     named = {"limit": error.limit, "remaining": error.remaining}
     return {name: value for name, value in named.items() if value is not None}

@@ -24,9 +24,9 @@ from engine.api import (
 from engine.wire.apart import MANY, apart_if
 from plugins.openai_api.chat_bodies import ChatCompletionsBody
 from plugins.openai_api.chat_translation import chat_send
-from plugins.openai_api.chunks import STOPPED, ChunkEncoder
+from plugins.openai_api.chunks import ChunkEncoder
 from plugins.openai_api.completion import ChatCompletion, completion
-from plugins.openai_api.errors import TURN_STATUSES, answer_error, error_answer
+from plugins.openai_api.errors import TURN_STATUSES, answer_error
 from plugins.openai_api.hints import Hints
 from plugins.openai_api.naming import ModelNames
 
@@ -97,8 +97,6 @@ class _Asked:
         of_choices = await _logprobs(reader) if logprobs and self.choices > 1 else None
 
         def build(said: Said, ended: StreamEnded) -> Answer:
-            if ended.status != "completed":
-                return error_answer(ended.error or STOPPED)
             of_first = {0: said.logprobs} if said.logprobs is not None else {}
             return Answer(
                 completion(

@@ -43,13 +43,20 @@ Spelling: TypeAlias = Callable[[str | None], str | None]
 
 def answer_error(error: EngineError, request_id: str) -> Answer:
     """An error as `Route.errors` renders it."""
-    return error_answer(error.body(), error.status)
+    return with_partial(error_answer(error.body(), error.status), error)
 
 
 def error_answer(error: ErrorBody, status: int | None = None, spelt: Spelling | None = None) -> Answer:
     """An error as an HTTP answer; the status is that of its code where none is given."""
     status = status or STATUS_OF.get(error.code, 502)
     return Answer(openai_error(error, status, spelt), status, error_headers(error))
+
+
+def with_partial(answer: Answer, error: EngineError) -> Answer:
+    """The answer, with what the turn had said before it failed beside the error's other members."""
+    if error.partial is not None:
+        answer.body.error.partial = error.partial
+    return answer
 
 
 def error_headers(error: ErrorBody) -> dict[str, str]:

@@ -25,13 +25,12 @@ from engine.api import (
     WholeAnswer,
 )
 from engine.wire.apart import MANY, apart_if
-from plugins.openai_api.chunks import STOPPED
 from plugins.openai_api.counting import estimated_tokens
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.hints import Hints
 from plugins.openai_api.message import AnthropicMessage, Content, message
 from plugins.openai_api.messages_bodies import CountTokensBody, MessagesBody
-from plugins.openai_api.messages_errors import answer_error, error_answer, told_here
+from plugins.openai_api.messages_errors import answer_error, told_here
 from plugins.openai_api.messages_events import PING, MessagesEncoder
 from plugins.openai_api.messages_translation import DIALECT, Translation, messages_send
 from plugins.openai_api.naming import ModelNames
@@ -139,8 +138,6 @@ async def _whole(reader: StreamReader, model: str, headers: Mapping[str, str]) -
         raise
 
     def build(said: Said, ended: StreamEnded) -> Answer:
-        if ended.status != "completed":
-            return error_answer(ended.error or STOPPED, headers["request-id"])
         return Answer(message(reader.stream, model, content.whole(said), ended), headers=headers)
 
     return WholeAnswer(reader, build)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from engine.api import Answer, EngineError, ErrorBody
 from engine.wire import dialect_errors
 from engine.wire.dialect_errors import AnthropicErrorBody
-from plugins.openai_api.errors import STATUS_OF, error_headers, respelt
+from plugins.openai_api.errors import STATUS_OF, error_headers, respelt, with_partial
 from plugins.openai_api.messages_translation import DIALECT, SYSTEM, Places
 
 
 def answer_error(error: EngineError, request_id: str) -> Answer:
     """An error as `Route.errors` renders it."""
-    return error_answer(error.body(), request_id, error.status)
+    return with_partial(error_answer(error.body(), request_id, error.status), error)
 
 
 def error_answer(error: ErrorBody, request_id: str, status: int | None = None) -> Answer:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.api import Answer, EngineError
-from plugins.openai_api.errors import error_answer, respelt
+from plugins.openai_api.errors import error_answer, respelt, with_partial
 from plugins.openai_api.responses_translation import Places
 
 _NAMES = {
@@ -18,7 +18,7 @@ _NAMES = {
 
 def answer_error(error: EngineError, request_id: str) -> Answer:
     """An error as `Route.errors` renders it."""
-    return error_answer(error.body(), error.status, spelt=lambda field: field)
+    return with_partial(error_answer(error.body(), error.status, spelt=lambda field: field), error)
 
 
 def told_here(error: EngineError, places: Places) -> EngineError:
