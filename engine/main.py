@@ -170,6 +170,7 @@ class Engine:
             self.supervisor.rates = self._rates()
             self.probes = Probes(self.databases, self.supervisor.rates)
             self.http = self.serving.http = self._open_http()
+            self.http.access_log = self.core.log.access
             self.swap()
             await self.supervisor.open()
             await self._enter_lifespans()
@@ -334,6 +335,8 @@ class Engine:
             self.supervisor.rates.each = _each_minute(limits)
         for session, _ in self.http.sockets if self.http is not None else ():
             session.streams = limits.session_streams
+        if self.http is not None:
+            self.http.access_log = core.log.access
         if core.log.level != self._log_level:
             self._log_level = core.log.level
             configure(self.core.log.model_copy(update={"level": core.log.level}))

@@ -33,6 +33,8 @@ class EngineError(Exception):
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: bool = False
+    detail: str | None = None
+    """More than `message`, for the log alone: addresses, paths, a library's own words."""
     partial: msgspec.Struct | None = None
     """What a turn had said before it failed, where nothing of it was sent yet (`engine.api.Partial`)."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -46,7 +47,7 @@ def derived(secret: bytes, purpose: str) -> bytes:
 
 def _make(path: Path) -> None:
     """Put a whole file in place, unless another process was faster."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -68,7 +69,9 @@ def _read(path: Path) -> bytes:
     with path.open("rb") as file:
         content = file.read(_LARGEST)
         if os.name == "posix" and os.fstat(file.fileno()).st_mode & 0o077:
-            log.warning("auth_secret_readable_by_others", path=str(path), remedy=f"chmod 600 {path}")
+            log.warning("auth_secret_readable_by_others", path=str(path), remedy="its mode is 600 from now on")
+            with suppress(PermissionError):
+                os.fchmod(file.fileno(), 0o600)
     where = f"the secret in {path}"
     return _long_enough(content.decode().strip(), where, "restore the file, or remove it, which voids all API keys")
 

@@ -15,6 +15,9 @@ _IN_TEXT = (
     (re.compile(r"(://)(?:(?!://)[^\s\"'<>@])*@(?:(?:(?!://)[^\s\"'<>@])*@)*"), rf"\1{MASK}@"),
     (re.compile(r"\b(bearer|basic)\s+[^\s\"',]{8,}", re.IGNORECASE), rf"\1 {MASK}"),
     (re.compile(r"([?&](?:api_?key|key|token|access_token|signature|sig)=)[^&\s\"']+", re.IGNORECASE), rf"\1{MASK}"),
+    # Our own keys, whole or cut off, and the passes that are made of them.
+    (re.compile(r"\bbai_([a-z2-7]{12})_[A-Za-z0-9_-]+"), rf"bai_\1_{MASK}"),
+    (re.compile(r"\bek_[A-Za-z0-9_.-]{8,}"), f"ek_{MASK}"),
     (re.compile(r"\b(sk|xai|gsk|pplx|AIza|whsec|ghp)([-_]?)[A-Za-z0-9_-]{16,}"), rf"\1\2{MASK}"),
 )
 

@@ -270,6 +270,10 @@ class LogSettings(Settings):
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description='"json": one object per line. "console": for people. "auto": console on a terminal.'
     )
+    access: bool = Field(
+        default=False,
+        description="Log one line for each request and each WebSocket: id, principal, route, status, milliseconds, bytes.",
+    )
     user_content: bool = Field(
         default=False,
         description="Log what users say (fields named pii_*), and libraries below warning level, "

@@ -19,7 +19,7 @@ class ProcessLock:
 
     def acquire(self) -> None:
         """Take the lock at once, or raise DatabaseInUse with the pid that holds it."""
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
+import stat
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from engine.db.errors import DatabaseNotReady
 from engine.db.lock import ProcessLock
 from engine.db.refusals import original
+from engine.log import get_logger
+
+log = get_logger(__name__)
 
 T = TypeVar("T")
 
@@ -133,7 +138,7 @@ async def open_sqlite(path: Path, *, setting: str, exclusive: bool) -> SqliteLin
     """Open or create the file and its folder; `exclusive` keeps other processes out until it is closed."""
     lock = ProcessLock(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _keep_private(path)
         if exclusive:
             lock.acquire()
     except OSError as error:
@@ -151,6 +156,28 @@ async def open_sqlite(path: Path, *, setting: str, exclusive: bool) -> SqliteLin
         await link.close()
         raise
     return link
+
+
+def _keep_private(path: Path) -> None:
+    """Make the file, and have it and what stands beside it be its owner's alone, whatever the umask: it holds what people said.
+
+    A folder that is made here, or is called `var`, is the owner's alone, too; others may be anybody's and stay as they are.
+    """
+    made = not path.parent.exists()
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if made or path.parent.name == "var":
+        _close_to_others(path.parent)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for ending in ("", "-wal", "-shm", ".lock"):
+        _close_to_others(path.with_name(path.name + ending))
+
+
+def _close_to_others(path: Path) -> None:
+    with suppress(FileNotFoundError, PermissionError):
+        mode = path.stat().st_mode
+        if mode & 0o077:
+            path.chmod(stat.S_IMODE(mode) & 0o700)
+            log.info("made_private", path=str(path), before=f"{stat.S_IMODE(mode):o}")
 
 
 def _touch(connection: Connection) -> None:

@@ -33,6 +33,8 @@ from engine.wire.sse import encode_sse
 
 STREAM_HEADER = "X-Stream-Id"
 TIMING_HEADER = "Server-Timing"
+SENT = web.RequestKey("sent", int)
+"""Bytes of a stream that were sent."""
 
 PIECE = 256 << 10
 """Bytes of a long answer that go to the transport at once."""
@@ -135,14 +137,18 @@ async def _events(request: web.Request, result: EventStream, headers: Mapping[st
         await response.write(snapshot_event(reader.source, cursor.after))
     encoder = result.encoder or NativeEncoder(reader.source, cursor.after)
     transport, is_file = _transport(request), result.content_type != SSE
-    await EventWriter(
+    writer = EventWriter(
         cursor,
         transport,
         encoder,
         chunked=takes_chunks(request),
         quiet=is_file,
         keep_alive=result.keep_alive,
-    ).run()
+    )
+    try:
+        await writer.run()
+    finally:
+        request[SENT] = writer.sent
     ended = reader.source.ended
     if is_file and not (cursor.over and ended is not None and ended.status == "completed"):
         # A file that ends well is whole: this one is not.

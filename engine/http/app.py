@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from aiohttp import web
+from aiohttp import web, web_response
 
 from engine.api.errors import (
     EngineError,
@@ -50,11 +50,19 @@ from engine.wire.apart import LARGE, apart_if
 log = get_logger(__name__)
 
 SOCKET_PATH = "/ws"
+LEFT = 499
+"""In the log, the status of a request whose caller left before it was answered."""
+SERVER = "BetterAI"
+"""The header `Server`."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 ROUTE = web.RequestKey("route", str)
 """The address of the route that answers a request, as it was registered."""
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 _AUTHORITY_END = re.compile(r"[/?#]")
+ID = web.RequestKey("id", str)
+CODE = web.RequestKey("code", str)
+"""The code of the error that it was answered with."""
+CALLER = web.RequestKey("caller", Principal)
 ANYBODY = Principal("anybody", frozenset())
 """Who asks where nobody has to say who they are."""
 
@@ -89,6 +97,8 @@ class Http:
         rates: Rates | None = None,
     ) -> None:
         self.routes = RouteTable(())
+        self.access_log = False
+        """Whether each request gets a line in the log, and not the failed ones alone."""
         self.sockets = Sockets()
         self.route_sockets = RouteSockets()
         self.doors = Doors(identity, supervisor.callers, supervisor.stop_of_key)
@@ -124,24 +134,55 @@ class Http:
 
     async def _handled(self, request: web.Request) -> web.StreamResponse:
         begun = request[answers.BEGUN] = perf_counter()
-        if request.headers.get("Upgrade") is not None:
+        upgrade = request.headers.get("Upgrade") is not None
+        try:
             # A socket lives for long, and each of its commands is traced for itself.
-            answered = await self._handle(request)
-        else:
-            with self._supervisor.tracing.request(request.method, request.headers) as span:
-                answered = await self._handle(request)
-                span.rename(f"{request.method} {request.get(ROUTE, 'none')}")
-                span.tell(http__route=request.get(ROUTE), http__response__status_code=answered.status)
-                if answered.status >= 500:
-                    span.fail(str(answered.status))
-        if answered.status != 101:  # a socket is counted when it opens, and lasts as long as it likes
+            answered = await (self._handle(request) if upgrade else self._traced(request))
+        except asyncio.CancelledError:
+            self._log_request(request, 101 if upgrade else LEFT, None, 0, perf_counter() - begun)
+            raise
+        status, seconds = answered.status, perf_counter() - begun
+        self._log_request(
+            request, status, answered.headers.get(answers.STREAM_HEADER), answered.content_length or 0, seconds
+        )
+        if status != 101:  # a socket is counted when it opens, and lasts as long as it likes
             method = request.method if request.method in METHODS else "other"
-            self._stats.request(method, request.get(ROUTE, "none"), answered.status, perf_counter() - begun)
+            self._stats.request(method, request.get(ROUTE, "none"), status, seconds)
         return answered
+
+    async def _traced(self, request: web.Request) -> web.StreamResponse:
+        with self._supervisor.tracing.request(request.method, request.headers) as span:
+            answered = await self._handle(request)
+            span.rename(f"{request.method} {request.get(ROUTE, 'none')}")
+            span.tell(http__route=request.get(ROUTE), http__response__status_code=answered.status)
+            if answered.status >= 500:
+                span.fail(str(answered.status))
+            return answered
+
+    def _log_request(self, request: web.Request, status: int, stream: str | None, size: int, seconds: float) -> None:
+        """A line for a request that failed and, where the operator wants it, for each other one and each closed socket."""
+        failed = status >= 400 and status != LEFT
+        if not failed and not self.access_log:
+            return
+        caller = request.get(CALLER)
+        tell = log.warning if status >= 500 else log.info
+        tell(
+            "request_failed" if failed else "request",
+            request_id=request.get(ID),
+            stream=stream,
+            principal=caller.id if caller is not None else None,
+            key=caller.key if caller is not None else None,
+            method=request.method if request.method in METHODS else "other",
+            route=request.get(ROUTE, "none"),
+            status=status,
+            code=request.get(CODE),
+            ms=round(seconds * 1000, 1),
+            bytes=request.get(answers.SENT, size),
+        )
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = lower_headers(request.headers.items())
-        id = request_id(headers.get("x-request-id"))
+        id = request[ID] = request_id(headers.get("x-request-id"))
         extra = {REQUEST_ID: id, **self._cors.headers(headers.get("origin"))}
         route: Route | None = None
         use = object()
@@ -159,6 +200,7 @@ class Http:
                     if request.method != "GET":
                         raise WrongMethod(request.method, SOCKET_PATH, ["GET"])
                     check_handshake(headers)
+                    request[ROUTE] = SOCKET_PATH
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
@@ -170,26 +212,27 @@ class Http:
             except EngineError as error:
                 if isinstance(error, RequestTimeout):
                     request.protocol.close()  # its body would be taken for the next request
-                return self._failed(error, id, route, extra, request.path)
+                return self._failed(error, id, route, extra, request)
             except (web.RequestPayloadError, web.HTTPClientError):
                 error_of_sender = InvalidRequest("the request's headers or its body are malformed, or cut off")
-                return self._failed(error_of_sender, id, route, extra, request.path)
+                return self._failed(error_of_sender, id, route, extra, request)
             except BaseException as error:
                 if is_ours(error):
                     raise
                 if isinstance(error, ConnectionError) and _has_left(request):
                     return web.Response()  # for nobody: the caller left in the middle of the answer
                 log.exception("request_crashed", method=request.method, path=request.path, at=raised_at(error))
-                return self._failed(error, id, route, extra, request.path)
+                return self._failed(error, id, route, extra, request)
             finally:
                 self.uses.end(use)
 
     def _failed(
-        self, error: BaseException, id: str, route: Route | None, extra: dict[str, str], path: str
+        self, error: BaseException, id: str, route: Route | None, extra: dict[str, str], request: web.Request
     ) -> web.StreamResponse:
+        request[CODE] = error.code if isinstance(error, EngineError) else "internal"
         if isinstance(error, StreamFailed) and error.stream is not None:
             extra = {**extra, answers.STREAM_HEADER: error.stream}
-        return answers.whole(answer_error(error, id, route.errors if route else None, path), extra)
+        return answers.whole(answer_error(error, id, route.errors if route else None, request.path), extra)
 
     async def _answer(
         self,
@@ -202,6 +245,7 @@ class Http:
     ) -> web.StreamResponse:
         caller = await self._admitted(route, headers, extra)
         _known(request, caller.principal)
+        request[CALLER] = caller.principal
         task = asyncio.current_task()
         assert task is not None
         shut: list[str] = []
@@ -307,6 +351,7 @@ class Http:
         if self._supervisor.draining:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
         caller = await self._admitted(route, headers, extra)
+        request[CALLER] = caller.principal
         principal = caller.principal
         _known(request, principal)
         typed = typed_request(
@@ -349,6 +394,7 @@ class Http:
         self._stats.sessions += 1
         with ExitStack() as held:
             if principal is not None:
+                request[CALLER] = principal
                 self._admit_to_socket(principal, held)
             return await self.sockets.serve(
                 request,
@@ -366,6 +412,7 @@ class Http:
 
         async def authenticate(presented: str) -> Principal:
             found = await self._identity.from_key(presented)
+            request[CALLER] = found
             self._admit_to_socket(found, held)
             stay(found)
             return found
@@ -445,10 +492,16 @@ def _has_left(request: web.Request) -> bool:
     return request.transport is None or request.transport.is_closing()
 
 
+def _name_the_server() -> None:
+    """Have the header `Server` say no versions, in the answers that aiohttp gives by itself, too: it reads the name there."""
+    vars(web_response)["SERVER_SOFTWARE"] = SERVER
+
+
 async def listen(
     app: web.Application, host: str, port: int, strangers: Strangers | None = None
 ) -> tuple[web.AppRunner, int]:
     """Open the port; gives the runner and the port, which is a free one where 0 was asked for."""
+    _name_the_server()
     runner = web.AppRunner(
         app,
         access_log=None,

@@ -83,6 +83,8 @@ class EventWriter:
         self._scheduled = False
         self._retry = 0.005
         self._wrote = False
+        self.sent = 0
+        """Bytes that were sent."""
         self.done: asyncio.Future[None] = self._loop.create_future()
         cursor.wake = self._wake
 
@@ -144,6 +146,7 @@ class EventWriter:
         if pieces:
             self._wrote = True
             data = b"".join(pieces)
+            self.sent += len(data)
             # A chunk of a chunked body (RFC 9112, section 7.1); HTTP/1.0 has none, there the end of the connection is the end.
             self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 

@@ -2,6 +2,10 @@
 
 from collections.abc import Callable
 
+from engine.log import get_logger
+
+log = get_logger(__name__)
+
 
 class Breaker:
     """Counts failures in a row. Open, it lets nobody through; after a while it lets one call try.
@@ -9,12 +13,13 @@ class Breaker:
     Each `enter` that was granted is followed by one of `succeed`, `fail` and `release`.
     """
 
-    __slots__ = ("_clock", "_failures", "_limit", "_opened_at", "_reset", "_tried_at")
+    __slots__ = ("_clock", "_failures", "_limit", "_name", "_opened_at", "_reset", "_tried_at")
 
-    def __init__(self, failures: int, reset: float, clock: Callable[[], float]) -> None:
+    def __init__(self, failures: int, reset: float, clock: Callable[[], float], name: str = "") -> None:
         self._limit = failures
         self._reset = reset
         self._clock = clock
+        self._name = name
         self._failures = 0
         self._opened_at: float | None = None
         self._tried_at: float | None = None
@@ -42,6 +47,8 @@ class Breaker:
 
     def succeed(self) -> None:
         """The call was answered."""
+        if self._opened_at is not None:
+            log.info("provider_back", provider=self._name, failures=self._failures)
         self._failures = 0
         self._opened_at = None
         self._tried_at = None
@@ -51,6 +58,8 @@ class Breaker:
         self._failures += 1
         self._tried_at = None
         if self._failures >= self._limit:
+            if self._opened_at is None:
+                log.warning("provider_left_alone", provider=self._name, failures=self._failures, seconds=self._reset)
             self._opened_at = self._clock()
 
     def release(self) -> None:

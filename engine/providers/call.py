@@ -17,6 +17,7 @@ from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
 from engine.providers.estimating import weight
 from engine.providers.explaining import WrongDelta, explained, wrong_delta
+from engine.providers.failing import note_failure
 from engine.providers.metering import Ledger, Meter
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.watchdog import Watchdog
@@ -219,7 +220,7 @@ class Call:
         self.watch.stop()
         error = self._explain(raised)
         if error is not None:
-            self._stats.provider_errors[self.target.provider.name, error.code] += 1
+            note_failure(self._stats, self.target, error, seconds=perf_counter() - self.asked if self.asked else None)
         if error is not None and not self._judged:
             self._judged = True
             # Whoever has begun to answer is there; that it then fell silent says nothing of the next call.

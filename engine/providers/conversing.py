@@ -16,6 +16,7 @@ from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.explaining import explained
+from engine.providers.failing import note_failure
 from engine.providers.metering import Ledgers, amount, cost_of
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
@@ -59,7 +60,7 @@ class Converser:
             error = explained(raised, provider, name, self._stats)
             if error is None:
                 raise
-            self._stats.provider_errors[provider.name, error.code] += 1
+            note_failure(self._stats, self.target, error)
             if isinstance(error, ProviderUnavailable | ProviderTimeout):
                 verdict = self._breaker.fail
             raise error from None

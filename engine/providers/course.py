@@ -16,6 +16,7 @@ from engine.api.errors import (
 )
 from engine.api.providers import ChatProvider, Target
 from engine.api.streams import Writer
+from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
@@ -23,6 +24,8 @@ from engine.providers.metering import Ledger
 from engine.providers.obstacle import obstacle
 from engine.providers.policy import ResiliencePolicy
 from engine.stats import Stats
+
+log = get_logger(__name__)
 
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 8.0
@@ -70,6 +73,9 @@ class Course:
         pause = self._pause(call, error)
         if pause is not None and self._enter(call.target):
             self._retries += 1
+            log.info(
+                "call_retried", model=call.target.name, code=error.code, retry=self._retries, seconds=round(pause, 3)
+            )
             try:
                 self._writer.status("retry", f"{call.target.name}: {error.message}; trying again in {pause:.1f} s")
                 await asyncio.sleep(pause)
@@ -99,6 +105,7 @@ class Course:
             target = self._targets[at]
             if unsupported(target, self._request) is None and self._obstacle(target) is None:
                 self._at, self._retries = at, 0
+                log.warning("call_fell_back", failed=failed.name, answers=target.name, code=error.code)
                 self._writer.status("fallback", f"{target.name} answers instead of {failed.name}: {error.message}")
                 return self._call(target)
         raise error

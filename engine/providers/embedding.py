@@ -18,6 +18,7 @@ from engine.providers.breaker import Breaker
 from engine.providers.course import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AFTER
 from engine.providers.estimating import about, most_of_text, weight
 from engine.providers.explaining import explained, wrong_delta
+from engine.providers.failing import note_failure
 from engine.providers.metering import amount, cost_of
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
@@ -89,7 +90,7 @@ class Embedder:
                 with self._tracing.call("embeddings", self.target.provider.name, self.target.name):
                     return self._told(await self._once(asked), asked)
             except EngineError as error:
-                self._stats.provider_errors[self.target.provider.name, error.code] += 1
+                note_failure(self._stats, self.target, error)
                 pause = self._pause(error, attempt)
                 if pause is None:
                     raise

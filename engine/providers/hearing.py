@@ -18,6 +18,7 @@ from engine.api.streams import Writer
 from engine.api.transcription import Segment, TranscriptionRequest
 from engine.providers.breaker import Breaker
 from engine.providers.explaining import explained, step, wrong_delta
+from engine.providers.failing import note_failure
 from engine.providers.metering import Ledgers
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
@@ -94,7 +95,7 @@ class Listener:
             error = explained(raised, self.target.provider, name, self._stats)
             if error is None:
                 raise
-            self._stats.provider_errors[self.target.provider.name, error.code] += 1
+            note_failure(self._stats, self.target, error)
             late = isinstance(error, ProviderTimeout) and not spoke
             if late or isinstance(error, ProviderUnavailable):
                 verdict = self._breaker.fail

@@ -288,7 +288,9 @@ class Registry:
         policy: ResiliencePolicy,
         providers: Mapping[tuple[ProviderRole, str], Provider],
     ) -> dict[tuple[ProviderRole, str], Breaker]:
-        found = {key: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock) for key in providers}
+        found = {
+            key: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock, " ".join(key)) for key in providers
+        }
         if before is not None and before.rules.policy == policy:
             kept = before.breakers
             found |= {key: kept[key] for key in found if key in kept and before.providers[key] is providers[key]}

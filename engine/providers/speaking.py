@@ -23,6 +23,7 @@ from engine.api.speech import Quota, Sound, SpeechRequest, Voice
 from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
 from engine.providers.explaining import explained, step, wrong_delta
+from engine.providers.failing import note_failure
 from engine.providers.metering import Ledgers
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
@@ -184,7 +185,7 @@ class Speaker:
             error = explained(raised, self.target.provider, name, self._stats)
             if error is None:
                 raise
-            self._stats.provider_errors[self.target.provider.name, error.code] += 1
+            note_failure(self._stats, self.target, error)
             late = isinstance(error, ProviderTimeout) and not heard
             if late or isinstance(error, ProviderUnavailable):
                 verdict = self._breaker.fail

@@ -397,6 +397,18 @@ class Supervisor:
             self.budgets.end(stream.id, ended.usage, ended.cost)
         if self.rates is not None and ended.usage is not None:
             self.rates.charge(stream.principal, ended.usage.input_tokens + ended.usage.output_tokens)
+        if ended.status == "failed" and ended.error is not None:
+            log.warning(
+                "turn_failed",
+                stream=stream.id,
+                command=turn.command,
+                principal=stream.principal.id,
+                key=stream.principal.key,
+                model=ended.model or turn.serve.model,
+                code=ended.error.code,
+                reason=ended.reason,
+                seconds=round(self.bus.now() - stream.started, 3),
+            )
         answered = turn.writer.answered
         self.stats.turn_ended(
             turn.command,

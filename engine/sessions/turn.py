@@ -24,7 +24,7 @@ from engine.api.streams import CancelAfter, Ending, OnDisconnect
 from engine.bus.bus import Bus
 from engine.bus.stream import Stream, Token
 from engine.guard import raised_at
-from engine.log import get_logger
+from engine.log import bound_contextvars, get_logger
 from engine.sessions.ledger import Ledger
 from engine.sessions.table import CommandTable
 from engine.sessions.writer import StreamWriter
@@ -107,7 +107,11 @@ class Turn:
             self._arm(within, self._nobody_came_back)
 
     async def _work(self) -> None:
-        with self._tracing.turn(self.command, self.stream.id) as span:
+        who = self.stream.principal
+        with (
+            bound_contextvars(stream=self.stream.id, principal=who.id, key=who.key),
+            self._tracing.turn(self.command, self.stream.id) as span,
+        ):
             try:
                 await self.serve.serve(self.writer)
             finally:
