@@ -275,7 +275,7 @@ class StatusRoutes:
         for (role, name), provider in sorted(self._registry.providers().items()):
             breaker = breakers.get((role, name))
             wait = breaker.wait() if breaker is not None else 0.0
-            reason = obstacle(provider)
+            reason = obstacle(provider, places=True)
             state = "unavailable" if reason is not None else "open" if wait else "closed"
             states.append(
                 ProviderState(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, text
 
 from engine.api.errors import EngineError
 from engine.auth.rates import Rates
+from engine.config.secrecy import without_places
 from engine.db.databases import Database
 from engine.loader.health import CheckLine
 from engine.log import get_logger
@@ -32,13 +32,6 @@ BEHIND = 5.0
 
 LEAST_SPACE = 1 << 20
 """Bytes that a disk must have free for a database of this machine to be written."""
-
-_ROOTS = "home|root|etc|var|opt|usr|tmp|srv|mnt|media|run|data|app|work|proc|dev|nix|snap|private|Users|Volumes"
-_PRIVATE = re.compile(
-    # A variable, a file (an address of ours, as /v1/models, is none), a host with its port.
-    rf"\$\{{env:[^}}]*\}}|(?<![\w/.])(?:~|/(?:{_ROOTS}))/[\w.@~/-]+"
-    r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?|\b[\w.-]+:\d{2,5}\b"
-)
 
 
 class Probes:
@@ -119,4 +112,4 @@ async def _redis(rates: Rates) -> CheckLine | None:
 
 def for_anybody(line: CheckLine) -> CheckLine:
     """The line without paths, addresses and names of variables: the page is open to anybody."""
-    return CheckLine(name=line.name, state=line.state, detail=_PRIVATE.sub("…", line.detail))
+    return CheckLine(name=line.name, state=line.state, detail=without_places(line.detail))

@@ -1,6 +1,7 @@
 """Why a provider cannot serve, also where the provider fails to say it."""
 
 from engine.api.providers import Provider
+from engine.config.secrecy import without_places
 from engine.guard import is_ours
 from engine.log import get_logger
 
@@ -11,8 +12,9 @@ _reported: dict[tuple[str, str, str], None] = {}
 """Failures that the log has in full, so that a list that is asked for every second does not fill it."""
 
 
-def obstacle(provider: Provider) -> str | None:
-    """The provider's `unavailable`, or None when it can serve.
+def obstacle(provider: Provider, *, places: bool = False) -> str | None:
+    """The provider's `unavailable`, or None when it can serve; with files and addresses only where `places` says so, for the
+    operator.
 
     A provider whose property raises cannot serve, and is named with the error's type; other providers are not affected.
     """
@@ -23,7 +25,9 @@ def obstacle(provider: Provider) -> str | None:
             raise
         _report(provider, error)
         return f"its own check of what it needs failed with {type(error).__name__}; the log has the details"
-    return None if reason is None else str(reason)
+    if reason is None:
+        return None
+    return str(reason) if places else without_places(str(reason))
 
 
 def _report(provider: Provider, error: BaseException) -> None:

@@ -326,7 +326,7 @@ class Registry:
         info = table.naming.catalogue.find(model)
         naming = table.namings.get(info.role, table.naming) if info is not None else table.naming
         try:
-            reason = obstacle(naming.find(model).target.provider)
+            reason = obstacle(naming.find(model).target.provider, places=True)
         except EngineError as error:
             return error.message
         return None if reason is None else f"{model!r} cannot be used: {reason}"

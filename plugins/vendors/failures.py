@@ -92,9 +92,11 @@ class Vendor:
         wait = fault.retry_after if fault.retry_after is not None else retry_after
         return self._refusal(fault, status, told, wait) or self._disruption(fault, status, told, wait)
 
-    def unreachable(self, reason: str) -> ProviderUnavailable:
-        """The connection did not come about."""
-        return ProviderUnavailable(f"{self.title} could not be reached: {clean(reason, self.secret)}.")
+    def unreachable(self, reason: str, *, detail: str | None = None) -> ProviderUnavailable:
+        """The connection did not come about; `detail`, which may hold an address, is for the log alone."""
+        error = ProviderUnavailable(f"{self.title} could not be reached: {clean(reason, self.secret)}.")
+        error.detail = clean(detail, self.secret) if detail is not None else None
+        return error
 
     def cut_off(self) -> ProviderUnavailable:
         """The connection ended before the answer did."""

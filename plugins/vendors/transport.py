@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -82,7 +84,7 @@ def connecting(vendor: Vendor) -> Iterator[None]:
     except TimeoutError:
         raise vendor.unreachable("it does not accept connections in time") from None
     except aiohttp.ClientConnectorError as error:
-        raise vendor.unreachable(error.strerror or "the connection failed") from None
+        raise vendor.unreachable(_plain(error), detail=error.strerror) from None
     except aiohttp.WSServerHandshakeError as error:
         wait = retry_after(error.headers or {})
         # A refused upgrade has lost its body, and aiohttp's own words say less than the status.
@@ -315,3 +317,10 @@ class _Tap(asyncio.Protocol):
 def open_stream(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> EventStream:
     """A POST to be sent on entering; the vendor's failures are raised as errors of the engine that hold no header."""
     return EventStream(http, url, headers, body, vendor)
+
+
+def _plain(error: OSError) -> str:
+    """Why a connection failed, without the address that the library's own words hold."""
+    if error.errno == errno.ECONNREFUSED:
+        return "it refuses connections"
+    return os.strerror(error.errno) if error.errno is not None and error.errno > 0 else "the connection failed"
