@@ -75,7 +75,7 @@ class ApiKeys:
         Raises InvalidRequest with the field at fault.
         """
         granted = _checked_scopes(scopes)
-        _check_text("principal", principal, _PRINCIPAL_LENGTH, spaces=False)
+        check_principal(principal)
         _check_text("name", name, _NAME_LENGTH, spaces=True)
         id, key = new_key()
         info = KeyInfo(id, principal, name, granted, datetime.now(UTC), limits or KeyLimits())
@@ -213,6 +213,11 @@ def _told(limits: KeyLimits) -> dict[str, int] | None:
 
 def _not_accepted() -> Unauthenticated:
     return Unauthenticated("the API key is not accepted: it is unknown or was revoked")
+
+
+def check_principal(name: str) -> None:
+    """Raises `InvalidRequest` for a name that no principal can have."""
+    _check_text("principal", name, _PRINCIPAL_LENGTH, spaces=False)
 
 
 def _check_text(field: str, text: str, length: int, *, spaces: bool) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.cli.keys import with_engine_tables
-from engine.cli.terminal import ConfigOption, fail, plain_table, read, run, say, show
+from engine.cli.terminal import ConfigOption, err, fail, plain_table, read, run, say, show
 from engine.db.databases import Database
 from engine.providers.metering import amount
 from engine.sessions.budget_rows import (
@@ -18,8 +18,10 @@ from engine.sessions.budget_rows import (
     Standing,
     Unit,
     all_budgets,
+    check_budget,
+    check_subject,
     remove_budget,
-    set_budget,
+    set_budgets,
     standings,
 )
 
@@ -37,7 +39,10 @@ def set_(
     month_tokens: Annotated[int | None, typer.Option(help="Input and output tokens in a month.")] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Set budgets; those that are not named stay. A server that runs knows within ten seconds."""
+    """Set budgets; those that are not named stay. A server that runs knows within ten seconds.
+
+    A key must exist. A principal need not yet; one that has neither keys nor turns is set with a warning.
+    """
     given: list[tuple[Period, Unit, str | int | None]] = [
         ("day", "cost", day),
         ("month", "cost", month),
@@ -48,13 +53,17 @@ def set_(
     if not wanted:
         fail("name at least one of --day, --month, --day-tokens, --month-tokens", 2)
 
-    async def work(database: Database) -> None:
-        for budget in wanted:
-            await set_budget(database, budget)
+    async def work(database: Database) -> str | None:
+        check_budget(wanted[0])  # a subject that is no subject is neither known nor unknown
+        doubt = await check_subject(database, subject)
+        await set_budgets(database, wanted)
+        return doubt
 
-    run(with_engine_tables(read(config), work))
+    doubt = run(with_engine_tables(read(config), work))
     for budget in wanted:
         say(f"{budget.subject} spends at most {amount(budget.amount)} {_noun(budget.unit)} in a {budget.period}")
+    if doubt is not None:
+        err.print(f"{doubt}; the budget is set all the same", style="yellow", soft_wrap=not err.is_terminal)
 
 
 @app.command("list")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -11,8 +11,11 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from sqlalchemy import Connection, func, select
 
 from engine.api.data import Database, Write
-from engine.api.errors import InvalidRequest
-from engine.db.schema import budgets, turns
+from engine.api.errors import InvalidRequest, NotFound
+from engine.api.identity import LOCAL
+from engine.auth.key_text import PREFIX, is_key
+from engine.auth.keys import check_principal
+from engine.db.schema import api_keys, budgets, turns
 from engine.providers.metering import amount
 
 Period: TypeAlias = Literal["day", "month"]
@@ -20,7 +23,7 @@ Unit: TypeAlias = Literal["cost", "tokens"]
 
 
 class Budget(NamedTuple):
-    """The most that a subject (`principal:ann`, `key:bai_…`) spends in a period: dollars, or input and output tokens."""
+    """The most that a subject (`principal:ann`, `key:` and an id) spends in a period: dollars, or input and output tokens."""
 
     subject: str
     period: Period
@@ -112,13 +115,57 @@ async def all_budgets(database: Database) -> list[Budget]:
 
 async def set_budget(database: Database, budget: Budget) -> None:
     """Put a budget in the place of the one before; raises `InvalidRequest`."""
+    await set_budgets(database, [budget])
+
+
+async def set_budgets(database: Database, wanted: Sequence[Budget]) -> None:
+    """As above for several budgets: all or, with `InvalidRequest` for one of them, none."""
+    for budget in wanted:
+        check_budget(budget)
+    writes: list[Write] = []
+    for budget in wanted:
+        writes.append(_removal(budget.subject, budget.period, budget.unit))
+        writes.append(Write(budgets, "insert", {**budget._asdict(), "amount": amount(budget.amount)}))
+    await database.submit(writes)
+
+
+def check_budget(budget: Budget) -> None:
+    """Raises `InvalidRequest` for a budget that cannot be one."""
     kind, _, name = budget.subject.partition(":")
     if kind not in ("principal", "key") or not name or len(budget.subject) > 80:
         raise InvalidRequest("a budget belongs to principal:NAME or key:ID", field="subject")
     if not budget.amount.is_finite() or budget.amount < 0:
         raise InvalidRequest("a budget is an amount from 0 on", field="amount")
-    values = {**budget._asdict(), "amount": amount(budget.amount)}
-    await database.submit([_removal(budget.subject, budget.period, budget.unit), Write(budgets, "insert", values)])
+
+
+async def check_subject(database: Database, subject: str) -> str | None:
+    """What is doubtful about a subject: a revoked key, or a principal that has done nothing yet; else None.
+
+    Raises `NotFound` for a key that does not exist, and `InvalidRequest` for a name that no principal can have.
+    """
+    kind, _, name = subject.partition(":")
+    return await (_check_key(database, name) if kind == "key" else _check_principal(database, name))
+
+
+async def _check_key(database: Database, id: str) -> str | None:
+    async with database.read() as connection:
+        row = (await connection.execute(select(api_keys.c.revoked_at).where(api_keys.c.id == id))).first()
+    if row is None:
+        # Does not repeat the id: somebody may have put in the whole key.
+        hint = f"; the id of a key is what stands between {PREFIX}_ and the next _" if is_key(id) else ""
+        raise NotFound(f"no API key has this id; `betterai keys list` shows the ids{hint}", field="subject")
+    return f"key {id} is revoked" if row.revoked_at is not None else None
+
+
+async def _check_principal(database: Database, name: str) -> str | None:
+    check_principal(name)
+    if name == LOCAL.id:
+        return None
+    async with database.read() as connection:
+        for table in (api_keys, turns):
+            if (await connection.execute(select(table.c.principal).where(table.c.principal == name).limit(1))).first():
+                return None
+    return f"the principal {name!r} has neither keys nor turns"
 
 
 async def remove_budget(database: Database, subject: str, period: Period, unit: Unit) -> None:

@@ -398,6 +398,18 @@ def test_a_key_for_which_no_scope_is_named_cannot_administer(tmp_path: Path) -> 
     assert ("admin" in name, "chat, metrics" in name or "chat metrics" in name, "*" in root) == (False, True, True)
 
 
+# budgets
+
+
+def test_a_budget_of_an_unknown_key_is_refused_and_of_an_unknown_principal_set_with_a_warning(tmp_path: Path) -> None:
+    refused = run(tmp_path, "budgets", "set", "key:abcd2345efgh", "--day", "5")
+    doubtful = run(tmp_path, "budgets", "set", "principal:anna", "--day", "5")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "no API key has this id; `betterai keys list` shows the ids" in refused.stderr
+    assert (doubtful.returncode, doubtful.stdout) == (0, "principal:anna spends at most 5 dollars in a day\n")
+    assert doubtful.stderr == "the principal 'anna' has neither keys nor turns; the budget is set all the same\n"
+
+
 def test_the_version_is_an_option_too(tmp_path: Path) -> None:
     assert run(tmp_path, "--version").stdout == run(tmp_path, "version").stdout
 

@@ -13,12 +13,23 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from engine.api.data import Write
-from engine.api.errors import BudgetExceeded, InvalidRequest
+from engine.api.errors import BudgetExceeded, InvalidRequest, NotFound
 from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
+from engine.auth.keys import ApiKeys
 from engine.db.databases import Database
 from engine.db.schema import metadata, turns
-from engine.sessions.budget_rows import Budget, all_budgets, begin_of, end_of, remove_budget, set_budget, standings
+from engine.sessions.budget_rows import (
+    Budget,
+    all_budgets,
+    begin_of,
+    check_subject,
+    end_of,
+    remove_budget,
+    set_budget,
+    set_budgets,
+    standings,
+)
 from engine.sessions.budgets import Budgets
 
 ANN = Principal("ann", key="bai_one")
@@ -241,3 +252,40 @@ def test_a_period_holds_its_moment_and_the_next_begins_where_it_ends(at: datetim
     begin = begin_of(period, at)
     assert begin <= at < end_of(period, begin)
     assert begin_of(period, end_of(period, begin)) == end_of(period, begin)
+
+
+@pytest.mark.parametrize("form", ["abcd2345efgh", "of ann", "bai_{id}", "{key}", "{id}x", "'"])
+async def test_a_key_that_does_not_exist_cannot_have_a_budget(rows: Database, form: str) -> None:
+    key, info = await ApiKeys(rows, b"s" * 32).create("ann", "of ann")
+    with pytest.raises(NotFound, match="no API key has this id") as refused:
+        await check_subject(rows, f"key:{form.format(id=info.id, key=key)}")
+    assert key not in str(refused.value)
+    assert await check_subject(rows, f"key:{info.id}") is None
+
+
+async def test_a_budget_of_a_revoked_key_is_doubtful(rows: Database) -> None:
+    keys = ApiKeys(rows, b"s" * 32)
+    _, info = await keys.create("ann", "of ann")
+    await keys.revoke(info.id)
+    assert await check_subject(rows, f"key:{info.id}") == f"key {info.id} is revoked"
+
+
+async def test_a_principal_is_known_by_its_keys_or_its_turns(rows: Database) -> None:
+    await ApiKeys(rows, b"s" * 32).create("bob", "of bob")
+    await ended_row(rows, "s_1", "0.5", NOW)
+    doubts = [await check_subject(rows, f"principal:{name}") for name in ("bob", "ann", "local", "carl")]
+    assert doubts == [None, None, None, "the principal 'carl' has neither keys nor turns"]
+    with pytest.raises(InvalidRequest, match="without spaces"):
+        await check_subject(rows, "principal:carl smith")
+
+
+async def test_of_several_budgets_with_one_wrong_none_is_set(rows: Database) -> None:
+    with pytest.raises(InvalidRequest, match="an amount from 0 on"):
+        await set_budgets(
+            rows,
+            [
+                Budget("principal:ann", "day", "cost", Decimal(5)),
+                Budget("principal:ann", "month", "cost", Decimal(-1)),
+            ],
+        )
+    assert await all_budgets(rows) == []
