@@ -62,6 +62,7 @@ async def _usage(
             principal=principal,
             since=since.date() if since else None,
             until=until.date() if until else None,
+            say_without_model=True,
         )
     finally:
         await databases.close()

@@ -26,6 +26,9 @@ _COLUMNS: dict[str, ColumnElement[Any]] = {
     "status": turns.c.status,
 }
 
+_WITHOUT_MODEL = {"failed": "(refused)", "running": "(running)"}
+"""What a turn without a model is listed as, by its status."""
+
 
 class UsageRow(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The turns of one group: only what was grouped by is set. A turn whose price is not known adds nothing to `cost`."""
@@ -49,19 +52,22 @@ async def usage(
     principal: str | None = None,
     since: date | None = None,
     until: date | None = None,
+    say_without_model: bool = False,
 ) -> list[UsageRow]:
     """One row for each group, in the order of the groups; without `principal` of everybody.
 
+    `say_without_model` has turns that no model served under `(refused)`, `(running)` or `(no model)`, else under None.
     `since` and `until` are days in UTC, both included. Costs are summed in decimal: databases would do it in floats.
     """
-    groups = [_COLUMNS[name].label(name) for name in by]
+    columns: list[GroupBy] = list(dict.fromkeys([*by, "status"])) if say_without_model and "model" in by else list(by)
+    groups = [_COLUMNS[name].label(name) for name in columns]
     statement = select(
         *groups,
         turns.c.cost.label("each"),
         func.count().label("turns"),
         func.coalesce(func.sum(turns.c.input_tokens), 0).label("input_tokens"),
         func.coalesce(func.sum(turns.c.output_tokens), 0).label("output_tokens"),
-    ).group_by(*(_COLUMNS[name] for name in by), turns.c.cost)
+    ).group_by(*(_COLUMNS[name] for name in columns), turns.c.cost)
     if principal is not None:
         statement = statement.where(turns.c.principal == principal)
     if since is not None:
@@ -72,7 +78,10 @@ async def usage(
         found = (await connection.execute(statement)).mappings().all()
     sums: dict[tuple[Any, ...], _Sum] = {}
     for row in found:
-        sums.setdefault(tuple(row[name] for name in by), _Sum()).add(row)
+        group = {name: row[name] for name in by}
+        if say_without_model and "model" in by and not row["model"]:
+            group["model"] = _WITHOUT_MODEL.get(row["status"], "(no model)")
+        sums.setdefault(tuple(group.values()), _Sum()).add(row)
     ordered = sorted(sums.items(), key=lambda item: [str(value or "") for value in item[0]])
     return [total.row(dict(zip(by, group, strict=True))) for group, total in ordered]
 

@@ -74,6 +74,30 @@ async def test_groups_of_everybody_come_in_their_order(filled: Database) -> None
     ]
 
 
+async def test_turns_that_no_model_served_are_named_where_that_is_asked_for(filled: Database) -> None:
+    nothing: Any = {"model": None, "cost": "0", "input_tokens": 0, "output_tokens": 0}
+    await filled.submit(
+        [
+            turn("s_refused", status="failed", **nothing),
+            turn("s_refused_too", status="failed", **nothing),
+            turn("s_stopped", status="cancelled", **nothing),
+            turn("s_failed", status="failed"),
+        ]
+    )
+    rows = await usage(filled, by=["principal", "model"], principal="ann", say_without_model=True)
+    by_status = await usage(filled, by=["model", "status"], principal="ann", say_without_model=True)
+    without_groups = await usage(filled, by=[], principal="ann", say_without_model=True)
+    assert [(row.model, row.turns) for row in rows] == [
+        ("(no model)", 1),
+        ("(refused)", 2),
+        ("(running)", 1),
+        ("v/m", 13),
+    ]
+    assert [row.status for row in rows] == [None] * 4
+    assert ("(refused)", "failed", 2) in [(row.model, row.status, row.turns) for row in by_status]
+    assert [row.turns for row in without_groups] == [17]
+
+
 async def test_without_groups_all_is_one_row(filled: Database) -> None:
     (row,) = await usage(filled, by=[], principal="bob")
     assert row == UsageRow(turns=1, input_tokens=5, output_tokens=2, cost=Cost(amount="0.1"))
