@@ -11,6 +11,7 @@ from engine.api.commands import Call, Command
 from engine.api.events import EVENTS
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.http.asyncapi import asyncapi
+from engine.http.described import Described
 from engine.http.openapi import openapi
 from engine.http.pages import docs_page, front_page
 from engine.http.table import RouteTable
@@ -49,6 +50,10 @@ class Documents:
         self._commands = commands
         self._checks = checks
         self._draining = draining
+        self._openapi: Described[RouteTable] = Described(
+            lambda table: openapi([route for _, route in table.routes], version=version)
+        )
+        self._asyncapi: Described[CommandTable] = Described(lambda table: describe_socket(table, version))
 
     def routes(self) -> list[Route]:
         """The routes, open to anybody: they tell nothing of any caller."""
@@ -100,10 +105,10 @@ class Documents:
         )
 
     async def openapi(self, request: HttpRequest[Any, Any]) -> Answer:
-        return Answer(openapi([route for _, route in self._routes().routes], version=self._version))
+        return await self._openapi.answer(self._routes())
 
     async def asyncapi(self, request: HttpRequest[Any, Any]) -> Answer:
-        return Answer(describe_socket(self._commands(), self._version))
+        return await self._asyncapi.answer(self._commands())
 
     async def page(self, request: HttpRequest[Any, Any]) -> Answer:
         return docs_page()
