@@ -37,8 +37,9 @@ def register_settings() -> Iterable[type[SettingsTable]]:  # type: ignore[empty-
 def register_cli(app: typer.Typer) -> None:
     """Add commands to the `betterai` program.
 
-    Called for every enabled plugin when the program starts, before settings are read and outside any event loop. Keep it
-    to adding functions: `betterai --help` runs it.
+    Called for every plugin that is enabled in the file that BETTERAI_CONFIG names, else in config/betterai.toml, when the
+    program starts, before settings are read and outside any event loop. For a command that is not there it is called for
+    the other plugins too, to name the one that has it. Keep it to adding functions: `betterai --help` runs it.
     """
 
 

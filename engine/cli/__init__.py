@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
 
 from engine.cli import budgets, databases, keys, plugins, server, top, usage
-from engine.cli.terminal import QUIET, TOLD, say
+from engine.cli.absent import absence, commands_of, unreadable
+from engine.cli.terminal import QUIET, TOLD, err, say
 from engine.config import load, read_core
-from engine.loader.find import installed_plugins
+from engine.loader.find import Installed, installed_plugins
 from engine.loader.load import Loader
 from engine.log import configure
 from engine.version import product_version
@@ -52,18 +55,28 @@ def options(
 def main() -> None:
     """Run the program, with the commands that plugins add."""
     if sys.argv[1:] not in (["version"], ["--version"]):
-        _add_plugin_commands()
+        missing = _add_plugin_commands()
+        asked = next(iter(sys.argv[1:]), "")
+        if asked and not asked.startswith("-") and asked not in commands_of(app) and (why := missing(asked)):
+            err.print(why, style="red", soft_wrap=not err.is_terminal)
+            sys.exit(2)
     app()
 
 
-def _add_plugin_commands() -> None:
-    """Commands of plugins, where their configuration can be read; a broken one must not keep `check` from telling why."""
+def _add_plugin_commands() -> Callable[[str], str | None]:
+    """Commands of plugins, where their configuration can be read; a broken one must not keep `check` from telling why.
+
+    Gives what says why a command is not there.
+    """
+    installed: Mapping[str, Installed] = {}
     try:
+        installed = installed_plugins()
         raw = load(None, os.environ)
         core = read_core(raw)
         configure(QUIET)
-        loader = Loader(installed_plugins(), core.plugins.enabled, ())
+        loader = Loader(installed, core.plugins.enabled, ())
         loader.load(raw)
         loader.register_cli(app)
-    except TOLD:
-        return
+    except TOLD as error:
+        return partial(unreadable, installed=installed, error=error)
+    return partial(absence, raw=raw, loader=loader)

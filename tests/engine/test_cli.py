@@ -93,10 +93,34 @@ def test_help_lists_the_commands_of_plugins_beside_its_own(tmp_path: Path) -> No
     assert {"serve", "check", "plugins", "models", "keys", "db", "version", "chat"} <= listed
 
 
-def test_the_commands_of_a_plugin_that_is_off_are_not_there(tmp_path: Path) -> None:
-    done = run(tmp_path, "chat", "hello", settings={"plugins.enabled": []})
+def test_a_command_of_a_plugin_that_is_off_says_which_plugin_has_it_and_how_to_switch_it_on(tmp_path: Path) -> None:
+    file(tmp_path, "[plugins]\nenabled = ['storage']\n")
+    done = run(tmp_path, "speak", "hello", "-o", "hello.wav")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'speak': the plugin 'tts' has it, and is not in [plugins] enabled (" in done.stderr
+    assert "config/betterai.toml:2" in done.stderr
+    assert "`betterai plugins enable tts --persist`" in done.stderr
+
+
+def test_a_command_of_a_plugin_whose_configuration_cannot_be_used_says_what_is_wrong(tmp_path: Path) -> None:
+    file(tmp_path, "[server]\nport = 'http'\n")
+    done = run(tmp_path, "chat", "hello")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'chat': the plugin 'chat' has it, and the configuration cannot be used" in done.stderr
+    assert "server.port (config/betterai.toml:2)" in done.stderr
+
+
+def test_a_command_that_bears_the_name_of_a_plugin_that_failed_says_why_it_failed(tmp_path: Path) -> None:
+    done = run(tmp_path, "acme", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=broken_plugin(tmp_path))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "No such command 'acme': the plugin 'acme' cannot be loaded: ModuleNotFoundError" in done.stderr
+
+
+def test_a_command_that_no_plugin_has_is_refused_as_ever(tmp_path: Path) -> None:
+    done = run(tmp_path, "chatt", "hello", settings=CHAT)
     assert done.returncode == 2
-    assert "No such command 'chat'" in done.stderr
+    assert "No such command 'chatt'" in done.stderr
+    assert "Did you mean 'chat'" in done.stderr
 
 
 def test_version_is_one_word(tmp_path: Path) -> None:
