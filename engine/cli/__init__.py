@@ -6,12 +6,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from engine.cli import budgets, databases, keys, plugins, server, top, usage
 from engine.cli.absent import absence, commands_of, unreadable
+from engine.cli.remote import configured_address
 from engine.cli.terminal import QUIET, TOLD, err, say
 from engine.config import load, read_core
 from engine.loader.find import Installed, installed_plugins
@@ -26,6 +27,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+DEFAULTS: dict[str, Mapping[str, Any]] = {}
+"""Defaults of options, for each command: that of a plugin finds the server where the configuration has it."""
 
 
 def _say_version(asked: bool) -> None:
@@ -60,7 +64,9 @@ def main() -> None:
         if asked and not asked.startswith("-") and asked not in commands_of(app) and (why := missing(asked)):
             err.print(why, style="red", soft_wrap=not err.is_terminal)
             sys.exit(2)
-    app()
+        app(default_map=DEFAULTS)
+    else:
+        app()
 
 
 def _add_plugin_commands() -> Callable[[str], str | None]:
@@ -76,7 +82,11 @@ def _add_plugin_commands() -> Callable[[str], str | None]:
         configure(QUIET)
         loader = Loader(installed, core.plugins.enabled, ())
         loader.load(raw)
+        own = set(commands_of(app))
         loader.register_cli(app)
+        if core.server.port:
+            address = configured_address(core.server)
+            DEFAULTS.update({name: {"server": address} for name in commands_of(app) if name not in own})
     except TOLD as error:
         return partial(unreadable, installed=installed, error=error)
     return partial(absence, raw=raw, loader=loader)

@@ -10,10 +10,17 @@ import typer
 
 from engine.cli.terminal import fail, run
 from engine.config import ConfigError, RawConfig, read_core
+from engine.config.settings import ServerSettings
+from engine.wire.address import http_address
 
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server", help="Address of the running server; else as the configuration's [server] says."),
+    typer.Option(
+        "--server",
+        envvar="BETTERAI_SERVER",
+        show_envvar=False,
+        help="Address of the running server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+    ),
 ]
 KeyOption = Annotated[
     str | None, typer.Option(envvar="BETTERAI_KEY", help="API key with the scope admin, where the server wants one.")
@@ -30,11 +37,18 @@ class NoServer(Exception):
 def server_address(raw: RawConfig, given: str | None) -> str:
     """Where the server is to be found."""
     if given is not None:
-        return given.rstrip("/")
+        try:
+            return http_address(given)
+        except ValueError as error:
+            fail(f"--server: {error}", 2)
     try:
-        server = read_core(raw).server
+        return configured_address(read_core(raw).server)
     except ConfigError as error:
         fail(str(error), 2)
+
+
+def configured_address(server: ServerSettings) -> str:
+    """Where programs on this machine find a server with these settings."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(server.host, server.host)
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
     return f"http://{host}:{server.port}"

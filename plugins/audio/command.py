@@ -12,9 +12,9 @@ import aiohttp
 import typer
 from rich.console import Console
 
+from engine.wire.address import DEFAULT_ADDRESS, http_address
 from plugins.audio.live_command import Refused, listen
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 _CONNECTED_WITHIN = 10.0
 
 
@@ -36,17 +36,34 @@ def transcribe(
     model: Annotated[str | None, typer.Option(help="Transcription model; the server's default without it.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the recording.")] = None,
     times: Annotated[bool, typer.Option("--times", help="Begin each line with its time.")] = False,
-    url: Annotated[str, typer.Option(envvar="BETTERAI_HTTP_URL", help="Address of the server.")] = DEFAULT_URL,
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar=["BETTERAI_SERVER", "BETTERAI_HTTP_URL"],
+            show_envvar=False,
+            help="Address of the server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+        ),
+    ] = DEFAULT_ADDRESS,
+    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
     key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
 ) -> None:
     """Write what is said in a recording, line by line as it is heard."""
     fields = {name: value for name, value in {"model": model, "language": language}.items() if value is not None}
     if (file is None) == (microphone is None):
         raise typer.BadParameter("name a recording, either as FILE or with --mic-file", param_hint="FILE")
+    address = _address(server, url)
     if microphone is not None:
-        asyncio.run(_listen(url.rstrip("/"), key, microphone, fields, times))
+        asyncio.run(_listen(address, key, microphone, fields, times))
     elif file is not None:
-        asyncio.run(_transcribe(url.rstrip("/"), key, file, fields, times))
+        asyncio.run(_transcribe(address, key, file, fields, times))
+
+
+def _address(server: str, url: str | None) -> str:
+    """The server's address; `--url` is the former name of the option."""
+    try:
+        return http_address(url or server)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 async def _listen(url: str, key: str | None, file: Path, fields: dict[str, str], times: bool) -> None:
@@ -60,7 +77,7 @@ async def _listen(url: str, key: str | None, file: Path, fields: dict[str, str],
     except Refused as error:
         _fail(str(error))
     except (aiohttp.ClientError, TimeoutError) as error:
-        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --url")
+        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
     except OSError as error:
         _fail(f"cannot read {file}: {error.strerror or error}")
 
@@ -85,7 +102,7 @@ async def _transcribe(url: str, key: str | None, file: Path, fields: dict[str, s
                         if line.startswith(b"data: "):
                             _tell(json.loads(line[6:]), times, shown)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --url")
+        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
     except OSError as error:
         _fail(f"cannot read {file}: {error.strerror or error}")
 

@@ -13,10 +13,10 @@ import aiohttp
 import typer
 from rich.console import Console
 
+from engine.wire.address import DEFAULT_ADDRESS, http_address
 from engine.wire.frames import decode_binary
 from plugins.vendors.codecs import decode
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 RATE = 24_000
 FRAME = RATE * 2 // 50
 """Bytes of 20 ms."""
@@ -37,15 +37,24 @@ def talk(
     model: Annotated[str | None, typer.Option(help="Realtime model; the server's default without it.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice of the model.")] = None,
     instructions: Annotated[str | None, typer.Option(help="What the model is to be and do.")] = None,
-    url: Annotated[str, typer.Option(envvar="BETTERAI_HTTP_URL", help="Address of the server.")] = DEFAULT_URL,
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar=["BETTERAI_SERVER", "BETTERAI_HTTP_URL"],
+            show_envvar=False,
+            help="Address of the server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+        ),
+    ] = DEFAULT_ADDRESS,
+    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
     key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
 ) -> None:
     """Say what is in a recording, and write what is answered."""
     if output.suffix.lower() != ".wav":
         raise typer.BadParameter("the answer is a .wav file", param_hint="--out")
+    address = _address(server, url)
     body = {"model": model, "voice": voice, "instructions": instructions}
     fields = {name: value for name, value in body.items() if value is not None}
-    sound = asyncio.run(_Talk(url.rstrip("/"), key, fields).run(question))
+    sound = asyncio.run(_Talk(address, key, fields).run(question))
     try:
         with wave.open(str(output), "wb") as file:
             file.setnchannels(1)
@@ -55,6 +64,14 @@ def talk(
     except OSError as error:
         _fail(f"cannot write {output}: {error.strerror or error}")
     Console(stderr=True, highlight=False).print(f"{output}: {len(sound) / 2 / RATE:.1f} s")
+
+
+def _address(server: str, url: str | None) -> str:
+    """The server's address; `--url` is the former name of the option."""
+    try:
+        return http_address(url or server)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 class _Talk:
@@ -87,7 +104,7 @@ class _Talk:
                 await self._listen(socket)
                 await self._ask(socket, "realtime.finish", stream=self._stream)
         except (aiohttp.ClientError, TimeoutError) as error:
-            _fail(f"no server answers at {self._url}: {str(error) or type(error).__name__}; name another with --url")
+            _fail(f"no server answers at {self._url}: {str(error) or type(error).__name__}; name another with --server")
         return bytes(self._sound)
 
     async def _ask(self, socket: aiohttp.ClientWebSocketResponse, type: str, **fields: Any) -> dict[str, Any]:

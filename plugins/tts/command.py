@@ -11,7 +11,8 @@ import aiohttp
 import typer
 from rich.console import Console
 
-DEFAULT_URL = "http://127.0.0.1:8080"
+from engine.wire.address import DEFAULT_ADDRESS, http_address
+
 FORMATS = {
     ".wav": "wav",
     ".mp3": "mp3",
@@ -38,7 +39,15 @@ def speak(
     model: Annotated[str | None, typer.Option(help="Voice model; the server's default without it.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice of the model.")] = None,
     speed: Annotated[float, typer.Option(min=0.25, max=4.0, help="1 is the voice's own.")] = 1.0,
-    url: Annotated[str, typer.Option(envvar="BETTERAI_HTTP_URL", help="Address of the server.")] = DEFAULT_URL,
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar=["BETTERAI_SERVER", "BETTERAI_HTTP_URL"],
+            show_envvar=False,
+            help="Address of the server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+        ),
+    ] = DEFAULT_ADDRESS,
+    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
     key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
 ) -> None:
     """Have a text spoken into a file."""
@@ -48,10 +57,19 @@ def speak(
     format = FORMATS.get(output.suffix.lower())
     if format is None:
         raise typer.BadParameter(f"the file ends in one of {', '.join(FORMATS)}", param_hint="--output")
+    address = _address(server, url)
     body = {"text": words, "format": format, "model": model, "voice": voice, "speed": speed}
     body = {name: value for name, value in body.items() if value is not None}
-    written = asyncio.run(_speak(url.rstrip("/"), key, body, output))
+    written = asyncio.run(_speak(address, key, body, output))
     Console(stderr=True, highlight=False).print(f"{output}: {written:,} bytes")
+
+
+def _address(server: str, url: str | None) -> str:
+    """The server's address; `--url` is the former name of the option."""
+    try:
+        return http_address(url or server)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 async def _speak(url: str, key: str | None, body: dict[str, Any], output: Path) -> int:
@@ -75,7 +93,7 @@ async def _speak(url: str, key: str | None, body: dict[str, Any], output: Path) 
     except aiohttp.ClientPayloadError:
         _fail("the voice broke off before the end; nothing was written")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --url")
+        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
     except OSError as error:
         _fail(f"cannot write {output}: {error.strerror or error}")
     finally:

@@ -422,6 +422,27 @@ def test_a_key_for_which_no_scope_is_named_cannot_administer(tmp_path: Path) -> 
     assert ("admin" in name, "chat, metrics" in name or "chat metrics" in name, "*" in root) == (False, True, True)
 
 
+# the server's address
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "environ", "port"),
+    [
+        ("chat", [], {}, 9),
+        ("speak", ["-o", "x.wav", "--url", "http://127.0.0.1:7"], {"BETTERAI_SERVER": "http://127.0.0.1:6"}, 7),
+        ("top", [], {"BETTERAI_SERVER": "ws://127.0.0.1:6/ws"}, 6),
+    ],
+)
+def test_every_command_finds_the_server_the_same_way(
+    command: str, arguments: list[str], environ: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    words = ["Hello"] if command != "top" else []
+    settings = {"plugins.enabled": ["chat", "tts"], **NOBODY}
+    done = run(tmp_path, command, *words, *arguments, settings=settings, **environ)
+    assert done.returncode == 1
+    assert f"//127.0.0.1:{port}" in done.stderr
+
+
 # budgets
 
 

@@ -68,8 +68,7 @@ class Visitor:
         self._variables = {
             **settings,
             "BETTERAI__SERVER__PORT": port,
-            "BETTERAI_URL": url,
-            "BETTERAI_HTTP_URL": url,
+            "BETTERAI_SERVER": url,
         }
 
     async def command(self, *arguments: str) -> Outcome:

@@ -66,7 +66,7 @@ async def test_a_spoken_question_is_answered_in_speech_by_this_machine_alone(loc
 async def test_the_program_talks(local_server: RunningServer, tmp_path: Path) -> None:
     question = tmp_path / "question.wav"
     question.write_bytes(wav_header(RATE) + await spoken(local_server.url, QUESTION))
-    command = ["talk", "--in", str(question), "--out", str(tmp_path / "answer.wav"), "--url", local_server.url]
+    command = ["talk", "--in", str(question), "--out", str(tmp_path / "answer.wav"), "--server", local_server.url]
     told = await asyncio.to_thread(local_server.run, *command)
     assert f"> {HEARD}" in told
     with wave.open(str(tmp_path / "answer.wav")) as answer:
@@ -77,7 +77,7 @@ async def test_the_program_talks(local_server: RunningServer, tmp_path: Path) ->
 async def test_the_program_hears_a_recording_like_a_microphone(local_server: RunningServer, tmp_path: Path) -> None:
     question = tmp_path / "question.wav"
     question.write_bytes(wav_header(RATE) + await spoken(local_server.url, QUESTION) + SILENCE)
-    command = ["transcribe", "--mic-file", str(question), "--url", local_server.url]
+    command = ["transcribe", "--mic-file", str(question), "--server", local_server.url]
     told = await asyncio.to_thread(local_server.run, *command)
     assert HEARD in told.splitlines()
     assert "FILE" in await asyncio.to_thread(local_server.run, "transcribe")
@@ -93,7 +93,7 @@ async def test_the_program_says_what_is_wrong(local_server: RunningServer, tmp_p
     assert "cannot read" in told
     assert "Traceback" not in told
     question.write_bytes(wav_header(RATE) + SILENCE)
-    command = ["talk", "--in", str(question), "--out", output, "--url", local_server.url, "--model", "nobody"]
+    command = ["talk", "--in", str(question), "--out", output, "--server", local_server.url, "--model", "nobody"]
     assert "nobody" in await asyncio.to_thread(local_server.run, *command)
 
 

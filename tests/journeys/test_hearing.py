@@ -222,7 +222,7 @@ async def test_the_program_writes_what_it_hears(hearing: Hearing, tmp_path: Path
     file = tmp_path / "a.wav"
     file.write_bytes(await hearing.spoken(KNOWN[0][0]))
     done = await asyncio.create_subprocess_exec(
-        PROGRAM, "transcribe", str(file), "--times", "--url", hearing.url, stdout=PIPE, stderr=PIPE
+        PROGRAM, "transcribe", str(file), "--times", "--server", hearing.url, stdout=PIPE, stderr=PIPE
     )
     told, problem = await done.communicate()
     assert done.returncode == 0, problem

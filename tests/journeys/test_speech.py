@@ -374,7 +374,7 @@ async def test_the_program_writes_a_file_and_names_what_keeps_it_from_that(
 ) -> None:
     async def run(*words: str) -> tuple[int | None, str]:
         done = await asyncio.create_subprocess_exec(
-            PROGRAM, "speak", *words, "--url", speaking.url, cwd=tmp_path, stdout=PIPE, stderr=PIPE
+            PROGRAM, "speak", *words, "--server", speaking.url, cwd=tmp_path, stdout=PIPE, stderr=PIPE
         )
         _, told = await done.communicate()
         return done.returncode, " ".join(told.decode().split())

@@ -6,19 +6,16 @@ import os
 import sys
 from io import TextIOWrapper
 from typing import Annotated, NoReturn
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 from rich.console import Console
 
+from engine.wire.address import DEFAULT_ADDRESS, socket_address
 from plugins.chat.terminal.background import BackgroundLoop
 from plugins.chat.terminal.client import ChatClient
 from plugins.chat.terminal.prompt import clean, converse
 from plugins.chat.terminal.talk import Choices, Talk
 from plugins.chat.terminal.view import JsonView, TextView, View
-
-DEFAULT_URL = "ws://127.0.0.1:8080/ws"
-_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +27,15 @@ def chat(
     prompt: Annotated[
         list[str] | None, typer.Argument(help="What to ask; without it, standard input or a conversation.")
     ] = None,
-    url: Annotated[str, typer.Option(envvar="BETTERAI_URL", help="Address of the server's WebSocket.")] = DEFAULT_URL,
+    server: Annotated[
+        str,
+        typer.Option(
+            envvar=["BETTERAI_SERVER", "BETTERAI_URL"],
+            show_envvar=False,
+            help="Address of the server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+        ),
+    ] = DEFAULT_ADDRESS,
+    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
     key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
     model: Annotated[str | None, typer.Option(help="Model that answers; the server's default without it.")] = None,
     instructions: Annotated[str | None, typer.Option(help="What the model is to be and do.")] = None,
@@ -53,7 +58,7 @@ def chat(
     text = _message(prompt)
     choices = Choices(model, instructions, conversation)
     try:
-        completed = _run(ChatClient(_socket_url(url), key or None), view, choices, text, notes)
+        completed = _run(ChatClient(_socket_url(server, url), key or None), view, choices, text, notes)
     except BrokenPipeError:
         _leave_quietly()
     raise typer.Exit(0 if completed else 1)
@@ -87,17 +92,12 @@ def _message(prompt: list[str] | None) -> str | None:
     return text
 
 
-def _socket_url(url: str) -> str:
-    """The address with a WebSocket scheme and a path."""
+def _socket_url(server: str, url: str | None) -> str:
+    """The address of the server's WebSocket; `--url` is the former name of the option."""
     try:
-        parts = urlsplit(url if "://" in url else f"ws://{url}")
-        valid = parts.scheme in _SCHEMES and parts.hostname and (parts.port is None or parts.port > 0)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise typer.BadParameter(f"{url!r} is no address such as {DEFAULT_URL}", param_hint="--url")
-    path = parts.path if parts.path not in ("", "/") else "/ws"
-    return urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, parts.query, ""))
+        return socket_address(url or server)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 def _leave_quietly() -> NoReturn:

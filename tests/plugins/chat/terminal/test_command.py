@@ -87,7 +87,7 @@ class Screen:
 async def on_terminal(url: str, *arguments: str) -> AsyncIterator[Screen]:
     master, slave = os.openpty()
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PROGRAM, "chat", "--url", url, *arguments),
+        *(sys.executable, "-c", PROGRAM, "chat", "--server", url, *arguments),
         stdin=slave,
         stdout=slave,
         stderr=slave,
@@ -148,7 +148,7 @@ async def speak_until_cancelled(peer: Peer) -> None:
 
 async def test_a_prompt_gets_one_answer_that_pipes_clean() -> None:
     async with ScriptedServer(echo) as server:
-        code, out, notes = await piped(["--url", server.url, "hi", "there"])
+        code, out, notes = await piped(["--server", server.url, "hi", "there"])
     assert (code, out) == (0, "You said: hi there\n")
     assert "parrot-1 · 12 in, 34 out · $0.000123 · " in notes
     assert "\x1b" not in out + notes
@@ -156,13 +156,13 @@ async def test_a_prompt_gets_one_answer_that_pipes_clean() -> None:
 
 async def test_standard_input_is_the_prompt_where_none_is_given() -> None:
     async with ScriptedServer(echo) as server:
-        code, out, _ = await piped(["--url", server.url], typed="grüß\n".encode())
+        code, out, _ = await piped(["--server", server.url], typed="grüß\n".encode())
     assert (code, out) == (0, "You said: grüß\n")
 
 
 async def test_json_gives_every_event_as_a_line() -> None:
     async with ScriptedServer(echo) as server:
-        code, out, notes = await piped(["--url", server.url, "--json", "hi"])
+        code, out, notes = await piped(["--server", server.url, "--json", "hi"])
     events = [json.loads(line) for line in out.splitlines()]
     assert [event["type"] for event in events] == [
         *("accepted", "status", "text.delta", "text.delta", "message.saved", "stream.ended")
@@ -180,7 +180,7 @@ async def test_address_and_key_come_from_the_environment_and_options_reach_the_s
         await peer.end(1)
 
     async with ScriptedServer(script) as server:
-        env = {"BETTERAI_URL": server.url.replace("ws://", "http://").removesuffix("/ws"), "BETTERAI_KEY": "bai_k"}
+        env = {"BETTERAI_SERVER": server.url.replace("ws://", "http://").removesuffix("/ws"), "BETTERAI_KEY": "bai_k"}
         await piped(["--model", "m", "--instructions", "Be kind.", "--conversation", "v_9", "hi"], env=env)
     authorization, command = seen
     assert authorization == "Bearer bai_k"
@@ -190,7 +190,7 @@ async def test_address_and_key_come_from_the_environment_and_options_reach_the_s
 async def test_where_no_server_is_the_exit_code_is_1_and_the_line_says_what_to_do() -> None:
     async with ScriptedServer() as server:
         url = server.url
-    code, out, notes = await piped(["--url", url, "hi"])
+    code, out, notes = await piped(["--server", url, "hi"])
     assert (code, out) == (1, "")
     assert notes == f"no_server: no server at {url}; start one with `betterai serve`\n"
 
@@ -200,14 +200,19 @@ async def test_a_failed_answer_gives_exit_code_1_and_one_line() -> None:
         await peer.reject(await peer.get("chat.send"), "model_not_found", field="model")
 
     async with ScriptedServer(script) as server:
-        code, out, notes = await piped(["--url", server.url, "--model", "nix", "hi"])
+        code, out, notes = await piped(["--server", server.url, "--model", "nix", "hi"])
     assert (code, out) == (1, "")
     assert notes == "model_not_found [model]: because of model_not_found\n"
 
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
-    [(["--url", "ftp://x", "hi"], "--url"), (["--url", "ws://x:y", "hi"], "--url"), ([" "], "PROMPT"), ([], "PROMPT")],
+    [
+        (["--server", "ftp://x", "hi"], "--server"),
+        (["--url", "ws://x:y", "hi"], "--url"),
+        ([" "], "PROMPT"),
+        ([], "PROMPT"),
+    ],
 )
 async def test_arguments_that_make_no_sense_are_named(arguments: list[str], told: str) -> None:
     code, _, notes = await piped(arguments, typed=b"")
