@@ -50,7 +50,8 @@ def unreadable(name: str, installed: Mapping[str, Installed], error: Exception) 
 def _state(part: Part, raw: RawConfig) -> str:
     if part.enabled:
         return f"is off: it {part.reason}"
-    return (
-        f"is not in [plugins] enabled ({raw.origin('plugins.enabled') or 'as shipped'}). Add it there, or run "
-        f"`betterai plugins enable {part.name} --persist` beside the running server."
-    )
+    origin = raw.origin("plugins.enabled") or "as shipped"
+    off = f"is not in [plugins] enabled ({origin}). Add it there"
+    if origin.startswith("environment variable"):
+        return f"{off}."  # a list in the environment wins over a switch that is kept
+    return f"{off}, or run `betterai plugins enable {part.name} --persist` beside the running server."

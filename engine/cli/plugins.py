@@ -92,7 +92,7 @@ def disable(
     key: KeyOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Switch a plugin of the running server off; what runs has [server] drain seconds to finish."""
+    """Switch a plugin of the running server off; what runs has `server.drain` seconds to finish."""
     _switch(name, False, persist, server_address(read(config), server), key)
 
 

@@ -19,7 +19,7 @@ ServerOption = Annotated[
         "--server",
         envvar="BETTERAI_SERVER",
         show_envvar=False,
-        help="Address of the running server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+        help="Address of the running server (or BETTERAI_SERVER); else as host and port in the configuration say.",
     ),
 ]
 KeyOption = Annotated[

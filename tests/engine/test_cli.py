@@ -13,9 +13,14 @@ import urllib.request
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
+import typer
+from typer.main import get_group
 
+from engine.cli import app
+from engine.loader.find import installed_plugins
 from tests.databases import mysql_url
 from tests.server import PROGRAM, ROOT, RunningServer, Settings, environment, serving
 
@@ -100,6 +105,27 @@ def test_a_command_of_a_plugin_that_is_off_says_which_plugin_has_it_and_how_to_s
     assert "No such command 'speak': the plugin 'tts' has it, and is not in [plugins] enabled (" in done.stderr
     assert "config/betterai.toml:2" in done.stderr
     assert "`betterai plugins enable tts --persist`" in done.stderr
+
+
+def test_a_plugin_that_the_environment_leaves_out_is_not_to_be_switched_on_by_a_command(tmp_path: Path) -> None:
+    done = run(tmp_path, "speak", "hello", "-o", "hello.wav", settings=CHAT)
+    assert "(environment variable BETTERAI__PLUGINS__ENABLED). Add it there.\n" in done.stderr
+    assert "--persist" not in done.stderr
+
+
+def test_no_help_text_holds_what_a_terminal_takes_for_markup() -> None:
+    program = typer.Typer()
+    for found in installed_plugins().values():
+        plugin: Any = found.load()
+        if hasattr(plugin, "register_cli"):
+            plugin().register_cli(program)
+    commands = [*get_group(app).commands.values(), *get_group(program).commands.values()]
+    texts: list[str] = []
+    for command in commands:
+        commands += getattr(command, "commands", {}).values()
+        texts += [command.help or "", *(getattr(param, "help", None) or "" for param in command.params)]
+    assert len(texts) > 100
+    assert [text for text in texts if re.search(r"\[[a-z]", text)] == []
 
 
 def test_a_command_of_a_plugin_whose_configuration_cannot_be_used_says_what_is_wrong(tmp_path: Path) -> None:

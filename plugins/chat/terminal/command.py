@@ -32,7 +32,7 @@ def chat(
         typer.Option(
             envvar=["BETTERAI_SERVER", "BETTERAI_URL"],
             show_envvar=False,
-            help="Address of the server (or BETTERAI_SERVER); else as the configuration's [server] says.",
+            help="Address of the server (or BETTERAI_SERVER); else as host and port in the configuration say.",
         ),
     ] = DEFAULT_ADDRESS,
     url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
