@@ -21,6 +21,7 @@ from engine.providers.failing import note_failure
 from engine.providers.metering import Ledger, Meter
 from engine.providers.policy import ResiliencePolicy
 from engine.providers.watchdog import Watchdog
+from engine.providers.wording import priced_otherwise
 from engine.stats import Stats
 
 LOADING = "loading"
@@ -109,7 +110,7 @@ class Call:
         self._request = structs.replace(request, model=target.model, provider_options=options)
         self._policy = policy
         self._breaker = breaker
-        self._meter = Meter(target, writer, ledger)
+        self._meter = Meter(target, writer, ledger, priced=priced_otherwise(request) is None)
         self._ours: BaseException | None = None
         self.watch = Watchdog(policy.first_event, policy.total)
         self._provider = provider

@@ -15,7 +15,7 @@ from engine.providers.checks import unsupported
 from engine.providers.course import Course
 from engine.providers.metering import Ledger, Ledgers, affordable, most
 from engine.providers.policy import ResiliencePolicy
-from engine.providers.wording import bounded, judged
+from engine.providers.wording import bounded, judged, priced_otherwise
 from engine.stats import Stats
 from engine.tracing import Tracing
 from engine.uses import Uses
@@ -116,6 +116,8 @@ class Chain:
         if self._purse is None or not self._purse.applies(stream.id):
             return
         try:
+            if refusal := priced_otherwise(request):
+                raise refusal
             await self._purse.reserve(stream.id, *most(request, call.target))
         except BaseException:
             call.drop()

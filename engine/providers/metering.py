@@ -120,12 +120,13 @@ class Ledgers:
 class Meter:
     """Measures one call and keeps the writer informed. `said` is the weight of the answer's text."""
 
-    __slots__ = ("_ledger", "_streamed", "_target", "_usage", "_writer", "said")
+    __slots__ = ("_ledger", "_priced", "_streamed", "_target", "_usage", "_writer", "said")
 
-    def __init__(self, target: Target, writer: Writer, ledger: Ledger) -> None:
+    def __init__(self, target: Target, writer: Writer, ledger: Ledger, *, priced: bool = True) -> None:
         self._streamed: set[tuple[int, str]] = set()
         """Calls of tools whose arguments were counted while they came."""
         self._target = target
+        self._priced = priced
         self._writer = writer
         self._ledger = ledger
         self._usage: Checked | None = None
@@ -182,7 +183,7 @@ class Meter:
 
     @property
     def _price(self) -> Price | None:
-        return self._target.info.price if self._target.info is not None else None
+        return self._target.info.price if self._target.info is not None and self._priced else None
 
 
 def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:

@@ -78,7 +78,6 @@ def refuse_unjudged(role: ProviderRole, options: Mapping[str, Any]) -> None:
     if (path := next(_models(options, OPTIONS, _DEPTH), None)) is not None:
         raise _refusal(path)
     if role == "chat":
-        _refuse_tiers(options, OPTIONS)
         for nest in _NESTS:
             for name in _object(options.get(nest)):
                 if name in ("candidateCount", "candidate_count", "n"):
@@ -153,7 +152,6 @@ def _native_bounds(native: Mapping[str, Mapping[str, Any]], targets: Sequence[Ta
                 f"{where} names another model than the request; leave it out, or name it in model",
                 field=f"{where}.model",
             )
-        _refuse_tiers(body, where)
         if any(target.speaks(dialect) for target in targets):
             bounds += [_count(value, f"{where}.{name}") for name, value in body.items() if name in BOUNDS]
     return bounds
@@ -168,15 +166,22 @@ def _names(targets: Sequence[Target]) -> Iterator[str]:
             yield from target.info.aliases
 
 
-def _refuse_tiers(body: Mapping[str, Any], where: str) -> None:
-    for name, taken in _TIERS.items():
-        value = body.get(name)
-        if value is not None and not (isinstance(value, str) and value in taken):
-            raise InvalidRequest(
-                f"this {name} changes the price, which is not told beforehand; leave it out, or send one of: "
-                f"{', '.join(sorted(taken))}",
-                field=f"{where}.{name}",
-            )
+def priced_otherwise(request: ChatRequest) -> InvalidRequest | None:
+    """The refusal of a field that makes a call cost something else than the catalogue says; None where there is none.
+
+    It is for calls that a budget bounds. Other calls are made, and state no cost.
+    """
+    bodies = {OPTIONS: request.provider_options, **{f"native.{name}": body for name, body in request.native.items()}}
+    for where, body in bodies.items():
+        for name, taken in _TIERS.items():
+            value = body.get(name)
+            if value is not None and not (isinstance(value, str) and value in taken):
+                return InvalidRequest(
+                    f"this {name} changes the price, so that a budget cannot judge it; leave it out, or send one of: "
+                    f"{', '.join(sorted(taken))}",
+                    field=f"{where}.{name}",
+                )
+    return None
 
 
 def _models(value: Any, path: str, depth: int) -> Iterator[str]:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from engine.api import ChatRequest, InvalidRequest, ModelInfo, Price
+from engine.api import ChatRequest, InvalidRequest, ModelInfo, Price, TextDelta, Usage
 from engine.api.providers import Target
 from engine.providers.metering import most
-from engine.providers.wording import judged, refuse_unjudged
-from engine.testing import ScriptedProvider, ask
+from engine.providers.wording import judged, priced_otherwise, refuse_unjudged
+from engine.testing import RecordingWriter, ScriptedProvider, answer, ask
+from tests.engine.providers.conftest import play, registry
 
 INFO = ModelInfo(
     id="acme/m", provider="acme", model="m-1", aliases=("m",), context=1_000_000, price=Price(output=Decimal(2))
@@ -83,9 +84,6 @@ def test_options_count_as_input() -> None:
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"generationConfig": {"candidateCount": 8}}, "generationConfig.candidateCount"),
         ({"plugins": [{"id": "web", "model": "dear"}]}, "plugins.0.model"),
-        ({"service_tier": "priority"}, "service_tier"),
-        ({"service_tier": {"a": 1}}, "service_tier"),
-        ({"speed": "fast"}, "speed"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_tokens": -5}, "max_tokens"),
         ({"max_tokens": 1.5}, "max_tokens"),
@@ -103,6 +101,34 @@ def test_what_would_replace_what_was_judged_is_refused_by_its_field(options: dic
 @pytest.mark.parametrize("options", [{"service_tier": "auto"}, {"service_tier": "flex"}, {"top_k": 40}, {"user": "x"}])
 def test_other_options_go_on_as_they_came(options: dict[str, Any]) -> None:
     assert of(provider_options=options).provider_options == options
+
+
+@pytest.mark.parametrize("options", [{"service_tier": "priority"}, {"service_tier": {"a": 1}}, {"speed": "fast"}])
+def test_what_changes_the_price_is_named_for_calls_that_a_budget_bounds(options: dict[str, Any]) -> None:
+    (name,) = options
+    for request, where in (
+        (of(provider_options=options), "provider_options"),
+        (of(native={"acme": {"max_tokens": 5, **options}}), "native.acme"),
+    ):
+        refusal = priced_otherwise(request)
+        assert refusal is not None
+        assert refusal.field == f"{where}.{name}"
+
+
+def test_what_costs_no_more_than_the_catalogue_says_is_named_by_nothing() -> None:
+    for options in ({"service_tier": "flex"}, {"speed": "standard"}, {"top_k": 40}):
+        assert priced_otherwise(of(provider_options=options)) is None
+
+
+async def test_a_call_at_another_price_states_no_cost(writer: RecordingWriter) -> None:
+    usage = Usage(input_tokens=1_000, output_tokens=1_000)
+    info = ModelInfo(id="acme/m", provider="acme", price=Price(input=Decimal(1), output=Decimal(1)))
+    tried: list[dict[str, Any]] = [{"speed": "fast"}, {}]
+    for options in tried:
+        provider = ScriptedProvider(TextDelta("a"), usage, *answer(), name="acme")
+        request = structs.replace(ask("Hi"), provider_options=options)
+        await play(registry(provider, entries=(info,)).chat("acme/m"), writer, request)
+        assert (writer.cost is None) is bool(options)
 
 
 def test_a_schema_with_a_property_called_model_names_no_model() -> None:
@@ -144,7 +170,6 @@ def test_a_native_body_may_name_the_requests_model_in_any_way(model: str) -> Non
         ({"model": "dear", "max_tokens": 5}, "model"),
         ({"model": {"a": 1}}, "model"),
         ({"max_tokens": "5"}, "max_tokens"),
-        ({"max_tokens": 5, "service_tier": "priority"}, "service_tier"),
     ],
 )
 def test_a_native_body_is_judged_by_its_fields(body: dict[str, Any], field: str) -> None:
