@@ -18,8 +18,8 @@ from engine.log import get_logger
 
 log = get_logger(__name__)
 
-ANSWERS_WITHIN = 1.0
-"""Seconds that a database or a Redis has to answer."""
+ANSWERS_WITHIN = 5.0
+"""Seconds that a database or a Redis has to answer: on a busy machine a second is no sign that it is away."""
 
 REMEMBERED = 2.0
 """Seconds for which an answer stands: however often it is asked for, nothing is asked more often."""
