@@ -190,7 +190,7 @@ def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
     """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded."""
     price = target.info.price if target.info is not None else None
     sent = most_input(request, target)
-    said = ((request.max_output_tokens or 0) + thinking_of(request.provider_options)) * request.n
+    said = (max(0, request.max_output_tokens or 0) + thinking_of(request.provider_options)) * max(1, request.n)
     if price is None:
         return sent + said, Decimal(0)
     heard = min(sound_of(request), sent) if price.audio_input is not None else 0
@@ -202,9 +202,9 @@ def affordable(request: ChatRequest, target: Target, tokens: int | None, dollars
     """The most tokens of each answer that so much pays for, beside the input; None where nothing bounds them."""
     asked, cost = most(structs.replace(request, max_output_tokens=0), target)
     price = target.info.price if target.info is not None else None
-    bounds = [] if tokens is None else [(tokens - asked) // request.n]
+    bounds = [] if tokens is None else [(tokens - asked) // max(1, request.n)]
     if dollars is not None and price is not None and dearest(price) > 0:
-        bounds.append(int((dollars - cost).scaleb(6) / dearest(price)) // request.n)
+        bounds.append(int((dollars - cost).scaleb(6) / dearest(price)) // max(1, request.n))
     return min(bounds) if bounds else None
 
 

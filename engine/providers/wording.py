@@ -92,9 +92,11 @@ def judged(request: ChatRequest, targets: Sequence[Target], asked: str | None = 
     if not request.provider_options and not request.native:
         return request
     refuse_unjudged("chat", request.provider_options)
+    _check_thinking(request.provider_options, OPTIONS)
     options, bounds = _without_bounds(request.provider_options)
     native = request.native
     if native:
+        _check_thinking(native, "native")
         bounds += _native_bounds(native, targets, asked)
     bound = max(bounds) if bounds else request.max_output_tokens
     return structs.replace(
@@ -117,15 +119,28 @@ def _with_bound(native: Mapping[str, Mapping[str, Any]], tokens: int | None) -> 
 
 
 def thinking_of(options: Any, depth: int = _DEPTH) -> int:
-    """Tokens of thinking that options ask for."""
-    if isinstance(options, Mapping):
-        return sum(
-            value if name in THINKING and _is_count(value) else thinking_of(value, depth - 1)
-            for name, value in options.items()
-        ) if depth else 0  # fmt: skip
-    if isinstance(options, list) and depth:
-        return sum(thinking_of(each, depth - 1) for each in options)
-    return 0
+    """Tokens of thinking that options ask for; never below 0."""
+    return sum(max(0, value) for _, value in _thinking(options, "", depth) if _is_count(value))
+
+
+def _check_thinking(options: Any, where: str) -> None:
+    """Raise for a figure of thinking that is not a count: a budget would not know what it bounds."""
+    for path, value in _thinking(options, where):
+        if value is not None and not (_is_count(value) and value >= 0):
+            raise InvalidRequest("the most tokens of thinking are a whole number from 0 on", field=path)
+
+
+def _thinking(options: Any, path: str, depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:
+    """Where options bound the thinking, and by what; a schema's property of that name is an object and bounds none."""
+    if depth and isinstance(options, Mapping):
+        for name, value in options.items():
+            if isinstance(value, Mapping | list):
+                yield from _thinking(value, f"{path}.{name}", depth - 1)
+            elif name in THINKING:
+                yield f"{path}.{name}", value
+    elif depth and isinstance(options, list):
+        for at, each in enumerate(options):
+            yield from _thinking(each, f"{path}.{at}", depth - 1)
 
 
 def _without_bounds(options: Mapping[str, Any]) -> tuple[dict[str, Any], list[int]]:

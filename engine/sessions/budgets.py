@@ -143,6 +143,7 @@ class Budgets:
 
         When it returns, the turn's row says so, and other servers of the database count it.
         """
+        _check_amount(tokens, cost)
         await self._refresh()
         opened = self._open.get(stream)
         if opened is None or not self._of(opened.subjects):
@@ -161,6 +162,7 @@ class Budgets:
 
     async def buy(self, stream: str, cost: Decimal) -> None:
         """Put aside what something beside the calls costs; raises `BudgetExceeded` where that is more than is left."""
+        _check_amount(0, cost)
         opened = self._open.get(stream)
         if opened is None or not self._of(opened.subjects):
             return
@@ -360,6 +362,12 @@ class Budgets:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _check_amount(tokens: int, cost: Decimal) -> None:
+    """Raise for less than nothing: to put it aside would enlarge the budget."""
+    if not (tokens >= 0 and cost >= 0):
+        raise ValueError(f"a call puts aside {tokens} tokens and {cost} dollars; neither is below 0")
 
 
 def spend_of(usage: Usage, cost: Cost | None) -> Spend:

@@ -119,6 +119,10 @@ async def test_no_words_of_a_vendor_get_past_a_budget(start: Start, vendor: Open
             await told(input="Hi", provider_options={field: value})
             for field, value in (("n", 128), ("model", "gpt-6-astra"), ("messages", []), ("stream", True))
         ]
+        negative = [
+            await told(input="Hi", max_output_tokens=9_000_000, provider_options=options)
+            for options in ({"reasoning": {"max_tokens": -(10**9)}}, {"zzz": {"budget_tokens": -(10**9)}})
+        ]
         assert vendor.requests == []
         vendor.script.append(Say("Hello you", usage=Usage(12, 20)))
         ended = await told(input="Hi")
@@ -126,7 +130,11 @@ async def test_no_words_of_a_vendor_get_past_a_budget(start: Start, vendor: Open
     assert [error["field"] for error in named] == [
         f"provider_options.{f}" for f in ("n", "model", "messages", "stream")
     ]
-    assert {error["code"] for error in named} == {"invalid_request"}
+    assert {error["code"] for error in [*named, *negative]} == {"invalid_request"}
+    assert [error["field"] for error in negative] == [
+        "provider_options.reasoning.max_tokens",
+        "provider_options.zzz.budget_tokens",
+    ]
     assert ended["usage"]["output_tokens"] == 20
     [asked] = vendor.requests
     [bound] = [value for name, value in asked.body.items() if name.startswith("max_")]

@@ -63,6 +63,32 @@ def test_thinking_that_the_options_ask_for_is_reserved_on_top() -> None:
         assert most(of(max_output_tokens=10, provider_options=options), TARGETS[0])[0] >= plain + 5000
 
 
+@pytest.mark.parametrize("count", [-1, -1_000_000_000, 5.5, 5000.0, "5000", True])
+@pytest.mark.parametrize(
+    "field", ["reasoning.max_tokens", "zzz.budget_tokens", "generationConfig.thinkingConfig.thinkingBudget"]
+)
+def test_tokens_of_thinking_that_are_no_count_are_refused_by_their_field(field: str, count: Any) -> None:
+    value: Any = count
+    for name in reversed(field.split(".")):
+        value = {name: value}
+    with pytest.raises(InvalidRequest) as refused:
+        of(max_output_tokens=10, provider_options=value)
+    assert refused.value.field == f"provider_options.{field}"
+
+
+def test_tokens_of_thinking_in_a_native_body_are_counts() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        of(native={"acme": {"max_tokens": 5, "thinking": {"budget_tokens": -5}}})
+    assert refused.value.field == "native.acme.thinking.budget_tokens"
+
+
+def test_a_negative_figure_never_makes_a_call_cheaper() -> None:
+    plain = most(structs.replace(ask("Hi"), max_output_tokens=10), TARGETS[0])
+    unjudged = structs.replace(ask("Hi"), max_output_tokens=10, provider_options={"a": {"budget_tokens": -(10**9)}})
+    assert most(unjudged, TARGETS[0]) >= plain
+    assert most(structs.replace(ask("Hi"), max_output_tokens=-(10**9), n=-1), TARGETS[0])[0] > 0
+
+
 def test_options_count_as_input() -> None:
     plain = most(of(max_output_tokens=10), TARGETS[0])[0]
     tools = {"tools": [{"name": "look", "description": "word " * 1000}]}

@@ -98,6 +98,18 @@ async def test_without_a_budget_nothing_is_bounded(purse: Budgets) -> None:
     assert not purse.applies("s_1")
 
 
+@pytest.mark.parametrize(("tokens", "cost"), [(-1, "0"), (0, "-0.1"), (0, "NaN")])
+async def test_less_than_nothing_is_never_put_aside(rows: Database, purse: Budgets, tokens: int, cost: str) -> None:
+    await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("1")))
+    await purse.admit(ANN, "s_1")
+    with pytest.raises((ValueError, ArithmeticError)):
+        await purse.reserve("s_1", tokens, Decimal(cost))
+    if not tokens:
+        with pytest.raises((ValueError, ArithmeticError)):
+            await purse.buy("s_1", Decimal(cost))
+    assert purse.room("s_1") == (None, Decimal(1))
+
+
 async def test_what_is_put_aside_counts_until_the_call_is_over(rows: Database, purse: Budgets) -> None:
     await set_budget(rows, Budget("principal:ann", "day", "cost", Decimal("1")))
     await purse.admit(ANN, "s_1")
