@@ -34,6 +34,15 @@ _RAW = ("wav", "pcm", "pcm16", "l16", "g711_ulaw", "g711_alaw")
 FAR_FILE = 100_000
 """Tokens of a file that only its address is known of."""
 
+_PICTURES = ("image", "image_url", "input_image")
+_DOCUMENTS = ("document", "file", "input_file")
+_PACKED = "application/pdf"
+_PLACES = ("source", "file", "image_url", "file_data", "file_id", "file_url")
+"""Members of a block that have or name its content."""
+
+_CONTENT = frozenset({"messages", "content", "source"})
+"""Members of a body in which vendors take pictures and files; what stands in any other one is text to a model."""
+
 _LETTERS = bytes({*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1), 9, 10, 13, 32})
 _ASCII = bytes(range(128))
 _NOT_HAN = bytes({*range(256)} - {*range(0xE3, 0xEA)})
@@ -80,7 +89,9 @@ def tokens_of(request: ChatRequest) -> int:
 def most_input(request: ChatRequest, target: Target) -> int:
     """The most tokens that the input of a call to a target can have; never more than the model's window takes."""
     own = _most_worded(request, target.model) + most_of(request.provider_options)
-    natives = (most_of(body, target.model) for dialect, body in request.native.items() if target.speaks(dialect))
+    natives = (
+        most_of(body, target.model, content=True) for dialect, body in request.native.items() if target.speaks(dialect)
+    )
     most = max([own, *natives])
     window = target.info.context if target.checked and target.info is not None else None
     return most if window is None else min(most, window)
@@ -92,25 +103,26 @@ def sound_of(request: ChatRequest) -> int:
     return sum(_attached(part, "") for part in parts)
 
 
-def most_of(value: Any, model: str = "") -> int:
-    """The most tokens of a body in a vendor's own words: its names, texts and figures, and what is attached."""
-    tokens, rest = 0, [value]
+def most_of(value: Any, model: str = "", *, content: bool = False) -> int:
+    """The most tokens of a body in a vendor's own words: its names, texts and figures, and what is attached.
+
+    With `content` the body has messages: only the base64 of a file or a picture in these is no text.
+    """
+    tokens, rest = 0, [(value, content)]
     while rest:
-        each = rest.pop()
+        each, inside = rest.pop()
         if isinstance(each, str):
             tokens += most_of_text(each)
         elif isinstance(each, Mapping):
-            kind = each.get("type")
-            if kind in ("image", "image_url", "input_image") and not isinstance(each.get("properties"), Mapping):
-                tokens += _picture(model)
-            elif kind in ("document", "file", "input_file") and (data := _data(each)):
-                tokens += _file(len(data))
-            else:
-                tokens += sum(most_of_text(str(name)) + 3 for name in each)
-                rest.extend(each.values())
+            attached, data = _block(each, model)
+            tokens += attached + sum(most_of_text(str(name)) + 3 for name in each)
+            rest.extend(
+                (_without(of, data) if inside and data else of, inside and name in _CONTENT)
+                for name, of in each.items()
+            )
         elif isinstance(each, list | tuple):
             tokens += len(each)
-            rest.extend(each)
+            rest.extend((of, inside) for of in each)
         else:
             tokens += len(str(each))
     return tokens
@@ -145,7 +157,7 @@ def _attached(part: Part, model: str) -> int:
             rate = _RAW_RATE if part.format in _RAW else _PACKED_RATE
             return _bytes(part.data) * SOUND_A_SECOND // rate + SOUND_A_SECOND
         case FilePart():
-            return FAR_FILE if part.data is None else _file(len(part.data))
+            return FAR_FILE if part.data is None else _file(len(part.data), part.media_type)
         case _:
             return 0
 
@@ -154,19 +166,48 @@ def _picture(model: str) -> int:
     return DEAR_PICTURE if any(dear in model for dear in _DEAR) else PICTURE
 
 
-def _file(characters: int) -> int:
-    """Of a file in base64: a page at least; a packed one has about a token for two bytes at most."""
-    return PICTURE + characters * 3 // 4 // 2
+def _file(characters: int, media_type: Any) -> int:
+    """Of a file in base64: a page at least, and a token for each byte, or for two where it is packed."""
+    size = characters * 3 // 4
+    return PICTURE + (size // 2 if media_type == _PACKED else size)
 
 
-def _data(block: Mapping[str, Any]) -> str | None:
-    """The content in base64 of a block in a vendor's own words."""
-    for place in (block, block.get("source"), block.get("file")):
-        if isinstance(place, Mapping):
-            for name in ("data", "file_data"):
-                if isinstance(data := place.get(name), str):
+def _block(block: Mapping[str, Any], model: str) -> tuple[int, str]:
+    """Tokens of what a block in a vendor's own words attaches, and the base64 that these stand for."""
+    kind = block.get("type")
+    if kind in _PICTURES and not isinstance(block.get("properties"), Mapping):
+        return _picture(model), _base64(block)
+    if kind in _DOCUMENTS and any(name in block for name in _PLACES):
+        if data := _base64(block):
+            return _file(len(data), _type(block)), data
+        source = block.get("source")
+        return (PICTURE if isinstance(source, Mapping) and source.get("type") in ("text", "content") else FAR_FILE), ""
+    return 0, ""
+
+
+def _base64(block: Mapping[str, Any]) -> str:
+    """The content in base64 of a block; empty where it has none."""
+    for place in (block.get(name) for name in _PLACES):
+        if isinstance(place, str) and place.startswith("data:"):
+            return place
+        if isinstance(place, Mapping) and place.get("type") != "text":
+            for name in ("data", "file_data", "url"):
+                data = place.get(name)
+                if isinstance(data, str) and (name != "url" or data.startswith("data:")):
                     return data
-    return None
+    return ""
+
+
+def _type(block: Mapping[str, Any]) -> Any:
+    source = block.get("source")
+    return source.get("media_type") if isinstance(source, Mapping) else None
+
+
+def _without(value: Any, data: str) -> Any:
+    """A member of a block without its base64, one level deep as blocks have it."""
+    if isinstance(value, Mapping):
+        return {name: "" if each is data else each for name, each in value.items()}
+    return "" if value is data else value
 
 
 def _bytes(base64: str) -> int:

@@ -13,7 +13,7 @@ import pytest
 
 from engine.api import AudioPart, ChatRequest, FilePart, FunctionTool, ImagePart, Message, ModelInfo, Part, TextPart
 from engine.api.providers import Target
-from engine.providers.estimating import FAR_FILE, PICTURE, about, most_input, most_of_text, tokens_of, weight
+from engine.providers.estimating import FAR_FILE, PICTURE, about, most_input, most_of, most_of_text, tokens_of, weight
 from engine.testing import ScriptedProvider
 from tests.databases import unavailable
 
@@ -109,7 +109,8 @@ def most(asked: ChatRequest, context: int | None = None) -> int:
         (ImagePart(data="aaaa", media_type="image/png"), PICTURE),
         (AudioPart(data="a" * 4 * 32_000, format="wav"), 12 * 32),
         (AudioPart(data="a" * 4 * 32_000, format="mp3"), 48 * 32),
-        (FilePart(data="a" * 4000), PICTURE + 1500),
+        (FilePart(data="a" * 4000, media_type="application/pdf"), PICTURE + 1500),
+        (FilePart(data="a" * 4000, media_type="text/plain"), PICTURE + 3000),
         (FilePart(url="https://example.com/a.pdf"), FAR_FILE),
     ],
 )
@@ -126,3 +127,57 @@ def test_tools_and_their_schemas_count() -> None:
 
 def test_no_input_is_longer_than_the_models_window() -> None:
     assert most(request(FilePart(url="https://example.com/a.pdf")), context=32_000) == 32_000
+
+
+LONG = "word " * 2000
+ENCODED = "QUJD" * 10_000
+
+
+def in_message(block: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": [block]}]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        in_message({"type": "tool_use", "input": {"type": "image", "x": LONG}}),
+        in_message({"type": "tool_use", "input": {"type": "image", "source": {"type": "base64", "data": LONG}}}),
+        in_message({"type": "tool_use", "input": {"content": [{"type": "file", "file": {"file_data": LONG}}]}}),
+        in_message({"type": "document", "context": LONG, "source": {"type": "base64", "data": "QUJD"}}),
+        in_message({"type": "document", "title": LONG, "source": {"type": "file", "file_id": "file_1"}}),
+        in_message({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": LONG}}),
+        in_message({"type": "image", "source": {"type": "base64", "data": "QUJD", "more": LONG}}),
+        {"tools": [{"name": "look", "input_schema": {"examples": [{"type": "image", "x": LONG}]}}]},
+        {"system": [{"type": "image", "text": LONG}]},
+    ],
+)
+def test_no_text_beside_a_picture_or_a_file_is_left_out(body: dict[str, Any]) -> None:
+    assert most_of(body, content=True) >= most_of_text(LONG)
+    assert most_of(body) >= most_of_text(LONG)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": ENCODED}},
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{ENCODED}"}},
+        {"type": "input_image", "image_url": f"data:image/png;base64,{ENCODED}"},
+    ],
+)
+def test_a_picture_in_a_native_message_has_a_flat_figure(block: dict[str, Any]) -> None:
+    assert PICTURE <= most_of(in_message(block), content=True) < PICTURE + 200
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [block]}
+    assert PICTURE <= most_of(in_message(result), content=True) < PICTURE + 200
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        {"type": "document", "source": {"type": "url", "url": "https://example.com/a.pdf"}},
+        {"type": "document", "source": {"type": "file", "file_id": "file_1"}},
+        {"type": "file", "file": {"file_id": "file_1"}},
+        {"type": "input_file", "file_url": "https://example.com/a.pdf"},
+    ],
+)
+def test_a_native_file_by_its_address_counts_as_documented(block: dict[str, Any]) -> None:
+    assert most_of(in_message(block), content=True) >= FAR_FILE
