@@ -9,8 +9,9 @@ from collections import OrderedDict
 from functools import partial
 from typing import Any
 
-from aiohttp import web
+from aiohttp import StreamReader, web
 from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_request import BaseRequest
 
 from engine.api.errors import InvalidRequest
 from engine.http import answers
@@ -67,14 +68,19 @@ class Strangers:
 
 
 class Connection(RequestHandler):
-    """One connection; it has `patience` seconds for each head."""
+    """One connection; it has `patience` seconds for each head, and its handlers as long as they take.
 
-    __slots__ = ("_deadline", "_strangers")
+    No deadline runs from the end of a head to the end of its answer, nor while the rest of its body comes after the answer.
+    """
+
+    __slots__ = ("_body", "_deadline", "_pending", "_strangers")
 
     def __init__(self, manager: Any, *, strangers: Strangers, **options: Any) -> None:
         super().__init__(manager, **options)
         self._strangers = strangers
         self._deadline: asyncio.TimerHandle | None = None
+        self._pending = False  # a head has come, and its answer is not over
+        self._body: StreamReader | None = None  # of the latest request that was answered
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -87,12 +93,27 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        before = self._request_count
+        before, between = self._request_count, self._between_requests()
         super().data_received(data)
         if self._request_count > before:
+            self._pending = True
             self._expect_nothing()
-        elif self._deadline is None and not self._request_in_progress and not self._upgraded and not self._messages:
+        elif data and between and self._deadline is None:
             self._expect_head()
+
+    def _between_requests(self) -> bool:
+        """What comes next belongs to a new head."""
+        return not self._pending and not self._upgraded and (self._body is None or self._body.is_eof())
+
+    async def _handle_request(self, request: BaseRequest, start_time: float | None, request_handler: Any) -> Any:
+        """Answer one request. aiohttp calls this in a task of its own, a moment after it took the request from its queue."""
+        try:
+            if self.transport is None or self.transport.is_closing():
+                raise ConnectionResetError("the client left before its request was handled")
+            return await super()._handle_request(request, start_time, request_handler)
+        finally:
+            self._body = request.content
+            self._pending = bool(self._messages)
 
     def known(self) -> None:
         """It is known who is there, until the answer is over."""
