@@ -27,6 +27,9 @@ FIRST_PAUSE_SECONDS = 0.02
 LAST_PAUSE_SECONDS = 1.0
 SHORTEST_ATTEMPT_SECONDS = 1.0
 
+LEAST_LARGE = 100
+"""Rows above which a group may count as large, whatever the bound of the queue is."""
+
 
 @dataclass(slots=True, eq=False)
 class Submission:
@@ -55,6 +58,9 @@ class Writer:
         self._queue: deque[Submission] = deque()
         self._in_flight: list[Submission] = []
         self._rows = 0
+        # A group of very many rows counts apart: it must not keep everybody else's few out of the queue.
+        self._large = max(max_queued_rows // 4, LEAST_LARGE)
+        self._large_rows = 0
         self._task: asyncio.Task[None] | None = None
         self._lingering: asyncio.TimerHandle | None = None
         self._closing = False
@@ -62,7 +68,7 @@ class Writer:
     @property
     def queued_rows(self) -> int:
         """Rows that are not yet committed, those under way included."""
-        return self._rows
+        return self._rows + self._large_rows
 
     @property
     def behind(self) -> float:
@@ -87,18 +93,31 @@ class Writer:
         future.add_done_callback(_look_at)
         if self._closing:
             future.set_exception(DatabaseUnavailable("The database is being closed and takes no more rows."))
-        elif self._rows and self._rows + len(writes) > self._max_queued_rows:
-            future.set_exception(
-                DatabaseOverloaded(f"{self._rows} rows wait for the database, which is the limit; try again shortly.")
-            )
+        elif (refusal := self._overload(len(writes))) is not None:
+            future.set_exception(refusal)
         else:
-            self._rows += len(writes)
+            self._count(len(writes))
             self._queue.append(Submission(writes, future, loop.time() + deadline, loop.time()))
             if not linger:
                 self._start()
             elif self._task is None and self._lingering is None:
                 self._lingering = loop.call_later(linger, self._start)
         return future
+
+    def _overload(self, rows: int) -> DatabaseOverloaded | None:
+        """Why a group of so many rows cannot wait now: one large group waits at a time, beside the small ones."""
+        waiting, full = self._rows, self._rows + rows > self._max_queued_rows
+        if rows > self._large:
+            waiting, full = self._large_rows, True
+        if not waiting or not full:
+            return None
+        return DatabaseOverloaded(f"{waiting} rows wait for the database, which is the limit; try again shortly.")
+
+    def _count(self, rows: int, sign: int = 1) -> None:
+        if rows > self._large:
+            self._large_rows += sign * rows
+        else:
+            self._rows += sign * rows
 
     def _start(self) -> None:
         if self._lingering is not None:
@@ -194,7 +213,7 @@ class Writer:
         if submission.settled:
             return
         submission.settled = True
-        self._rows -= len(submission.writes)
+        self._count(len(submission.writes), -1)
         if submission.future.done():  # whoever waited for it was cancelled
             return
         if error is None:

@@ -8,6 +8,7 @@ import os
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from time import perf_counter
 from types import TracebackType
 from typing import Self, TypeAlias, cast
 
@@ -247,6 +248,13 @@ async def post_json(http: Http, url: str | URL, headers: Mapping[str, str], body
     return whole
 
 
+TURN = 0.005
+"""Seconds for which one answer is decoded in one turn of the loop."""
+
+PIECE = 32 << 10
+"""Bytes that are decoded between two looks at the clock."""
+
+
 class _Tap(asyncio.Protocol):
     """Stands between a connection and aiohttp's protocol, which parses all that comes, and takes the body from it at once.
 
@@ -257,7 +265,11 @@ class _Tap(asyncio.Protocol):
     def __init__(
         self, response: aiohttp.ClientResponse, framing: Framing, take: Callable[[list[SseEvent]], bool]
     ) -> None:
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self._held = b""
+        self._paused = False
+        self._transport: asyncio.Transport | None = None
         self._content = response.content
         self._framing = framing
         self._take = take
@@ -266,26 +278,40 @@ class _Tap(asyncio.Protocol):
             return
         connection = response.connection
         if connection is None or (transport := connection.transport) is None:
+            if self._paused:
+                return  # the body is whole, and the rest of it is taken in the next turns of the loop
             self.over.set_exception(aiohttp.ClientConnectionError())
             return
         self._protocol = cast("asyncio.Protocol", connection.protocol)
         self._transport = transport
         transport.set_protocol(self)
         self.over.add_done_callback(self._leave)
+        if self._paused:
+            transport.pause_reading()
 
     def _leave(self, over: asyncio.Future[None]) -> None:
-        if self._transport.get_protocol() is self:
-            self._transport.set_protocol(self._protocol)
+        transport = self._transport
+        assert transport is not None
+        if transport.get_protocol() is self:
+            transport.set_protocol(self._protocol)
+        if self._paused and not transport.is_closing():
+            transport.resume_reading()
         if not over.cancelled():
             over.exception()  # whoever waited may have been cancelled in this very moment, and asks no more
 
     def _drain(self) -> None:
+        if self._paused:
+            return  # what has come is taken when the loop has had its turn
         over, content = self.over, self._content
+        begun = perf_counter()
         try:
             # Taking may let aiohttp parse more, so there may be more to take.
-            while not over.done() and (chunk := content.read_nowait()):
+            while not over.done() and (chunk := self._next()):
                 if self._take(self._framing.feed(chunk)):
                     break
+                if perf_counter() - begun > TURN:
+                    self._pause()
+                    return
             else:
                 if not content.at_eof():
                     return
@@ -295,6 +321,31 @@ class _Tap(asyncio.Protocol):
         # What takes the events may have had the call cancelled.
         if not over.done():
             over.set_result(None)
+
+    def _next(self) -> bytes:
+        """The next piece of the body, at most `PIECE` bytes: a vendor that sends fast must not hold the loop."""
+        held = self._held or self._content.read_nowait()
+        if len(held) <= PIECE:
+            self._held = b""
+            return held
+        self._held = held[PIECE:]
+        return held[:PIECE]
+
+    def _pause(self) -> None:
+        """Read no more until everybody else has had a turn of the loop."""
+        self._paused = True
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._loop.call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self.over.done():
+            return
+        self._drain()
+        transport = self._transport
+        if not self._paused and not self.over.done() and transport is not None and not transport.is_closing():
+            transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
         self._protocol.data_received(data)

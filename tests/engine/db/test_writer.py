@@ -178,6 +178,18 @@ async def test_a_cancelled_waiter_takes_no_rows_back(database: Database) -> None
     assert await rows(database, turns.c.id) == [("a",)]
 
 
+async def test_a_very_large_group_keeps_nobody_elses_rows_out(database: Database) -> None:
+    writer = Writer(_link(database), max_queued_rows=400)
+    large = writer.submit([turn(f"l{at}") for at in range(1_000)])
+    second = writer.submit([turn(f"m{at}") for at in range(1_000)])
+    small = [writer.submit([turn(f"s{at}")]) for at in range(300)]
+    assert isinstance(second.exception(), DatabaseOverloaded)
+    await asyncio.gather(large, *small)
+    assert writer.queued_rows == 0
+    assert len(await rows(database, turns.c.id)) == 1_300
+    await writer.submit([turn(f"n{at}") for at in range(1_000)])
+
+
 async def test_a_full_queue_refuses_at_once_and_takes_rows_again_later(database: Database) -> None:
     writer = Writer(_link(database), max_queued_rows=3)
     kept = writer.submit([turn("a"), turn("b"), turn("c")])

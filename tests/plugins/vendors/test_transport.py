@@ -16,7 +16,7 @@ from engine.api import EngineError, InvalidRequest, ProviderError, ProviderRateL
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.framing import Framing
-from plugins.vendors.transport import LONGEST_DOCUMENT, EventStream, get_json, open_stream, vendor_http
+from plugins.vendors.transport import LONGEST_DOCUMENT, PIECE, EventStream, get_json, open_stream, vendor_http
 
 KEY = "very-secret-key-1"
 ACME = Vendor("Acme", secret=KEY)
@@ -397,3 +397,36 @@ async def test_a_reason_whose_end_never_comes_is_waited_for_no_longer() -> None:
         with pytest.raises(ProviderRateLimited, match="Slow down") as caught:
             await get_json(session, url, {}, ACME)
     assert caught.value.retry_after == 7
+
+
+async def test_a_vendor_that_sends_fast_leaves_others_their_turn() -> None:
+    count = 40_000
+    body = b'data: {"a": "0123456789"}\n\n' * count
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=body, content_type="text/event-stream")
+
+    turns = 0
+
+    async def bystander() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    seen: list[tuple[int, int]] = []
+
+    def take(events: list[SseEvent]) -> bool:
+        seen.append((turns, len(events)))
+        return sum(range(500 * len(events))) < 0  # what decoding costs, and never enough
+
+    async with server(handler) as url, vendor_http() as session:
+        running = asyncio.create_task(bystander())
+        async with open_stream(session, url, {}, b"{}", ACME) as stream:
+            await stream.read(take)
+        running.cancel()
+    assert sum(events for _, events in seen) == count
+    in_one_turn: dict[int, int] = {}
+    for turn, events in seen:
+        in_one_turn[turn] = in_one_turn.get(turn, 0) + events
+    assert max(in_one_turn.values()) <= 2 * (PIECE // 20)
