@@ -18,6 +18,9 @@ MOST_CONTAINERS = 120_000
 DEEPEST = 64
 """Levels to which a body nests."""
 
+LONGEST_NUMBER = 40
+"""Digits of a whole number; with thousands of them it takes a while to read, and again to write."""
+
 _PIECE = 64 << 10
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -26,6 +29,11 @@ for _open in b"[{":
     _STEPS[_open] = 1
 for _close in b"]}":
     _STEPS[_close] = -1
+_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
+_LONG_RUN = b"0" * (LONGEST_NUMBER + 1)
+_TOKEN_OR_NUMBER = re.compile(
+    rb'"(?P<text>(?:[^"\\]++|\\.)*+)"|[\[\]{}:]|(?P<number>(?<![\d.])\d{%d})' % (LONGEST_NUMBER + 1), re.DOTALL
+)
 _TOKEN = re.compile(rb'"(?P<text>(?:[^"\\]|\\.)*)"|[\[\]{}:,]', re.DOTALL)
 
 
@@ -35,10 +43,32 @@ def check_extent(body: bytes, what: str = "body") -> None:
     It names the bound, and the member of the outermost object in which it was passed. The cost is that of copying the
     text a few times, piece by piece; what is no JSON is left to its parser.
     """
+    if _LONG_RUN in body.translate(_DIGITS):
+        _check_numbers(body, what)
     opens = body.count(b"{") + body.count(b"[")
     if opens <= DEEPEST and len(body) <= MOST_VALUES:
         return
     Extent(body, what).check()
+
+
+def _check_numbers(body: bytes, what: str) -> None:
+    """Raise `InvalidRequest` for a whole number of too many digits; a text and a fraction may have any number of them."""
+    depth = 0
+    name: bytes | None = None
+    last = b""
+    for token in _TOKEN_OR_NUMBER.finditer(body):
+        if token["number"] is not None:
+            field = name.decode(errors="replace")[:80] if name is not None else None
+            raise InvalidRequest(
+                f"{field or f'the {what}'} has a number of more than {LONGEST_NUMBER} digits; send it as a text",
+                field=field,
+                limit=LONGEST_NUMBER,
+            )
+        mark = token[0][:1]
+        if mark == b":" and depth == 1:
+            name = last
+        last = token["text"] or b""
+        depth += _STEPS[mark[0]]
 
 
 class Extent:

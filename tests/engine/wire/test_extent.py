@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api.errors import InvalidRequest
-from engine.wire.extent import DEEPEST, MOST_CONTAINERS, MOST_VALUES, Extent, check_extent
+from engine.wire.extent import DEEPEST, LONGEST_NUMBER, MOST_CONTAINERS, MOST_VALUES, Extent, check_extent
 
 MESSAGE = {"role": "user", "content": "hi, [you] {there}"}
 JSON = st.recursive(
@@ -67,3 +67,26 @@ def test_the_counts_are_those_of_the_values(value: Any) -> None:
 def containers(value: Any) -> int:
     children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     return 0 if children is None else 1 + sum(map(containers, children))
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{"a": "x", "n": %s}', "n"),
+        ('{"a": {"deep": [1, -%s]}, "z": 1}', "a"),
+        ("[%s]", None),
+        ('{"\\"": "9", "b": [%se5]}', "b"),
+        ('{"a": "' + "y" * 300_000 + '", "b": %s}', "b"),
+    ],
+)
+def test_a_whole_number_of_too_many_digits_is_refused_by_name(text: str, field: str | None) -> None:
+    with pytest.raises(InvalidRequest, match="more than 40 digits") as caught:
+        check_extent((text % ("7" * (LONGEST_NUMBER + 1))).encode())
+    assert (caught.value.field, caught.value.limit) == (field, LONGEST_NUMBER)
+
+
+@pytest.mark.parametrize(
+    "digits", ["7" * LONGEST_NUMBER, "0." + "3" * 60, "-12.5" + "0" * 300, '"' + "7" * 5_000 + '"']
+)
+def test_long_fractions_and_digits_in_a_text_are_let_through(digits: str) -> None:
+    check_extent(f'{{"n": [{digits}]}}'.encode())
