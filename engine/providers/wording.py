@@ -69,13 +69,19 @@ _TIERS: Mapping[str, frozenset[Any]] = {
 
 _DEPTH = 8
 
+MOST_OPTIONS = 20_000
+"""Values of `provider_options`: members of objects and items of lists, at all levels."""
+
+_MODELS = frozenset({"model", "model_id", "modelId"})
+
 
 def refuse_unjudged(role: ProviderRole, options: Mapping[str, Any]) -> None:
     """Raise `InvalidRequest` for an option that would replace what was judged; the error names the field."""
+    refused = _REFUSED.get(role, _COMMON)
     for name in options:
-        if name in _REFUSED.get(role, _COMMON):
+        if name in refused:
             raise _refusal(f"{OPTIONS}.{name}")
-    if (path := next(_models(options, OPTIONS, _DEPTH), None)) is not None:
+    if _name_a_model(options) and (path := next(_models(options, OPTIONS, _DEPTH), None)) is not None:
         raise _refusal(path)
     if role == "chat":
         for nest in _NESTS:
@@ -199,11 +205,37 @@ def priced_otherwise(request: ChatRequest) -> InvalidRequest | None:
     return None
 
 
+def _name_a_model(options: Mapping[str, Any]) -> bool:
+    """Whether a member at any level has the name and the form of a model; raises `InvalidRequest` for too many values.
+
+    It counts before it looks at what it counted, so that the cost is bounded whatever was sent.
+    """
+    left = MOST_OPTIONS - len(options)
+    found = not _MODELS.isdisjoint(options)
+    for name, option in options.items():
+        waiting = [option]
+        while waiting and left >= 0:
+            value = waiting.pop()
+            if not isinstance(value, Mapping | list):
+                continue
+            left -= len(value)
+            if left >= 0 and isinstance(value, Mapping):
+                found = found or not _MODELS.isdisjoint(value)
+                waiting += value.values()
+            elif left >= 0:
+                waiting += value
+        if left < 0:
+            raise InvalidRequest(
+                f"{OPTIONS} has more than {MOST_OPTIONS} values", field=f"{OPTIONS}.{name[:80]}", limit=MOST_OPTIONS
+            )
+    return found
+
+
 def _models(value: Any, path: str, depth: int) -> Iterator[str]:
     """Where an option names a model, however deep; a schema's property of that name is an object and names none."""
     if depth and isinstance(value, Mapping):
         for name, each in value.items():
-            if name in ("model", "model_id", "modelId") and isinstance(each, str):
+            if name in _MODELS and isinstance(each, str):
                 yield f"{path}.{name}"
             else:
                 yield from _models(each, f"{path}.{name}", depth - 1)

@@ -11,7 +11,7 @@ from msgspec import structs
 from engine.api import ChatRequest, InvalidRequest, ModelInfo, Price, TextDelta, Usage
 from engine.api.providers import Target
 from engine.providers.metering import most
-from engine.providers.wording import judged, priced_otherwise, refuse_unjudged
+from engine.providers.wording import MOST_OPTIONS, judged, priced_otherwise, refuse_unjudged
 from engine.testing import RecordingWriter, ScriptedProvider, answer, ask
 from tests.engine.providers.conftest import play, registry
 
@@ -202,3 +202,23 @@ def test_a_native_body_is_judged_by_its_fields(body: dict[str, Any], field: str)
     with pytest.raises(InvalidRequest) as refused:
         of(native={"acme": body})
     assert refused.value.field == f"native.acme.{field}"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [1] * MOST_OPTIONS,
+        {str(at): 1 for at in range(MOST_OPTIONS)},
+        [[[1] * 9] * 100] * 30,
+        [{"model": "dear"}, [0] * MOST_OPTIONS],
+    ],
+)
+@pytest.mark.parametrize("role", ["chat", "speech", "transcription", "realtime", "embedding"])
+def test_options_of_too_many_values_are_refused_with_the_field_and_the_limit(role: Any, value: Any) -> None:
+    with pytest.raises(InvalidRequest, match="more than 20000 values") as caught:
+        refuse_unjudged(role, {"top_k": 3, "bias": value})
+    assert (caught.value.field, caught.value.limit) == ("provider_options.bias", MOST_OPTIONS)
+
+
+def test_options_of_as_many_values_as_allowed_are_taken() -> None:
+    refuse_unjudged("chat", {"bias": [1] * (MOST_OPTIONS - 1)})
