@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from time import perf_counter
 from typing import TypeVar, cast
 
@@ -29,6 +30,7 @@ from engine.providers.policy import ResiliencePolicy
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
+from engine.wire.apart import LONG, apart_if
 from engine.wire.sentences import Sentences
 
 T = TypeVar("T")
@@ -249,7 +251,7 @@ async def sentences_of(texts: AsyncIterator[str]) -> AsyncIterator[str]:
     """Whole sentences of a text that comes piece by piece."""
     sentences = Sentences()
     async for text in texts:
-        for sentence in sentences.feed(text):
+        for sentence in await apart_if(len(text) > LONG, partial(sentences.feed, text)):
             yield sentence
     for sentence in sentences.finish():
         yield sentence

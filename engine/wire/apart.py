@@ -20,6 +20,9 @@ AT_ONCE = 2
 
 MOST_WAITING = 64
 
+LONG = 8 << 10
+"""Characters of a text from which cutting or cleaning it leaves the event loop."""
+
 MANY = 1_000
 """Messages from which a translation of them leaves the event loop."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+_LETTER = re.compile(r"[^\W_]")
 _FENCE = re.compile(r"^\s*(?:```|~~~)")
 # A label holds no bracket, and an address no parentheses but in pairs: else what only begins like one is looked through to
 # its end from each of its brackets, which holds up the event loop for minutes.
@@ -34,11 +35,15 @@ class Spoken:
         lines = [spoken for line in text.split("\n") if (spoken := self._line(line))]
         return "\n".join(lines)
 
+    def speaks(self, text: str) -> bool:
+        """Whether anything of it is to be spoken; no more is read than up to the first line that is."""
+        return any(map(self._line, text.split("\n")))
+
     def _line(self, line: str) -> str:
         if _FENCE.match(line):
             self._in_code = not self._in_code
             return ""
-        if self._in_code or not line.strip() or _is_rule(line):
+        if self._in_code or not _LETTER.search(line):
             return ""
         for pattern in (_HEADING, _QUOTE, _BULLET):
             line = pattern.sub("", line)
@@ -46,11 +51,4 @@ class Spoken:
         line = _EMPHASIS.sub("", _TAG.sub("", _ADDRESS.sub("", line)))
         line = _EMOJI.sub("", line.replace("|", " "))
         line = _BLANKS.sub(" ", line).strip()
-        return line if any(letter.isalnum() for letter in line) else ""
-
-
-def _is_rule(line: str) -> bool:
-    """Whether it is a line across the page, or the one below the head of a table."""
-    marks = "".join(line.split())
-    drawn = set(marks)
-    return (len(marks) >= 3 and drawn <= {"-", "*", "_"}) or ("---" in line and drawn <= {"-", ":", "|"})
+        return line if _LETTER.search(line) else ""

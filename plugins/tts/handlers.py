@@ -16,6 +16,7 @@ from engine.api import (
     SpeechRequest,
     StreamNotFound,
 )
+from engine.wire.apart import LONG, apart_if
 from engine.wire.spoken import Spoken
 from plugins.tts.bodies import SpeakFinish, SpeakStart, SpeakText
 from plugins.tts.settings import TtsSettings
@@ -72,9 +73,10 @@ class Handlers:
         model.check(asked)
         feed = TextFeed(self._settings.longest_text)
         if body.text is not None:
-            if not (Spoken().clean(body.text) if body.clean else body.text.strip()):
-                raise InvalidRequest("the text has nothing that can be spoken", field="text")
             feed.add(body.text)
+            speaks = partial(Spoken().speaks if body.clean else str.strip, body.text)
+            if not await apart_if(len(body.text) > LONG, speaks):
+                raise InvalidRequest("the text has nothing that can be spoken", field="text")
             feed.finish()
         slot = request.principal.id, request.stream
         self._open[slot] = feed

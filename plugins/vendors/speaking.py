@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
+from functools import partial
 
 from engine.api import EngineError, InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
+from engine.wire.apart import LONG, apart_if
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
 from plugins.vendors.codecs import AudioEncoder, AudioFormat, check_rate, is_cheap, open_encoder, rate_of
@@ -66,10 +68,11 @@ async def whole_samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
 
 
 async def cleaned(texts: AsyncIterator[str]) -> AsyncIterator[str]:
-    """The sentences of a text without what is not to be spoken."""
+    """The sentences of a text without what is not to be spoken. The event loop turns after each sentence."""
     sentences, spoken = Sentences(), Spoken()
     async for text in texts:
-        for sentence in sentences.feed(text):
+        for sentence in await apart_if(len(text) > LONG, partial(sentences.feed, text)):
+            await asyncio.sleep(0)
             if words := spoken.clean(sentence):
                 yield f"{words}\n\n"
     for sentence in sentences.finish():

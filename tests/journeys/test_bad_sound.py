@@ -382,6 +382,16 @@ async def test_the_longest_text_is_spoken_to_its_end(server: Server, text: str, 
     assert "".join("".join(asked).split()) == "".join(text.split())
 
 
+@pytest.mark.parametrize("clean", [True, False])
+async def test_a_text_that_is_too_long_is_refused_for_its_length_before_it_is_read(server: Server, clean: bool) -> None:
+    async with connected(server.url) as socket:
+        error = (await socket.ask("tts.start", model="openai", text="\n" * 100_001, clean=clean))["error"]
+        assert (error["code"], error["field"]) == ("invalid_request", "text")
+        assert "at most 100000 characters" in error["message"]
+        error = (await socket.ask("tts.start", model="openai", text="\n" * 100_000, clean=clean))["error"]
+        assert "nothing that can be spoken" in error["message"]
+
+
 async def test_a_text_that_grows_too_long_is_refused_and_what_came_before_is_spoken(server: Server) -> None:
     server.openai.sounds.extend([Sing(pieces=[bytes(48)])] * 1_000)
     async with connected(server.url) as socket:

@@ -26,7 +26,7 @@ class Written:
     def __init__(self) -> None:
         self._sentences = Sentences()
         self._spoken = Spoken()
-        self._unspoken = ""
+        self._unspoken: list[str] = []
         self._waiting: deque[_Sentence] = deque()
 
     def feed(self, text: str) -> list[str]:
@@ -41,10 +41,10 @@ class Written:
         found: list[str] = []
         for sentence in sentences:
             words = self._spoken.clean(sentence)
-            self._unspoken += sentence
+            self._unspoken.append(sentence)
             if words:
-                self._waiting.append(_Sentence(self._unspoken, _letters(words)))
-                self._unspoken = ""
+                self._waiting.append(_Sentence("".join(self._unspoken), _letters(words)))
+                self._unspoken.clear()
                 found.append(words)
         return found
 

@@ -51,3 +51,25 @@ def test_a_block_of_code_may_span_several_texts() -> None:
         "",
         "That is it.",
     ]
+
+
+class Counting(Spoken):
+    """Counts the lines that are read."""
+
+    read = 0
+
+    def _line(self, line: str) -> str:
+        self.read += 1
+        return super()._line(line)
+
+
+def test_no_more_is_read_than_up_to_the_first_line_that_speaks() -> None:
+    spoken = Counting()
+    assert spoken.speaks("---\nHello\n" + "again\n" * 1_000)
+    assert spoken.read == 2
+
+
+@pytest.mark.parametrize("text", ["===\n" * 1_000, "```\nHello\n```", "<a>\nhttp://a\n- ", "_ _", ""])
+def test_a_text_of_marks_alone_does_not_speak(text: str) -> None:
+    assert not Spoken().speaks(text)
+    assert Spoken().clean(text) == ""
