@@ -165,16 +165,13 @@ class Messages:
         def branch(tree: Tree) -> list[str]:
             return tree.path(tree.has(message, field="message") if message is not None else tree.leaf)
 
-        old, copied = await read_messages(
-            self._database,
-            principal,
-            conversation,
-            branch,
-            lambda tree: (tree.conversation, [tree.rows[each] for each in branch(tree)]),
-        )
         now = self._now()
         fork = new_id("c_", now)
-        rows, leaf = _copies(copied, fork, principal, now)
+
+        def copies(tree: Tree) -> tuple[Conversation, list[Write], str | None]:
+            return tree.conversation, *_copies([tree.rows[each] for each in branch(tree)], fork, principal, now)
+
+        old, rows, leaf = await read_messages(self._database, principal, conversation, branch, copies)
         head = new_conversation(
             fork,
             principal.id,
