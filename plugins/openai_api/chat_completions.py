@@ -21,7 +21,7 @@ from engine.api import (
     TextDelta,
     WholeAnswer,
 )
-from engine.wire.apart import MANY, apart_if
+from engine.wire.apart import LARGE, apart_if
 from plugins.openai_api.chat_bodies import ChatCompletionsBody
 from plugins.openai_api.chat_translation import chat_send
 from plugins.openai_api.chunks import ChunkEncoder
@@ -62,8 +62,8 @@ class ChatCompletions:
         body = request.body
         model = self._names.find(body.model)
         hints = Hints(strict=self._strict)
-        many = len(body.messages) > MANY
-        sent = await apart_if(many, partial(chat_send, body, model.name, model.target, hints))
+        work = partial(chat_send, body, model.name, model.target, hints)
+        sent = await apart_if(len(request.raw) > LARGE, work)
         # Nobody comes back for an answer of this dialect: who hangs up stops the model.
         reader = await self._commands.start(
             request.principal,

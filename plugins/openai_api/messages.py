@@ -24,7 +24,7 @@ from engine.api import (
     TokenCounter,
     WholeAnswer,
 )
-from engine.wire.apart import MANY, apart_if
+from engine.wire.apart import LARGE, apart_if
 from plugins.openai_api.counting import estimated_tokens
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.hints import Hints
@@ -83,11 +83,14 @@ class Messages:
     async def create(self, request: HttpRequest[MessagesBody, Any]) -> Result:
         body = request.body
         model = self._names.find(body.model)
-        native = {**worded(request), "model": model.target.model} if model.target.speaks(DIALECT) else None
+        large = len(request.raw) > LARGE
+        native = None
+        if model.target.speaks(DIALECT):
+            native = {**await apart_if(large, partial(worded, request)), "model": model.target.model}
         hints = Hints(strict=self._strict)
-        many = len(body.messages) > MANY
         work = partial(messages_send, body, model.name, model.target, hints, native)
-        sent, places = await apart_if(many, work)
+        sent, places = await apart_if(large, work)
+        tokens = await apart_if(large, partial(estimated_tokens, sent)) if body.stream else 0
         try:
             # Nobody comes back for an answer of this dialect: who hangs up stops the model.
             reader = await self._commands.start(
@@ -101,7 +104,7 @@ class Messages:
             raise told_here(error, places) from error.__cause__
         headers = {"request-id": request.id, **hints.headers()}
         if body.stream:
-            encoder = MessagesEncoder(reader.stream, model.target.name, input_tokens=estimated_tokens(sent))
+            encoder = MessagesEncoder(reader.stream, model.target.name, input_tokens=tokens)
             return EventStream(reader, encoder, hold=True, headers=headers, keep_alive=PING)
         return await _whole(reader, model.target.name, headers)
 
@@ -109,14 +112,19 @@ class Messages:
         body = request.body
         model = self._names.find(body.model)
         counter = model.target.provider
+        large = len(request.raw) > LARGE
         headers = {"request-id": request.id}
         if model.target.speaks(DIALECT) and isinstance(counter, TokenCounter):
-            return Answer(TokenCount(await counter.count_tokens(model.target.model, worded(request))), headers=headers)
+            native = await apart_if(large, partial(worded, request))
+            return Answer(TokenCount(await counter.count_tokens(model.target.model, native)), headers=headers)
         hints = Hints(strict=self._strict)
-        translation = Translation(body, model.target, hints)
-        translation.judge()
-        estimate = estimated_tokens({"input": translation.messages(), **translation.settings()})
+        estimate = await apart_if(large, partial(_estimate, Translation(body, model.target, hints)))
         return Answer(TokenCount(estimate), headers={**headers, **hints.headers(), ESTIMATED: "true"})
+
+
+def _estimate(translation: Translation) -> int:
+    translation.judge()
+    return estimated_tokens({"input": translation.messages(), **translation.settings()})
 
 
 def worded(request: HttpRequest[Any, Any]) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ from engine.api import (
     StreamReader,
     WholeAnswer,
 )
-from engine.wire.apart import MANY, apart_if
+from engine.wire.apart import LARGE, MANY, apart_if
 from engine.wire.bounds import MOST_NAMES, Name
 from plugins.openai_api.errors import TURN_STATUSES
 from plugins.openai_api.hints import Hints
@@ -179,8 +179,9 @@ class ResponseRoutes:
         model = self._names.find(request.body.model)
         body = await self._references.resolved(principal, request.body)
         hints = Hints(strict=self._strict)
-        many = isinstance(body.input, list) and len(body.input) > MANY
-        sent, places = await apart_if(many, partial(responses_send, body, model.name, model.target, hints))
+        # With `previous_response_id` the input is longer than what was sent.
+        large = len(request.raw) > LARGE or (isinstance(body.input, list) and len(body.input) > MANY)
+        sent, places = await apart_if(large, partial(responses_send, body, model.name, model.target, hints))
         sent |= await self._thread(principal, body.previous_response_id)
         try:
             reader = await self._commands.start(

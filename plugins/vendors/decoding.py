@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 
-from engine.api import ChatDelta, ChatDeltas, EngineError, InvalidRequest, ReasoningDelta, TextDelta, ToolDelta
+from engine.api import (
+    ChatDelta,
+    ChatDeltas,
+    ChatRequest,
+    EngineError,
+    InvalidRequest,
+    ReasoningDelta,
+    TextDelta,
+    ToolDelta,
+)
+from engine.wire.apart import MANY, is_large
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.halves import Halves
 from plugins.vendors.lenient import Reader
-from plugins.vendors.transport import EventStream
+from plugins.vendors.transport import Body, EventStream
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -172,6 +183,16 @@ class Answer:
             await stream.read(read)
             if not decoder.over and not read(stream.end()) and (deltas := decoder.end()):
                 take(deltas)
+
+
+def encoded(body: Any) -> Body:
+    """A request body as JSON; a large one is encoded in a thread, when the request is sent."""
+    return partial(encode_body, body) if is_large(body) else encode_body(body)
+
+
+def translated(request: ChatRequest, make: Callable[[], Any]) -> Body:
+    """What `make` gives of a request, as JSON; of many messages it is made and encoded in a thread."""
+    return (lambda: encode_body(make())) if len(request.messages) > MANY else encoded(make())
 
 
 def encode_body(body: Any) -> bytes:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import aiohttp
 
 from engine.api import ChatDeltas, ChatRequest, ModelUnavailable, ProviderRole, PushedAnswer, Shared, StatusChanged
 from plugins.vendors.chat_body import chat_body
 from plugins.vendors.chat_decoding import ChatDecoder
-from plugins.vendors.decoding import Answer, encode_body
+from plugins.vendors.decoding import Answer, translated
 from plugins.vendors.dialect import COMMON, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.tool_names import lengthened, shortened
-from plugins.vendors.transport import open_stream
+from plugins.vendors.transport import Body, open_stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,21 +88,22 @@ class OpenAICompatible:
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
         named, long = shortened(request)
-        ask = partial(self._ask, chat_body(named, self.dialect, self.name))
+        body = translated(named, partial(chat_body, named, self.dialect, self.name))
+        ask = partial(self._ask, body, request.n)
         if isinstance(self._endpoint, Endpoint):
             return lengthened(ask(self._endpoint), long)
         unknown = ModelUnavailable(f"{self._title} has no address.", retryable=True)
         return lengthened(_Sought(self._endpoint, ask, unknown), long)
 
-    def _ask(self, body: dict[str, Any], endpoint: Endpoint) -> Answer:
+    def _ask(self, body: Body, choices: int, endpoint: Endpoint) -> Answer:
         vendor = Vendor(self._title, credential=self._credential, secret=endpoint.api_key)
         decoder = ChatDecoder(
             vendor,
-            choices=body.get("n") or 1,
+            choices=choices,
             reasoning_of=self.name if self.dialect.reasoning_back else None,
         )
         url = f"{endpoint.base_url}/chat/completions"
-        return Answer(open_stream(self._http, url, self._headers(endpoint), encode_body(body), vendor), decoder)
+        return Answer(open_stream(self._http, url, self._headers(endpoint), body, vendor), decoder)
 
     def _headers(self, endpoint: Endpoint) -> dict[str, str]:
         return {**self.dialect.headers, **bearer(endpoint.api_key)}

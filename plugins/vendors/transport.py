@@ -16,6 +16,7 @@ import aiohttp
 from yarl import URL
 
 from engine.api import EngineError, Shared
+from engine.wire.apart import apart
 from engine.wire.sse import SseEvent, UnfinishedEvent
 from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
@@ -55,6 +56,9 @@ async def vendor_http() -> AsyncIterator[aiohttp.ClientSession]:
     ) as session:
         yield session
 
+
+Body: TypeAlias = bytes | Callable[[], bytes]
+"""The body of a request: made, or to be made in a thread when the request is sent."""
 
 Http: TypeAlias = aiohttp.ClientSession | Shared[aiohttp.ClientSession]
 """The pool of connections: open, or opened with the first request."""
@@ -158,7 +162,7 @@ class EventStream:
 
     __slots__ = ("_body", "_framing", "_headers", "_http", "_response", "_url", "_vendor")
 
-    def __init__(self, http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> None:
+    def __init__(self, http: Http, url: str | URL, headers: Mapping[str, str], body: Body, vendor: Vendor) -> None:
         self._http = http
         self._url = url
         self._headers = headers
@@ -169,7 +173,8 @@ class EventStream:
 
     async def __aenter__(self) -> Self:
         """Send the request and wait for the status line; any other than 2xx is raised as the vendor's failure."""
-        response = await send(self._http, self._url, {**_STREAMING, **self._headers}, self._body, self._vendor)
+        body = self._body if isinstance(self._body, bytes) else await apart(self._body)
+        response = await send(self._http, self._url, {**_STREAMING, **self._headers}, body, self._vendor)
         try:
             if response.status >= 300 or response.content_type == "text/html":
                 raise await failure_of(response, self._vendor)
@@ -365,7 +370,7 @@ class _Tap(asyncio.Protocol):
         self._protocol.resume_writing()
 
 
-def open_stream(http: Http, url: str | URL, headers: Mapping[str, str], body: bytes, vendor: Vendor) -> EventStream:
+def open_stream(http: Http, url: str | URL, headers: Mapping[str, str], body: Body, vendor: Vendor) -> EventStream:
     """A POST to be sent on entering; the vendor's failures are raised as errors of the engine that hold no header."""
     return EventStream(http, url, headers, body, vendor)
 

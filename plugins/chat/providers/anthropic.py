@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias
 
@@ -10,14 +11,15 @@ import aiohttp
 import msgspec
 
 from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
+from engine.wire.apart import apart_if, is_large
 from plugins.chat.providers.anthropic_body import anthropic_body
 from plugins.chat.providers.anthropic_decoding import AnthropicDecoder
 from plugins.chat.providers.anthropic_faults import read_anthropic_fault
 from plugins.chat.providers.anthropic_pauses import PausingAnswer, has_server_tools
-from plugins.vendors.decoding import Answer, encode_body
+from plugins.vendors.decoding import Answer, encode_body, encoded
 from plugins.vendors.failures import Vendor
 from plugins.vendors.settings import AnthropicSettings
-from plugins.vendors.transport import EventStream, open_stream, post_json
+from plugins.vendors.transport import Body, EventStream, open_stream, post_json
 
 NAME = "anthropic"
 DIALECT = "anthropic"
@@ -69,13 +71,14 @@ class Anthropic:
         decoder = AnthropicDecoder(self._vendor, self.name)
         if has_server_tools(body):
             return PausingAnswer(self._open, body, decoder)
-        return Answer(self._open(encode_body(body)), decoder)
+        return Answer(self._open(encoded(body)), decoder)
 
     async def count_tokens(self, model: str, native: Mapping[str, Any]) -> int:
         """Tokens of the input of a request, as Anthropic counts them."""
         body = {**native, "model": model}
         headers = {**self._headers, **_beta_header(body.pop("betas", None))}
-        told = await post_json(self._http, f"{self._url}/count_tokens", headers, encode_body(body), self._vendor)
+        sent = await apart_if(is_large(body), partial(encode_body, body))
+        told = await post_json(self._http, f"{self._url}/count_tokens", headers, sent, self._vendor)
         try:
             return msgspec.json.decode(told, type=_Count).input_tokens
         except msgspec.MsgspecError:
@@ -85,9 +88,9 @@ class Anthropic:
         body = {**native, "model": model, "stream": True}
         headers = _beta_header(body.pop("betas", None))
         decoder = AnthropicDecoder(self._vendor, self.name, dialect=DIALECT)
-        return Answer(self._open(encode_body(body), headers), decoder)
+        return Answer(self._open(encoded(body), headers), decoder)
 
-    def _open(self, body: bytes, headers: Mapping[str, str] = MappingProxyType({})) -> EventStream:
+    def _open(self, body: Body, headers: Mapping[str, str] = MappingProxyType({})) -> EventStream:
         return open_stream(self._http, self._url, {**self._headers, **headers}, body, self._vendor)
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from engine.api import ChatDeltas
 from plugins.chat.providers.anthropic_decoding import AnthropicDecoder
-from plugins.vendors.decoding import Answer, encode_body
-from plugins.vendors.transport import EventStream
+from plugins.vendors.decoding import Answer, encoded
+from plugins.vendors.transport import Body, EventStream
 
 MOST_REQUESTS = 16
 """Requests for one answer; a pause in the last of them ends it, as one that grew too long."""
@@ -22,7 +22,7 @@ class PausingAnswer:
 
     __slots__ = ("_body", "_decoder", "_open")
 
-    def __init__(self, open: Callable[[bytes], EventStream], body: dict[str, Any], decoder: AnthropicDecoder) -> None:
+    def __init__(self, open: Callable[[Body], EventStream], body: dict[str, Any], decoder: AnthropicDecoder) -> None:
         self._open = open
         self._body = body
         self._decoder = decoder
@@ -31,7 +31,7 @@ class PausingAnswer:
         decoder, body = self._decoder, self._body
         for number in range(1, MOST_REQUESTS + 1):
             decoder.begin(keep=number < MOST_REQUESTS)
-            await Answer(self._open(encode_body(body)), decoder).push(take)
+            await Answer(self._open(encoded(body)), decoder).push(take)
             if decoder.paused is None:
                 return
             said = {"role": "assistant", "content": decoder.paused}

@@ -11,7 +11,7 @@ from yarl import URL
 from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.google_body import google_body
 from plugins.chat.providers.google_decoding import GoogleDecoder
-from plugins.vendors.decoding import Answer, encode_body
+from plugins.vendors.decoding import Answer, encoded
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.tool_names import lengthened, shortened
@@ -51,7 +51,7 @@ class Google:
         """Ask the model; the deltas of each read come as one list."""
         named, long = shortened(request)
         body = google_body(named, self.name)
-        stream = open_stream(self._http, self._url(request.model), self._headers, encode_body(body), self._vendor)
+        stream = open_stream(self._http, self._url(request.model), self._headers, encoded(body), self._vendor)
         decoder = GoogleDecoder(self._vendor, self.name, choices=request.n, grounded=_may_be_grounded(body))
         return lengthened(Answer(stream, decoder), long)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 import aiohttp
@@ -9,7 +10,7 @@ import aiohttp
 from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.responses_body import chat_completions_only, responses_body
 from plugins.chat.providers.responses_decoding import ResponsesDecoder
-from plugins.vendors.decoding import Answer, encode_body
+from plugins.vendors.decoding import Answer, translated
 from plugins.vendors.dialect import COMMON, OPENAI, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible, bearer
@@ -46,7 +47,7 @@ class OpenAIResponses:
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
         named, long = shortened(request)
-        body = encode_body(responses_body(named, self.name))
+        body = translated(named, partial(responses_body, named, self.name))
         stream = open_stream(self._http, self._url, self._headers, body, self._vendor)
         return lengthened(Answer(stream, ResponsesDecoder(self._vendor, self.name)), long)
 

@@ -1,10 +1,14 @@
 """Events become deltas, one read at a time; what was said before a failure is kept."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
-from engine.api import Finish, InvalidRequest, ReasoningDelta, TextDelta
+from engine.api import ChatRequest, Finish, InvalidRequest, Message, ReasoningDelta, TextDelta, TextPart
+from engine.wire.apart import MANY
 from engine.wire.sse import SseEvent
-from plugins.vendors.decoding import Batch, Decoder, encode_body
+from plugins.vendors.decoding import Batch, Decoder, encode_body, encoded, translated
 from plugins.vendors.failures import Vendor
 
 
@@ -74,3 +78,28 @@ def test_nothing_is_read_after_the_terminal_event() -> None:
 def test_half_a_character_in_a_request_is_a_clear_error() -> None:
     with pytest.raises(InvalidRequest, match="surrogate"):
         encode_body({"text": "\ud800"})
+
+
+def asked(messages: int) -> ChatRequest:
+    return ChatRequest(model="m", messages=(Message(role="user", parts=(TextPart("Hi"),)),) * messages)
+
+
+def test_a_small_body_is_encoded_at_once_and_a_large_one_when_it_is_sent() -> None:
+    assert encoded({"a": 1}) == b'{"a":1}'
+    for large in ({"a": [1] * 2_000}, {"a": {str(at): 1 for at in range(2_000)}}, {"a": "x" * 100_000}):
+        later = encoded(large)
+        assert not isinstance(later, bytes)
+        assert msgspec.json.decode(later()) == large
+
+
+def test_a_request_of_many_messages_is_translated_when_it_is_sent() -> None:
+    made: list[int] = []
+
+    def make() -> dict[str, Any]:
+        made.append(1)
+        return {"a": 1}
+
+    assert translated(asked(1), make) == b'{"a":1}'
+    later = translated(asked(MANY + 1), make)
+    assert len(made) == 1
+    assert not isinstance(later, bytes) and later() == b'{"a":1}'

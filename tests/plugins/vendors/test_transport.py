@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import threading
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -91,6 +92,27 @@ async def test_the_request_asks_for_an_uncompressed_event_stream_and_keeps_no_co
     assert seen[1]["content-type"] == "application/json"
     assert seen[1]["x-own"] == "1"
     assert "cookie" not in seen[1]
+
+
+async def test_a_body_that_is_still_to_be_made_is_made_in_a_thread_when_it_is_sent() -> None:
+    threads: list[threading.Thread] = []
+    bodies: list[bytes] = []
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        bodies.append(await request.read())
+        return web.Response(body=b"data: 1\n\n", content_type="text/event-stream")
+
+    def make() -> bytes:
+        threads.append(threading.current_thread())
+        return b'{"a":1}'
+
+    async with server(handler) as url, vendor_http() as session:
+        waiting = open_stream(session, url, {}, make, ACME)
+        assert not threads
+        async with waiting as stream:
+            assert await reads(stream)
+    assert bodies == [b'{"a":1}']
+    assert threads != [threading.current_thread()] and len(threads) == 1
 
 
 async def test_a_connection_is_used_again_after_a_whole_answer_even_if_its_end_was_not_read() -> None:
