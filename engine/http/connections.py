@@ -15,6 +15,7 @@ from aiohttp.web_request import BaseRequest
 
 from engine.api.errors import InvalidRequest
 from engine.http import answers
+from engine.http.framing import SMALLEST_CHUNK, Framing
 from engine.http.guard import REQUEST_ID, request_id
 from engine.http.problem import answer_error
 from engine.log import get_logger
@@ -73,14 +74,15 @@ class Connection(RequestHandler):
     No deadline runs from the end of a head to the end of its answer, nor while the rest of its body comes after the answer.
     """
 
-    __slots__ = ("_body", "_deadline", "_pending", "_strangers")
+    __slots__ = ("_body", "_deadline", "_framing", "_pending", "_strangers")
 
     def __init__(self, manager: Any, *, strangers: Strangers, **options: Any) -> None:
         super().__init__(manager, **options)
         self._strangers = strangers
         self._deadline: asyncio.TimerHandle | None = None
         self._pending = False  # a head has come, and its answer is not over
-        self._body: StreamReader | None = None  # of the latest request that was answered
+        self._body: StreamReader | None = None  # of the latest request
+        self._framing: Framing | None = None  # of the latest request, where its body comes in chunks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -98,8 +100,27 @@ class Connection(RequestHandler):
         if self._request_count > before:
             self._pending = True
             self._expect_nothing()
+            self._follow_body()
         elif data and between and self._deadline is None:
             self._expect_head()
+        elif self._framing is not None and self._framing.wasteful(len(data), self._reading_paused):
+            self._refuse_chunks(self._framing.body)
+
+    def _follow_body(self) -> None:
+        """The latest head has come: its body comes next."""
+        message, body = self._messages[-1]
+        self._framing = Framing(body) if getattr(message, "chunked", False) else None
+
+    def _refuse_chunks(self, body: StreamReader) -> None:
+        """Whoever reads the body gets an error to answer with; nothing more is read from this connection."""
+        self._framing = None
+        self._strangers.tell("chunks_too_small")
+        if not self._pending:  # the answer is over, and only the rest of the body is awaited
+            self.drop()
+            return
+        body.set_exception(InvalidRequest(f"chunks of a body have {SMALLEST_CHUNK} bytes or more on average"))
+        body.feed_eof()
+        self.close()
 
     def _between_requests(self) -> bool:
         """What comes next belongs to a new head."""

@@ -135,7 +135,8 @@ def _counted(stats: Stats) -> Iterator[Metric]:
     )
     yield _counter(
         "betterai_strangers",
-        "Trouble with connections on which nobody is known: malformed_request, head_too_slow, stranger_dropped.",
+        "Trouble with connections on which nobody is known: malformed_request, head_too_slow, "
+        "stranger_dropped, chunks_too_small.",
         ("trouble",),
         [((kind,), count) for kind, count in stats.strangers.items()],
     )

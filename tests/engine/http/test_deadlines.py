@@ -29,16 +29,23 @@ FORM = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\
 class Slow:
     """A server whose handlers take longer than the deadline of a head."""
 
-    port = 0
+    def __init__(self) -> None:
+        self.port = 0
+        self.begun = asyncio.Event()
+        self.handled = 0
 
     async def longer_than_a_head(self) -> None:
         """Return when a half head that was sent just now has been cut."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(HALF_A_HEAD)
-        assert await reader.read() == b""
-        writer.close()
+        try:
+            writer.write(HALF_A_HEAD)
+            assert await reader.read() == b""
+        finally:
+            writer.close()
 
     async def whole(self, request: HttpRequest[Any, Any]) -> Answer:
+        self.handled += 1
+        self.begun.set()
         await self.longer_than_a_head()
         return Answer(b"done", content_type="text/plain")
 
@@ -122,6 +129,17 @@ async def test_pipelined_requests_with_bodies_are_all_answered(slow: Slow) -> No
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
             assert await reader.readexactly(4) == b"done"
     writer.close()
+
+
+async def test_what_a_client_pipelined_is_not_handled_once_it_has_left(slow: Slow) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", slow.port)
+    writer.write(post("/whole", b"") * 20)
+    async with asyncio.timeout(30):
+        await slow.begun.wait()
+        writer.close()
+        await slow.longer_than_a_head()
+        await slow.longer_than_a_head()
+    assert slow.handled == 1
 
 
 async def test_the_rest_of_a_body_whose_answer_is_over_starts_no_deadline(slow: Slow) -> None:
