@@ -125,8 +125,8 @@ def _by_path(error: ValidationError, model: type[BaseModel]) -> dict[Path, list[
 def _meant(mistakes: Sequence[_Mistake]) -> Iterable[_Mistake]:
     """The mistakes without those of branches that the sender hardly meant.
 
-    A branch that was followed into its parts was meant rather than one of another type; among several, the one that misses
-    the fewest fields.
+    A branch whose bound was passed was meant. One that was followed into its parts was meant rather than one of another
+    type; among several, the one that misses the fewest fields.
     """
     followed: dict[Path, dict[str | int, list[_Mistake]]] = {}
     for mistake in mistakes:
@@ -134,6 +134,12 @@ def _meant(mistakes: Sequence[_Mistake]) -> Iterable[_Mistake]:
         if union is not None and len(mistake.path) > len(union):
             followed.setdefault(union, {}).setdefault(mistake.place.branch, []).append(mistake)
     meant = {union: min(branches, key=lambda each: _unlikeness(branches[each])) for union, branches in followed.items()}
+    # What is too long for a branch is of its type.
+    meant |= {
+        mistake.place.union: mistake.place.branch
+        for mistake in mistakes
+        if mistake.place.union == mistake.path and mistake.details["type"] in ("too_long", "string_too_long")
+    }
     for mistake in mistakes:
         place = mistake.place
         if place.union is None or meant.get(place.union, place.branch) == place.branch:

@@ -185,8 +185,7 @@ async def test_a_shared_resource_that_does_not_close_keeps_no_database_locked(tm
     engine = engine_of(tmp_path)
     await engine.start()
     await engine.shared.of(client).get()
-    with pytest.raises(RuntimeError, match="no luck today"):
-        await engine.stop(0)
+    await engine.stop(0)
     await assert_nothing_is_left(engine, tmp_path, tasks)
 
 

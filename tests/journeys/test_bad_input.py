@@ -53,7 +53,7 @@ async def bystander(server: RunningServer, vendor: OpenAIEmulator) -> AsyncItera
 @pytest.fixture(scope="module")
 def impatient(shared_vendor: OpenAIEmulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that gives a vendor half a second for each sign of life."""
-    settings = {**CHAT, "models.first_event_timeout": 0.5}
+    settings = {**CHAT, "models.first_event_timeout": 0.5, "models.idle_timeout": 0.5}
     with serving(tmp_path_factory.mktemp("impatient"), settings, behind(shared_vendor)) as server:
         yield server
 
@@ -81,7 +81,7 @@ def check(error: Frame, code: str, says: str, field: str | None = None) -> None:
     [
         ("{not json", "invalid_frame", "not JSON", None),
         ("", "invalid_frame", "not JSON", None),
-        ("[" * 2000, "invalid_frame", "", None),
+        ("[" * 2000, "invalid_request", "64 levels", None),
         ("[1, 2]", "invalid_frame", "JSON object", None),
         ('"chat.send"', "invalid_frame", "JSON object", None),
         ("{}", "invalid_frame", "'type'", "type"),

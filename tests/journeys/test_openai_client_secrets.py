@@ -119,7 +119,8 @@ async def test_it_opens_the_session_that_it_was_made_for(guarded: Guarded, query
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await http.ws_connect(f"/v1/realtime{query}", headers=headers)
         assert refused.value.status == status
-        upgrade = {**headers, "Upgrade": "websocket", "Connection": "Upgrade"}
+        handshake = {"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
+        upgrade = {**headers, **handshake, "Upgrade": "websocket", "Connection": "Upgrade"}
         async with http.get(f"/v1/realtime{query}", headers=upgrade) as answer:
             assert words in (await answer.json())["error"]["message"]
 
