@@ -171,12 +171,14 @@ class Meter:
         return found
 
     def _used(self, request: ChatRequest) -> Usage:
-        """What the call used, by an estimate where the vendor did not say."""
+        """What the call used, by an estimate where the vendor did not say; no count is not a count of 0."""
         given = self._usage
-        if given is not None and given.known:
+        sent = given.usage.input_tokens if given is not None and given.input_known else 0
+        said = given.usage.output_tokens if given is not None and given.output_known else 0
+        if given is not None and given.known and sent and (said or not self.said):
             return given.usage
-        sent = given.usage.input_tokens if given is not None and given.input_known else tokens_of(request)
-        said = given.usage.output_tokens if given is not None and given.output_known else about(self.said)
+        sent = sent or tokens_of(request)
+        said = said or about(self.said)
         return structs.replace(
             given.usage if given is not None else Usage(), input_tokens=sent, output_tokens=said, estimated=True
         )

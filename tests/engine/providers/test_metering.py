@@ -135,6 +135,24 @@ async def test_counts_that_cannot_be_true_are_estimated_and_the_turn_goes_on(
     provider = ScriptedProvider("Hello", told)
     await play(registry(provider, entries=(PRICED,)).chat("priced"), writer)
     assert writer.usage is not None and writer.cost is not None
-    sent = 0 if nonsense is None else tokens_of(ask())
-    assert writer.usage == Usage(input_tokens=sent, output_tokens=7, reasoning_tokens=7, estimated=nonsense is not None)
+    assert writer.usage == Usage(input_tokens=tokens_of(ask()), output_tokens=7, reasoning_tokens=7, estimated=True)
     assert Decimal(writer.cost.amount) > 0
+
+
+@pytest.mark.parametrize(
+    ("told", "used"),
+    [
+        (Usage(), Usage(input_tokens=2, output_tokens=3, estimated=True)),
+        (Usage(output_tokens=9), Usage(input_tokens=2, output_tokens=9, estimated=True)),
+        (Usage(input_tokens=9), Usage(input_tokens=9, output_tokens=3, estimated=True)),
+    ],
+)
+async def test_a_count_that_is_missing_is_estimated(writer: RecordingWriter, told: Usage, used: Usage) -> None:
+    await play(registry(ScriptedProvider(*answer("123456789", usage=told))).chat("scripted/m"), writer, ask("12345"))
+    assert writer.usage == used
+
+
+async def test_an_answer_without_words_may_have_no_tokens(writer: RecordingWriter) -> None:
+    told = Usage(input_tokens=9)
+    await play(registry(ScriptedProvider(*answer(usage=told))).chat("scripted/m"), writer)
+    assert writer.usage == told
