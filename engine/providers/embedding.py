@@ -9,7 +9,14 @@ from typing import Protocol, cast
 from msgspec import structs
 
 from engine.api.embedding import Embedded, EmbeddingRequest
-from engine.api.errors import EngineError, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import (
+    EngineError,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
 from engine.api.events import Cost, Usage
 from engine.api.identity import Principal
 from engine.api.providers import EmbeddingProvider, Price, Target
@@ -32,6 +39,9 @@ EMBED = "embed"
 """The name of these calls where turns are counted by their command."""
 
 
+_UNBILLED = (ProviderRefused, ProviderRateLimited, ProviderUnavailable)
+
+
 class Account(Protocol):
     """What one call may use, and what it has used."""
 
@@ -40,7 +50,7 @@ class Account(Protocol):
         ...
 
     def used(self, model: str, usage: Usage, cost: Cost | None) -> None:
-        """The call was answered."""
+        """The call has used so much: it was answered, or cut off once it had gone out."""
         ...
 
 
@@ -78,24 +88,40 @@ class Embedder:
         if self._accounts is None:
             return await self._try(asked)
         async with self._accounts.open(principal, EMBED, self.target.name) as account:
-            most, price = _most(asked), self._price
-            await account.reserve(most, cost_of(Usage(input_tokens=most), price) if price is not None else Decimal(0))
-            answered = await self._try(asked)
-            account.used(self.target.name, answered.usage or Usage(), answered.cost)
-        return answered
+            return await self._try(asked, account)
 
-    async def _try(self, asked: EmbeddingRequest) -> Embedded:
+    async def _try(self, asked: EmbeddingRequest, account: Account | None = None) -> Embedded:
+        """The first attempt that is answered; each that may be billed is counted, and put aside before it is made."""
+        lost, most = Usage(), _most(asked)
         for attempt in range(self._policy.retries + 1):
+            if account is not None and (attempt == 0 or lost.input_tokens):
+                await self._reserve(account, lost.input_tokens + most)
             try:
                 with self._tracing.call("embeddings", self.target.provider.name, self.target.name):
-                    return self._told(await self._once(asked), asked)
-            except EngineError as error:
+                    answered = self._told(await self._once(asked), asked)
+                if account is not None:
+                    self._used(account, lost + (answered.usage or Usage()))
+                return answered
+            except BaseException as error:
+                if account is not None and _may_be_billed(error):
+                    lost = lost + _estimate(asked)
+                    self._used(account, lost)
+                if not isinstance(error, EngineError):
+                    raise
                 note_failure(self._stats, self.target, error)
                 pause = self._pause(error, attempt)
                 if pause is None:
                     raise
             await asyncio.sleep(pause)
         raise AssertionError("the last attempt has no pause")
+
+    async def _reserve(self, account: Account, tokens: int) -> None:
+        price = self._price
+        await account.reserve(tokens, cost_of(Usage(input_tokens=tokens), price) if price is not None else Decimal(0))
+
+    def _used(self, account: Account, usage: Usage) -> None:
+        cost = Cost(amount=amount(cost_of(usage, self._price))) if self._price is not None else None
+        account.used(self.target.name, usage, cost)
 
     async def _once(self, request: EmbeddingRequest) -> Embedded:
         breaker, name = self._breaker, self.target.name
@@ -138,13 +164,18 @@ class Embedder:
         found = checked(answered.usage) if answered.usage is not None else None
         if found is not None and not found.known:
             log.warning("provider_counts_are_nonsense", provider=self.target.provider.name, model=self.target.name)
-        usage = found.usage if found is not None and found.known else _estimate(request)
+        usage = found.usage if found is not None and found.known and found.usage.input_tokens else _estimate(request)
         cost = Cost(amount=amount(cost_of(usage, self._price))) if self._price is not None else None
         return structs.replace(answered, usage=usage, cost=cost, model=self.target.name)
 
     @property
     def _price(self) -> Price | None:
         return self.target.info.price if self.target.info is not None else None
+
+
+def _may_be_billed(error: BaseException) -> bool:
+    """Whether a call that failed so may have been answered: one that the vendor refused, or that never got there, was not."""
+    return isinstance(error, asyncio.CancelledError | ProviderError) and not isinstance(error, _UNBILLED)
 
 
 def _estimate(request: EmbeddingRequest) -> Usage:

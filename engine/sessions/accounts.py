@@ -36,13 +36,13 @@ class Account:
         budgets, ledger = self._supervisor.budgets, self._supervisor.ledger
         if budgets is None or not budgets.applies(self._id):
             return
-        if ledger is not None:
+        if ledger is not None and not self.written:
             self.written = True
             ledger.begin(self._id, self._principal, self._command)
         await budgets.reserve(self._id, tokens, cost)
 
     def used(self, model: str, usage: Usage, cost: Cost | None) -> None:
-        """The call was answered."""
+        """The call has used so much: it was answered, or cut off once it had gone out."""
         self.model, self.usage, self.cost = model, usage, cost
 
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import URL, Connection, make_url, select
@@ -90,9 +91,20 @@ class Vectors:
     default_model = None
     own_address = True
 
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
     async def embed(self, request: EmbeddingRequest) -> Embedded:
-        if request.inputs == ("down",):
-            raise ProviderRefused("no")
+        self.asked.set()
+        match request.inputs[0]:
+            case "down":
+                raise ProviderRefused("no")
+            case "odd":
+                return Embedded(vectors=())
+            case "held":
+                await asyncio.Event().wait()
+            case "empty":
+                return Embedded(vectors=((1.0,),), usage=Usage())
         return Embedded(vectors=((1.0,),), usage=Usage(input_tokens=5))
 
 
@@ -103,10 +115,11 @@ class Server:
         self.database = database
         self.seconds = 0.0
         self.vendor = Vendor("first")
+        self.vectors = Vectors()
         entries = [ModelInfo(id=f"{name}/m", provider=name, model="m", price=PRICE) for name in ("first", "second")]
         entries.append(ModelInfo(id="vectors/m", provider="vectors", role="embedding", model="m", price=PRICE))
         self.registry = Registry(
-            [("test", self.vendor), ("test", Vendor("second")), ("test", Vectors())],
+            [("test", self.vendor), ("test", Vendor("second")), ("test", self.vectors)],
             Catalogue(entries),
             ModelRules(policy=ResiliencePolicy(retries=1, breaker_failures=1000), fallbacks={"first/m": ("second/m",)}),
         )
@@ -269,3 +282,27 @@ def test_every_path_is_counted_once_by_both_servers(tmp_path: Path) -> None:
         (path, number % 2, number % 3 == 0) for number, path in enumerate([*PATHS, "embed", "kill", "restart", "ok"])
     ]
     asyncio.run(play(steps, tmp_path / "turns.db"))
+
+
+@pytest.mark.parametrize("text", ["odd", "held", "empty"])
+def test_an_embedding_that_went_out_and_was_cut_off_counts(tmp_path: Path, text: str) -> None:
+    asyncio.run(_embed_and_count(tmp_path / "betterai.db", text))
+
+
+async def _embed_and_count(path: Path, text: str) -> None:
+    database = Database("default", _url(path), max_queued_rows=1000, exclusive=False)
+    await database.open()
+    try:
+        await database.run(_create)
+        await set_budget(database, Budget("principal:ann", "day", "tokens", TOKENS))
+        server = Server(database, "one-0")
+        task = asyncio.create_task(server.embed(text))
+        if text == "held":
+            await server.vectors.asked.wait()
+            task.cancel()
+        await asyncio.wait({task})
+        left, _ = await server.left()
+        assert left is not None and 0 < int(TOKENS) - left < 5
+        assert await ends(database) != (0, Decimal(0))
+    finally:
+        await database.close()
