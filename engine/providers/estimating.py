@@ -1,17 +1,18 @@
 """How many tokens a request has, before a vendor counts them: about, where a vendor never does, and at most, for budgets.
 
-At most: a vocabulary of bytes has no token shorter than one of them. Letters and blanks of ASCII make a token of two, other
-characters of ASCII one each, Chinese and Japanese ones two each, any other one for each of its bytes. Pictures, sound and files
-have flat figures above what vendors publish: 258 to 1,600 tokens a picture with most, 4,800 with the dearest; 10 to 32 tokens a
-second of sound; a page of a document as many as a picture and its words.
+At most: a vocabulary of bytes has no token shorter than one of them. Two letters make a token inside what looks like a word,
+with the blank before it; any other character of ASCII is one, a usual Chinese or Japanese one two, the rest one for each byte.
+Pictures, sound and files have flat figures above what vendors publish: 258 to 1,600 tokens a picture with most, 4,800 with the
+dearest; 10 to 32 tokens a second of sound; a page of a document as many as a picture and its words.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
-from engine.api.chat import AudioPart, ChatRequest, FilePart, ImagePart, Part, ReasoningPart, TextPart
+from engine.api.chat import AudioPart, ChatRequest, FilePart, ImagePart, Message, Part, ReasoningPart, TextPart
 from engine.api.providers import Target
 
 CHARACTERS_A_TOKEN = 4
@@ -43,10 +44,24 @@ _PLACES = ("source", "file", "image_url", "file_data", "file_id", "file_url")
 _CONTENT = frozenset({"messages", "content", "source"})
 """Members of a body in which vendors take pictures and files; what stands in any other one is text to a model."""
 
-_LETTERS = bytes({*range(ord("a"), ord("z") + 1), *range(ord("A"), ord("Z") + 1), 9, 10, 13, 32})
+REQUEST_OVERHEAD = 32
+"""Tokens around the messages of a request."""
+
+_CONSONANT, _VOWEL = rb"[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]", rb"[aeiouyAEIOUY]"
+_WORD = re.compile(
+    rb"(?<![A-Za-z]) ?(?=[A-Za-z][a-z]{1,19}(?![A-Za-z]))(?:"
+    + _CONSONANT
+    + rb"{0,3}"
+    + _VOWEL
+    + rb"){1,19}"
+    + _CONSONANT
+    + rb"{0,4}(?![A-Za-z])"
+)
+"""Letters that can be spoken, at most twenty, small or with one capital in front."""
+
 _ASCII = bytes(range(128))
-_NOT_HAN = bytes({*range(256)} - {*range(0xE3, 0xEA)})
-"""All bytes but the first ones of U+3000 to U+9FFF."""
+_HAN = re.compile("[\u3001-\u3002\u3041-\u3093\u30a1-\u30f6\u30fc\u4e00-\u9fff]+")
+"""Usual characters of Chinese and Japanese."""
 
 
 def weight(text: str) -> int:
@@ -64,13 +79,12 @@ def about(characters: int) -> int:
 
 
 def most_of_text(text: str) -> int:
-    """The most tokens that a text has in any vendor's vocabulary."""
+    """The most tokens that a text has in any vendor's vocabulary; what is made up against vocabularies may have some more."""
     raw = text.encode(errors="replace")
-    beyond = 0 if text.isascii() else len(raw.translate(None, _ASCII))
-    plain = len(raw) - beyond
-    other = len(raw.translate(None, _LETTERS)) - beyond
-    han = 0 if not beyond else len(raw.translate(None, _NOT_HAN))
-    return -(-(plain - other) // 2) + other + beyond - han
+    rest, words = _WORD.subn(b"", raw)
+    spoken = len(raw) - len(rest)
+    han = 0 if text.isascii() else len(text) - len(_HAN.sub("", text))
+    return len(rest) + (spoken + words) // 2 - han
 
 
 def tokens_of(request: ChatRequest) -> int:
@@ -129,9 +143,9 @@ def most_of(value: Any, model: str = "", *, content: bool = False) -> int:
 
 
 def _most_worded(request: ChatRequest, model: str) -> int:
-    tokens = most_of_text(request.instructions or "") + MESSAGE_OVERHEAD * (len(request.messages) + 1)
+    tokens = most_of_text(request.instructions or "") + MESSAGE_OVERHEAD * len(request.messages) + REQUEST_OVERHEAD
     for message in request.messages:
-        tokens += sum(most_of_text(call.name) + most_of_text(call.arguments) for call in message.tool_calls)
+        tokens += sum(most_of_text(text) for text in _names(message))
         tokens += sum(_attached(part, model) for part in message.parts)
         tokens += sum(most_of_text(text) for text in _texts(message.parts))
     described = [*request.tools, *([request.response_format] if request.response_format is not None else ())]
@@ -140,13 +154,25 @@ def _most_worded(request: ChatRequest, model: str) -> int:
     return tokens
 
 
+def _names(message: Message) -> Iterable[str]:
+    """What stands beside the parts of a message: templates may show all of it to the model."""
+    yield message.name or ""
+    yield message.tool_call_id or ""
+    for call in message.tool_calls:
+        yield from (call.call_id, call.name, call.arguments, call.signature or "")
+
+
 def _texts(parts: Iterable[Part]) -> Iterable[str]:
     for part in parts:
-        if isinstance(part, TextPart):
-            yield part.text
-        elif isinstance(part, ReasoningPart):
-            yield part.text
-            yield part.signature or ""
+        match part:
+            case TextPart():
+                yield part.text
+            case ReasoningPart():
+                yield from (part.text, part.signature or "", part.id or "")
+            case FilePart():
+                yield from (part.name or "", part.media_type or "", part.url or "")
+            case ImagePart():
+                yield part.media_type or ""
 
 
 def _attached(part: Part, model: str) -> int:

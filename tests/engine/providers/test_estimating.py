@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import string
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,11 +13,24 @@ from typing import Any
 
 import pytest
 
-from engine.api import AudioPart, ChatRequest, FilePart, FunctionTool, ImagePart, Message, ModelInfo, Part, TextPart
+from engine.api import (
+    AudioPart,
+    ChatRequest,
+    FilePart,
+    FunctionTool,
+    ImagePart,
+    Message,
+    ModelInfo,
+    Part,
+    TextPart,
+    ToolCall,
+)
 from engine.api.providers import Target
 from engine.providers.estimating import FAR_FILE, PICTURE, about, most_input, most_of, most_of_text, tokens_of, weight
 from engine.testing import ScriptedProvider
 from tests.databases import unavailable
+
+RANDOM = "".join(random.Random(7).choices(string.ascii_lowercase, k=400))
 
 SAMPLES = {
     "English": "All human beings are born free and equal in dignity and rights, and nobody in the whole town knew why.",
@@ -39,6 +54,12 @@ SAMPLES = {
     "figures": "3141592653589793238462643383279502884197169399375105820974944592",
     "code": "for(int i=0;i<n;++i){a[i]=b[i]*(c[i]+d[i]);if(a[i]>=0x7f)break;}",
     "signs": "!@#$%^&*()_+{}|:<>?~`-=[];',./ ∀x∈ℝ ∃y: x²+y²≤1 ⇒ ∑ᵢ∫∂Ω",
+    "tabs": " q\tz\nx" * 20,
+    "mixed case": "aBcDeFgHiJkLmNoPqRsTuVwXyZ" * 4,
+    "rare Han": "".join(chr(0x3400 + 7 * each) for each in range(60)),
+    "random letters": RANDOM,
+    "random words": " ".join(RANDOM[at : at + 7] for at in range(0, 400, 7)),
+    "random capitals": " ".join(RANDOM[at : at + 4].capitalize() for at in range(0, 400, 4)),
     "a schema": json.dumps({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}),
 }
 
@@ -118,6 +139,19 @@ def test_what_is_attached_counts(part: Part, least: int) -> None:
     bare = request(TextPart("Look."))
     assert most(request(TextPart("Look."), part)) - most(bare) >= least
     assert tokens_of(request(TextPart("Look."), part)) > tokens_of(bare)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(role="user", parts=(TextPart("Hi"),), name="ann " * 1000),
+        Message(role="tool", parts=(TextPart("Hi"),), tool_call_id="call " * 1000),
+        Message(role="assistant", tool_calls=(ToolCall(call_id="call " * 1000, name="look", arguments="{}"),)),
+        Message(role="user", parts=(FilePart(data="QUJD", name="name " * 1000),)),
+    ],
+)
+def test_names_and_ids_count(message: Message) -> None:
+    assert most(ChatRequest(model="m", messages=(message,))) >= 2000
 
 
 def test_tools_and_their_schemas_count() -> None:
