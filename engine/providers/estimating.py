@@ -48,15 +48,9 @@ REQUEST_OVERHEAD = 32
 """Tokens around the messages of a request."""
 
 _CONSONANT, _VOWEL = rb"[b-df-hj-np-tv-xzB-DF-HJ-NP-TV-XZ]", rb"[aeiouyAEIOUY]"
-_WORD = re.compile(
-    rb"(?<![A-Za-z]) ?(?=[A-Za-z][a-z]{1,19}(?![A-Za-z]))(?:"
-    + _CONSONANT
-    + rb"{0,3}"
-    + _VOWEL
-    + rb"){1,19}"
-    + _CONSONANT
-    + rb"{0,4}(?![A-Za-z])"
-)
+_SYLLABLES = rb"(?:" + _CONSONANT + rb"{0,3}" + _VOWEL + rb"){1,19}" + _CONSONANT + rb"{0,4}(?![A-Za-z])"
+_WORD = rb"(?=[A-Za-z][a-z]{1,19}(?![A-Za-z]))" + _SYLLABLES
+_WORDS = re.compile(rb"(?<![A-Za-z]) ?" + _WORD + rb"(?: " + _WORD + rb")*+")
 """Letters that can be spoken, at most twenty, small or with one capital in front."""
 
 _ASCII = bytes(range(128))
@@ -81,8 +75,9 @@ def about(characters: int) -> int:
 def most_of_text(text: str) -> int:
     """The most tokens that a text has in any vendor's vocabulary; what is made up against vocabularies may have some more."""
     raw = text.encode(errors="replace")
-    rest, words = _WORD.subn(b"", raw)
+    rest, runs = _WORDS.subn(b"", raw)
     spoken = len(raw) - len(rest)
+    words = runs + raw.count(b" ") - rest.count(b" ")
     han = 0 if text.isascii() else len(text) - len(_HAN.sub("", text))
     return len(rest) + (spoken + words) // 2 - han
 

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from decimal import Decimal
+from functools import partial
 from time import perf_counter
 from typing import cast
 
 from msgspec import structs
 
-from engine.api.errors import ProviderTimeout, ProviderUnavailable
+from engine.api.errors import (
+    BudgetExceeded,
+    InvalidRequest,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
 from engine.api.events import Usage
 from engine.api.providers import Target, TranscriptionProvider
 from engine.api.streams import Writer
@@ -26,6 +34,11 @@ from engine.stats import Stats
 from engine.tracing import Tracing
 
 BYTES_A_SAMPLE = 2
+
+_MOST_AHEAD = 30
+"""Seconds for which money is put aside at once."""
+
+_UNBILLED = (ProviderRefused, ProviderRateLimited, InvalidRequest)
 
 
 class Listener:
@@ -59,7 +72,7 @@ class Listener:
     ) -> AsyncIterator[Segment]:
         """What is heard while it is spoken; silence may be as long as it likes."""
         asked = structs.replace(request, model=self.target.model)
-        heard = _Heard(audio, request.rate)
+        heard = self._heard(audio, request.rate, stream)
         provider = cast("TranscriptionProvider", self.target.provider)
         return self._listen(provider.live(asked, heard.pieces()), heard, stream, patient=True)
 
@@ -68,14 +81,17 @@ class Listener:
     ) -> AsyncIterator[Segment]:
         """What is heard in a recording."""
         asked = structs.replace(request, model=self.target.model)
-        heard = _Heard(audio, request.rate)
+        heard = self._heard(audio, request.rate, stream)
         provider = cast("TranscriptionProvider", self.target.provider)
         return self._listen(provider.file(asked, heard.pieces()), heard, stream, patient=False)
+
+    def _heard(self, audio: AsyncIterator[bytes], rate: int, stream: Writer) -> _Heard:
+        return _Heard(audio, rate, partial(self._ledgers.put_aside, stream), self._cost(1.0))
 
     async def _listen(
         self, segments: AsyncIterator[Segment], heard: _Heard, stream: Writer, *, patient: bool
     ) -> AsyncIterator[Segment]:
-        name, begun, spoke = self.target.name, perf_counter(), False
+        name, begun, spoke, refused = self.target.name, perf_counter(), False, False
         if not self._breaker.enter():
             wait = round(self._breaker.wait(), 3)
             raise ProviderUnavailable(f"{name} failed again and again and is left alone", retry_after=wait)
@@ -91,10 +107,18 @@ class Listener:
                             stream.meter(model=name, waited=perf_counter() - begun)
                         yield segment
             verdict = self._breaker.succeed
+            if heard.refusal is not None:
+                raise heard.refusal
         except BaseException as raised:
+            if heard.refusal is not None and isinstance(raised, Exception):
+                # The vendor is not to blame, and a recording that is not paid for was not sent.
+                refused = not patient
+                raise heard.refusal from None
             error = explained(raised, self.target.provider, name, self._stats)
             if error is None:
                 raise
+            # A vendor that refuses a recording bills nothing; what it heard before it failed may be billed.
+            refused = not spoke and isinstance(error, _UNBILLED)
             note_failure(self._stats, self.target, error)
             late = isinstance(error, ProviderTimeout) and not spoke
             if late or isinstance(error, ProviderUnavailable):
@@ -103,7 +127,7 @@ class Listener:
         finally:
             verdict()
             stream.meter(model=name)
-            self._spend(heard.seconds, stream)
+            self._spend(heard, 0.0 if refused else heard.seconds, stream)
 
     async def _next(self, source: AsyncIterator[Segment], heard: _Heard, patient: bool, spoke: bool) -> Segment | None:
         """The next segment. The deadline runs only while the vendor has all that there is."""
@@ -134,20 +158,34 @@ class Listener:
     def _silent(self, within: float) -> ProviderTimeout:
         return ProviderTimeout(f"{self.target.name} was silent for {within:g} s")
 
-    def _spend(self, seconds: float, stream: Writer) -> None:
+    def _spend(self, heard: _Heard, seconds: float, stream: Writer) -> None:
+        seconds = round(seconds, 3)
+        self._ledgers.settle(stream, heard.aside, Usage(seconds=seconds), self._cost(seconds))
+
+    def _cost(self, seconds: float) -> Decimal | None:
         price = self.target.info.price if self.target.info is not None else None
         minute = price.minute if price is not None else None
-        cost = Decimal(str(round(seconds, 3))) * minute / 60 if minute is not None else None
-        self._ledgers.count(stream, Usage(seconds=round(seconds, 3)), cost)
+        return Decimal(str(seconds)) * minute / 60 if minute is not None else None
 
 
 class _Heard:
-    """Audio on its way to a vendor, and how much of it there was."""
+    """Audio on its way to a vendor: how much of it there was, and what is put aside for it before it goes on."""
 
-    def __init__(self, audio: AsyncIterator[bytes], rate: int) -> None:
+    def __init__(
+        self,
+        audio: AsyncIterator[bytes],
+        rate: int,
+        put_aside: Callable[[Decimal], Awaitable[None]],
+        second: Decimal | None,
+    ) -> None:
         self._audio = audio
         self._rate = rate
+        self._put_aside = put_aside
+        self._second = second
         self._bytes = 0
+        self._paid = 0
+        self.aside = Decimal(0)
+        self.refusal: BudgetExceeded | None = None
         self.ending: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
@@ -161,8 +199,24 @@ class _Heard:
     async def pieces(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._audio:
+                await self._pay(len(piece))
                 self._bytes += len(piece)
                 yield piece
         finally:
             if not self.ending.done():
                 self.ending.set_result(None)
+
+    async def _pay(self, size: int) -> None:
+        """Put aside whole seconds before they are heard; more at a time, the longer it takes, for fewer rows."""
+        due = -(-(self._bytes + size) // (BYTES_A_SAMPLE * self._rate)) - self._paid
+        if due <= 0 or self._second is None:
+            return
+        more = max(due, min(self._paid // 4, _MOST_AHEAD))
+        cost = self._second * more
+        try:
+            await self._put_aside(cost)
+        except BudgetExceeded as refusal:
+            self.refusal = refusal
+            raise
+        self.aside += cost
+        self._paid += more

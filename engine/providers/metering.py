@@ -103,6 +103,17 @@ class Ledgers:
         if self.purse is not None:
             self.purse.bought(stream.id, cost or Decimal(0), total, spent)
 
+    async def put_aside(self, stream: Writer, cost: Decimal) -> None:
+        """Put aside what comes to be used, until `settle`; raises `BudgetExceeded` where the turn may not."""
+        if self.purse is not None:
+            await self.purse.buy(stream.id, cost)
+
+    def settle(self, stream: Writer, aside: Decimal, usage: Usage, cost: Decimal | None) -> None:
+        """Count what was used of what was put aside, and give back the rest."""
+        total, spent = self._add(stream, usage, cost)
+        if self.purse is not None:
+            self.purse.bought(stream.id, aside, total, spent)
+
     def count(self, stream: Writer, usage: Usage, cost: Decimal | None) -> None:
         """Count what was used already, so that no budget can refuse it."""
         total, spent = self._add(stream, usage, cost)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -24,6 +24,7 @@ from engine.api.events import TextDelta, Usage
 from engine.api.identity import Principal
 from engine.api.providers import ModelInfo, Price, ProviderRole
 from engine.api.streams import Writer
+from engine.api.transcription import Segment, TranscriptionRequest
 from engine.bus.bus import Bus
 from engine.bus.stream import Stream
 from engine.db.databases import Database
@@ -108,6 +109,36 @@ class Vectors:
         return Embedded(vectors=((1.0,),), usage=Usage(input_tokens=5))
 
 
+class Ears:
+    """A model that listens: a recording as a whole, or second by second."""
+
+    role: ClassVar[ProviderRole] = "transcription"
+    name = "ears"
+    unavailable = None
+    default_model = None
+    own_address = True
+
+    def __init__(self) -> None:
+        self.sent = 0
+
+    async def file(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        whole = [piece async for piece in audio]
+        self.sent += len(whole)
+        if request.prompt == "refused":
+            raise ProviderRefused("no")
+        yield Segment(text="hello")
+
+    async def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
+        async for _ in audio:
+            self.sent += 1
+            yield Segment(text="hello")
+
+
+async def sound(seconds: int) -> AsyncIterator[bytes]:
+    for _ in range(seconds):
+        yield bytes(2 * 16_000)
+
+
 class Server:
     """One process: its turns, its rows and what it counts."""
 
@@ -116,10 +147,12 @@ class Server:
         self.seconds = 0.0
         self.vendor = Vendor("first")
         self.vectors = Vectors()
+        self.ears = Ears()
         entries = [ModelInfo(id=f"{name}/m", provider=name, model="m", price=PRICE) for name in ("first", "second")]
         entries.append(ModelInfo(id="vectors/m", provider="vectors", role="embedding", model="m", price=PRICE))
+        entries.append(ModelInfo(id="ears/m", provider="ears", role="transcription", model="m", price=PRICE))
         self.registry = Registry(
-            [("test", self.vendor), ("test", Vendor("second")), ("test", self.vectors)],
+            [("test", self.vendor), ("test", Vendor("second")), ("test", self.vectors), ("test", self.ears)],
             Catalogue(entries),
             ModelRules(policy=ResiliencePolicy(retries=1, breaker_failures=1000), fallbacks={"first/m": ("second/m",)}),
         )
@@ -143,6 +176,13 @@ class Server:
             raise RuntimeError("a fault of the server's own")
         if path == "heard":
             self.registry.ledgers.count(stream, Usage(seconds=6.0), Decimal("0.4"))
+        elif path.startswith("ears"):
+            _, how, seconds = path.split()
+            asked = TranscriptionRequest(model="m", prompt=how)
+            model = self.registry.transcription("ears/m")
+            listen = model.live if how == "live" else model.file
+            async for _ in listen(asked, sound(int(seconds)), stream):
+                pass
         elif path == "nested":
             await (await self.commands.start(ANN, "spend", {"path": "ok"})).ended()
         elif path != "nothing":
@@ -304,5 +344,34 @@ async def _embed_and_count(path: Path, text: str) -> None:
         left, _ = await server.left()
         assert left is not None and 0 < int(TOKENS) - left < 5
         assert await ends(database) != (0, Decimal(0))
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "cost", "sent"),
+    [
+        ("ears file 6", "0.4", 6),
+        ("ears file 60", "0", 0),
+        ("ears refused 6", "0", 6),
+        ("ears live 6", "0.4", 6),
+        ("ears live 60", "0.8", 12),
+    ],
+)
+def test_what_is_heard_never_passes_a_budget(tmp_path: Path, path: str, cost: str, sent: int) -> None:
+    asyncio.run(_hear_and_count(tmp_path / "betterai.db", path, Decimal(cost), sent))
+
+
+async def _hear_and_count(path: Path, what: str, cost: Decimal, sent: int) -> None:
+    database = Database("default", _url(path), max_queued_rows=1000, exclusive=False)
+    await database.open()
+    try:
+        await database.run(_create)
+        await set_budget(database, Budget("principal:ann", "day", "cost", Decimal("0.85")))
+        server = Server(database, "one-0")
+        await server.run(what, None)
+        assert await server.left() == (None, Decimal("0.85") - cost)
+        assert server.ears.sent == sent
+        assert (await ends(database))[1] == cost
     finally:
         await database.close()
