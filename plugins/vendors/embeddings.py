@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
 
 from engine.api import Embedded, EmbeddingRequest, EngineError, PluginContext, ProviderRole, Shared
+from engine.wire.apart import apart_if, is_large
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.embedding_rows import read_rows
 from plugins.vendors.failures import Vendor
@@ -66,7 +68,8 @@ class OpenAIEmbeddings:
         return await apart(len(answer), lambda: read_rows(answer, request, self._vendor))
 
     async def _ask(self, request: EmbeddingRequest) -> bytes:
-        body = encode_body(_body(request, in_base64=self._knows_base64))
+        told = _body(request, in_base64=self._knows_base64)
+        body = await apart_if(is_large(told), partial(encode_body, told))
         longest = longest_answer(len(request.inputs))
         return await post_document(self._http, self._url, self._headers, body, self._vendor, longest=longest)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 
 import aiohttp
 import msgspec
 
 from engine.api import Embedded, EmbeddingRequest, PluginContext, ProviderRole, Shared, UnsupportedParameter
+from engine.wire.apart import apart_if, is_large
 from plugins.chat.providers.google import NAME, model_url
 from plugins.vendors.decoding import encode_body
 from plugins.vendors.embeddings import longest_answer
@@ -58,7 +60,8 @@ class GoogleEmbeddings:
         if not all(isinstance(each, str) for each in request.inputs):
             raise UnsupportedParameter("Google embeds texts, not lists of tokens.", field="input")
         url = model_url(self._settings.base_url, request.model, "batchEmbedContents")
-        body, longest = encode_body(_body(request)), longest_answer(len(request.inputs))
+        asked, longest = _body(request), longest_answer(len(request.inputs))
+        body = await apart_if(is_large(asked), partial(encode_body, asked))
         answer = await post_document(self._http, url, self._headers, body, self._vendor, longest=longest)
         return await apart(len(answer), lambda: self._read(answer, request))
 
