@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from engine.api.data import Write
 from engine.api.events import Event
 from engine.api.identity import Principal
-from engine.api.streams import Ending, OnDisconnect, StreamReader, Writer
+from engine.api.streams import Ending, OnDisconnect, Said, StreamReader, Writer
 
 BodyT = TypeVar("BodyT", bound=BaseModel)
 
@@ -143,6 +143,14 @@ class Commands(Protocol):
         """Give a running stream of the caller one binary frame, as a client's; `n` counts them from 1.
 
         Gives the count to acknowledge, from time to time. Raises `StreamNotFound`, `InvalidFrame` or `Overloaded`.
+        """
+        ...
+
+    async def forget(self, principal: Principal, left: Mapping[str, Said]) -> list[Write]:
+        """Drop the content of streams of the caller that have ended; `left` names them, each with what remains readable.
+
+        Gives the rows that empty their records, for the transaction that deletes what they were about. A later read finds
+        how each ended and what it used, and of its content only what is left. Unknown and foreign ids change nothing.
         """
         ...
 

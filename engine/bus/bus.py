@@ -45,6 +45,7 @@ class Bus:
         self._live: dict[str, Stream] = {}
         self._ended: OrderedDict[str, tuple[Stream, float]] = OrderedDict()
         self._ended_bytes = 0
+        self._forgotten: set[str] = set()
 
     def open(self, principal: Principal, kind: str, id: str | None = None) -> Token:
         """Open a stream and give the right to write it."""
@@ -75,10 +76,23 @@ class Bus:
         stream = token.stream
         n = stream.end(token, event)
         del self._live[stream.id]
+        if stream.id in self._forgotten:
+            self._forgotten.discard(stream.id)
+            return n
         self._ended[stream.id] = stream, self._clock() + self._keep
         self._ended_bytes += stream.log.size
         self.sweep()
         return n
+
+    def forget(self, id: str, principal: Principal) -> None:
+        """Hold the caller's stream no longer: at once where it has ended, else from its end on."""
+        held = self._ended.get(id)
+        live = self._live.get(id)
+        if held is not None and held[0].principal.id == principal.id:
+            del self._ended[id]
+            self._ended_bytes -= held[0].log.size
+        elif live is not None and live.principal.id == principal.id:
+            self._forgotten.add(id)
 
     def find(self, id: str, principal: Principal) -> Stream:
         """The stream of this id, if it is the caller's. Unknown and foreign ids look alike: `StreamNotFound`."""

@@ -42,6 +42,11 @@ LEAP = 1 << 20
 MOST_IN_COLUMN = 2**31 - 1
 """Tokens that a row can say; a turn of many calls is bounded by it, however much its vendor counted."""
 
+CHUNK = 500
+"""Turns that one statement reads by their ids; databases bound the parameters of a statement."""
+
+FORGOTTEN = "the text of this error was deleted with the content of the turn"
+
 UNSAVED_LIMIT = 10_000
 """Ends that wait in memory for a database that is away; past it the oldest is dropped, and the log says so."""
 
@@ -273,6 +278,22 @@ class Ledger:
             and not is_dead(record.owner)
         )
 
+    async def forgetting(self, principal: Principal, left: Mapping[str, Said]) -> list[Write]:
+        """The rows that leave of the principal's turns only what `left` says, beside how they ended and what they used."""
+        self._unsaved = deque(
+            (stream, _leaving(writes, left), bare and _leaving(bare, left)) for stream, writes, bare in self._unsaved
+        )
+        ended, parts = await self._database.look(partial(_ends_and_parts, principal=principal.id, streams=list(left)))
+        mine = {stream: {"stream": stream, "principal": principal.id} for stream in left}
+        return [
+            *(Write(turns, "update", {"said": said}, mine[stream]) for stream, said in left.items()),
+            *(
+                Write(turns, "update", {"ended": _without_words(end), "detail": {}}, mine[stream])
+                for stream, end in ended.items()
+            ),
+            *(Write(turn_parts, "delete", {}, {"stream": stream}) for stream in parts),
+        ]
+
     async def by_key(self, principal: Principal, key: str) -> TurnRecord | None:
         """The turn that was started under this key, by any process."""
         return await self._one(and_(turns.c.principal == principal.id, turns.c.key == key))
@@ -334,6 +355,37 @@ class Ledger:
 def _dead_owners(connection: Connection, others: Any) -> list[str]:
     owners = connection.execute(select(turns.c.owner).where(others).distinct()).scalars()
     return [owner for owner in owners if is_dead(owner)]
+
+
+def _leaving(writes: Sequence[Write], left: Mapping[str, Said]) -> list[Write]:
+    """The same rows, in which of some turns only what is left of their content is written."""
+    return [
+        msgspec.structs.replace(write, values={**write.values, "said": left[write.where["stream"]]})
+        if write.table is turns and "said" in write.values and write.where.get("stream") in left
+        else write
+        for write in writes
+    ]
+
+
+def _ends_and_parts(
+    connection: Connection, principal: str, streams: Sequence[str]
+) -> tuple[dict[str, StreamEnded], list[str]]:
+    """The terminal events of a principal's turns, and the turns among those that have checkpoints."""
+    ended: dict[str, StreamEnded] = {}
+    parts: list[str] = []
+    for start in range(0, len(streams), CHUNK):
+        mine = and_(turns.c.stream.in_(streams[start : start + CHUNK]), turns.c.principal == principal)
+        over = select(turns.c.stream, turns.c.ended).where(mine, turns.c.status != "running")
+        ended |= {row.stream: msgspec.convert(row.ended, StreamEnded) for row in connection.execute(over) if row.ended}
+        kept = select(turn_parts.c.stream).distinct().join(turns, turns.c.stream == turn_parts.c.stream)
+        parts += connection.execute(kept.where(mine, turns.c.status != "running")).scalars()
+    return ended, parts
+
+
+def _without_words(ended: StreamEnded) -> StreamEnded:
+    """A terminal event without texts that may repeat what was asked or answered."""
+    error = ended.error and msgspec.structs.replace(ended.error, message=FORGOTTEN, field=None)
+    return msgspec.structs.replace(ended, error=error, extra=None)
 
 
 def lost_end(record: TurnRecord) -> StreamEnded:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from engine.api.commands import Call, Command, Request
+from engine.api.data import Write
 from engine.api.errors import (
     DatabaseUnavailable,
     EngineError,
@@ -26,7 +27,7 @@ from engine.api.errors import (
 from engine.api.events import Reason
 from engine.api.identity import Principal
 from engine.api.plugin import Listener, TurnEnded
-from engine.api.streams import OnDisconnect, StreamReader
+from engine.api.streams import OnDisconnect, Said, StreamReader
 from engine.auth.rates import Rates
 from engine.bus.bus import Bus, new_stream_id
 from engine.bus.stream import Stream
@@ -544,6 +545,12 @@ class InProcessCommands:
         if turn is None or turn.serve.take is None:
             raise StreamNotFound(f"no stream {stream!r} takes binary frames")
         return turn.serve.take(n, data, 0)
+
+    async def forget(self, principal: Principal, left: Mapping[str, Said]) -> list[Write]:
+        for stream in left:
+            self._supervisor.bus.forget(stream, principal)
+        ledger = self._supervisor.ledger
+        return await ledger.forgetting(principal, left) if ledger is not None and left else []
 
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._supervisor.call(principal, command, body)

@@ -56,7 +56,7 @@ class Chat(Plugin):
 
     @hookimpl
     def register_commands(self, context: PluginContext) -> Iterable[Command[ChatSend] | Call[ToolResultSend]]:
-        self._history = History(context.database())
+        self._history = History(context.database(), forget=context.commands.forget)
         self._sending = Sending(context, context.settings(ChatSettings), self._history)
         return [
             Command(

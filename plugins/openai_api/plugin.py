@@ -45,5 +45,5 @@ def _routes(context: PluginContext, settings: OpenAIApiSettings) -> list[Route]:
         *AudioSpeech(context.commands, context.providers, vendor, strict=strict).routes(),
         *Realtime(context, vendor, strict=strict).routes(),
         *Messages(context.commands, ModelNames(context.providers, "anthropic"), strict=strict).routes(),
-        *ResponseRoutes(context.commands, names, Responses(context.database), strict=strict).routes(),
+        *ResponseRoutes(context.commands, names, Responses(context.database, context.commands), strict=strict).routes(),
     ]

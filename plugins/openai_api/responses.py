@@ -258,7 +258,11 @@ class ResponseRoutes:
         # By its id it could not be stopped any more.
         reader = await self._commands.watch(request.principal, stored.stream)
         reader.cancel()
-        reader.close()
+        try:
+            # Its end writes down what it said: only then can that be removed.
+            await reader.ended()
+        finally:
+            reader.close()
         await self._stored.delete(request.principal, id)
         return Answer(DeletedResponse(id=id))
 

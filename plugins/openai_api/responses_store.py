@@ -11,9 +11,11 @@ import msgspec
 from sqlalchemy import Column, Index, MetaData, Table, select
 
 from engine.api.columns import Json, Key, UtcDateTime
+from engine.api.commands import Commands
 from engine.api.data import Database, Tables, Write
 from engine.api.errors import EngineError, InvalidRequest, NotFound
 from engine.api.identity import Principal
+from engine.api.streams import Said
 from plugins.openai_api.response import Asked, Item, response_id, stream_of
 
 metadata = MetaData()
@@ -64,8 +66,9 @@ class Stored(msgspec.Struct, frozen=True, kw_only=True):
 class Responses:
     """The stored responses of all principals, each visible to its own."""
 
-    def __init__(self, database: Callable[[], Database]) -> None:
+    def __init__(self, database: Callable[[], Database], commands: Commands) -> None:
         self._database = database
+        self._commands = commands
 
     async def keep(self, principal: Principal, stream: str, asked: Asked, input: list[Item]) -> Asked:
         """Store what a response was asked; gives what was stored first, where that was done before.
@@ -100,8 +103,13 @@ class Responses:
         return Stored(stream=stream, asked=msgspec.convert(row["asked"], Asked), input=row["input"])
 
     async def delete(self, principal: Principal, id: str) -> None:
-        """Forget a response, but for its id; raises `ResponseNotFound`."""
+        """Forget a response and what its turn said, but for its id; raises `ResponseNotFound`."""
         stored = await self.find(principal, id)
         where = {"stream": stored.stream, "principal": principal.id}
         forgotten: dict[str, Any] = {"asked": {}, "input": []}
-        await self._database().submit([Write(responses, "update", forgotten, where)])
+        await self._database().submit(
+            [
+                Write(responses, "update", forgotten, where),
+                *await self._commands.forget(principal, {stored.stream: Said()}),
+            ]
+        )

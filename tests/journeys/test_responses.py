@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import openai
 import pytest
 import pytest_asyncio
@@ -228,7 +229,14 @@ async def test_a_response_is_got_listed_and_deleted(behind: Behind) -> None:
     assert (got.output_text, got.status, got.metadata, got.model) == ("Hello you", "completed", {"a": "b"}, made.model)
     items = [item async for item in behind.client.responses.input_items.list(made.id)]
     assert items[0].to_dict()["content"] == [{"type": "input_text", "text": "Hello"}]
-    await behind.client.responses.delete(made.id)
+    stream = f"{behind.url}/api/v1/streams/{made.id.removeprefix('resp_')}"
+    async with aiohttp.ClientSession() as http:
+        async with http.get(stream) as answer:
+            assert (await answer.json())["text"] == "Hello you"
+        await behind.client.responses.delete(made.id)
+        async with http.get(stream) as answer:
+            left = await answer.json()
+            assert (left.get("text"), left["status"]) == (None, "completed")
     for lost in (behind.client.responses.retrieve(made.id), behind.client.responses.delete(made.id)):
         with pytest.raises(openai.NotFoundError):
             await lost

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from sqlalchemy import ColumnElement, func, select
 
 from engine.api.data import Database, Write
 from engine.api.identity import Principal
+from plugins.chat.history.forgetting import Forget, emptied, nothing_to_forget, streams_of
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.pages import mark, older_than
 from plugins.chat.history.reading import Tree, read_conversation, read_messages
@@ -36,8 +38,9 @@ class ConversationPage(msgspec.Struct, kw_only=True):
 class Conversations:
     """Reads and changes conversations. An id that is unknown or another's raises `ConversationNotFound`."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime], forget: Forget = nothing_to_forget) -> None:
         self._database = database
+        self._forget = forget
         self._now = now
         self.leaving: Counter[str] = Counter()
         """Conversations that are being removed: nothing begins in them any more."""
@@ -142,16 +145,22 @@ class Conversations:
         return await self.get(principal, id)
 
     async def delete(self, principal: Principal, id: str) -> None:
-        """Remove a conversation with its messages. Unknown ids are no error here: nothing of theirs is left."""
+        """Remove a conversation with its messages and the content of its turns.
+
+        Unknown ids are no error here: nothing of theirs is left.
+        """
         mine = {"conversation": id, "principal": principal.id}
         self.leaving[id] += 1
         try:
+            streams = await self._database.look(partial(streams_of, principal=principal.id, conversation=id))
+            forgotten = await self._forget(principal, emptied(streams))
             # The conversation first, which is the lock of what is written into it.
             await self._database.submit(
                 [
                     Write(conversations, "delete", {}, {"id": id, "principal": principal.id}),
                     Write(texts, "delete", {}, mine),
                     Write(messages, "delete", {}, mine),
+                    *forgotten,
                 ]
             )
         finally:

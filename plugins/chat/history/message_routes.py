@@ -75,7 +75,7 @@ class MessageRoutes:
                 path="/api/v1/conversations/{id}/messages/{message}",
                 handler=self.delete,
                 returns=Conversation,
-                summary="Remove a message and all that follows it.",
+                summary="Remove a message and all that follows it, and what the streams of those turns said.",
                 tag="conversations",
                 statuses={**NOT_FOUND, 409: "conflict"},
             ),

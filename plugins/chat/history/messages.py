@@ -14,7 +14,10 @@ from sqlalchemy import RowMapping
 from engine.api.chat import Message, ReasoningPart, TextPart
 from engine.api.data import Database, Write
 from engine.api.errors import Conflict, InvalidRequest
+from engine.api.events import MessageSaved
 from engine.api.identity import Principal
+from engine.api.streams import Said
+from plugins.chat.history.forgetting import Forget, emptied, nothing_to_forget
 from plugins.chat.history.ids import new_id, new_ids
 from plugins.chat.history.reading import Tree, read_conversation, read_messages
 from plugins.chat.history.records import Conversation, StoredMessage, message_of
@@ -33,8 +36,9 @@ DELETE_ATTEMPTS = 3
 class Messages:
     """Reads and changes messages. Raises `ConversationNotFound` and `MessageNotFound`, for foreign ids too."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, now: Callable[[], datetime], forget: Forget = nothing_to_forget) -> None:
         self._database = database
+        self._forget = forget
         self._now = now
 
     async def branch(self, principal: Principal, conversation: str) -> list[StoredMessage]:
@@ -90,9 +94,11 @@ class Messages:
     async def truncate(self, principal: Principal, conversation: str, id: str, heard: str) -> StoredMessage:
         """Keep of an answer only its beginning, which is all that was heard; blanks do not count.
 
-        What its vendor wanted back goes, since it belongs to the whole answer. Doing it again changes nothing.
+        What its vendor wanted back goes, since it belongs to the whole answer, and so does what its turn's record has more.
+        Doing it again changes nothing.
         """
-        message = message_of(await self._row(principal, conversation, id, "message"))
+        row = await self._row(principal, conversation, id, "message")
+        message = message_of(row)
         if message.role != "assistant":
             raise InvalidRequest(
                 f"only an answer can be cut, and this message is the {message.role}'s", field="message"
@@ -113,7 +119,10 @@ class Messages:
                 if kept
                 else Write(texts, "delete", {}, {"message": id})
             )
-            await self._database.submit([Write(messages, "update", changes, {"id": id}), words])
+            saved = MessageSaved(conversation=conversation, message=id)
+            left = {row["stream"]: Said(text=kept, saved=saved)} if row["stream"] is not None else {}
+            forgotten = await self._forget(principal, left)
+            await self._database.submit([Write(messages, "update", changes, {"id": id}), words, *forgotten])
         return await self.get(principal, conversation, id)
 
     async def annotate(
@@ -148,6 +157,7 @@ class Messages:
             removed = subtree(tree.parents, id)
             rows = [Write(texts, "delete", {}, {"message": each}) for each in removed]
             rows += [Write(messages, "delete", {}, {"id": each}) for each in removed]
+            rows += await self._forget(principal, emptied(tree.shape[each]["stream"] for each in removed))
             leaf = leaf_without(tree.parents, removed, tree.leaf)
             unchanged = {"id": conversation, "principal": principal.id, "updated_at": tree.conversation.updated_at}
             with suppress(Conflict):

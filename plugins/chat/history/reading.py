@@ -28,7 +28,8 @@ CHUNK = 500
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A conversation's messages by id: `shape` has id, parent and role of each, `rows` the columns of those that were read."""
+    """A conversation's messages by id: `shape` has id, parent, role and stream of each, `rows` the columns of those that were
+    read."""
 
     conversation: Conversation
     shape: Mapping[str, RowMapping]
@@ -80,7 +81,7 @@ _CONVERSATION = select(*(column for column in conversations.c if column.name != 
     conversations.c.id == bindparam("id"), conversations.c.principal == bindparam("principal")
 )
 _OF_CONVERSATION = messages.c.conversation == bindparam("id")
-_SHAPE = select(messages.c.id, messages.c.parent, messages.c.role).where(_OF_CONVERSATION)
+_SHAPE = select(messages.c.id, messages.c.parent, messages.c.role, messages.c.stream).where(_OF_CONVERSATION)
 _WHOLE = select(*(column for column in messages.c if column.name != "principal")).where(_OF_CONVERSATION)
 _FOR_PROVIDERS = select(
     messages.c.id,

@@ -98,7 +98,7 @@ class ConversationRoutes:
                 path="/api/v1/conversations/{id}",
                 handler=self.delete,
                 status=204,
-                summary="Remove a conversation with its messages.",
+                summary="Remove a conversation with its messages, and what the streams of its turns said.",
                 tag="conversations",
                 statuses={**NOT_FOUND, 409: "conflict"},
             ),

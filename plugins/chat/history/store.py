@@ -14,6 +14,7 @@ from engine.api.identity import Principal
 from engine.api.streams import Ending
 from plugins.chat.history.conversations import Conversations
 from plugins.chat.history.errors import ConversationNotFound
+from plugins.chat.history.forgetting import Forget, nothing_to_forget
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.messages import Messages
 from plugins.chat.history.prompts import Prompts
@@ -43,11 +44,13 @@ def utc_now() -> datetime:
 class History:
     """Conversations of every principal in one database. Nobody sees, or can tell from, what is another's."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], datetime] = utc_now, forget: Forget = nothing_to_forget
+    ) -> None:
         self._database = database
         self._now = now
-        self.conversations = Conversations(database, now)
-        self.messages = Messages(database, now)
+        self.conversations = Conversations(database, now, forget)
+        self.messages = Messages(database, now, forget)
         self.prompts = Prompts(database, now)
         self.search = Search(database)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from engine.api.identity import Principal
+from engine.bus.bus import Bus
 from engine.db.databases import Database
 from engine.db.history import Migrations
+from engine.sessions.supervisor import InProcessCommands, Supervisor
 from engine.testing.migrations import migration_differences
 from plugins.openai_api.response import Asked, response_id
 from plugins.openai_api.responses_store import TABLES, ResponseNotFound, Responses
@@ -25,7 +29,8 @@ async def test_the_migrations_build_exactly_the_described_tables(database: Datab
 
 async def test_what_a_response_was_asked_is_its_principals_until_it_is_deleted(database: Database) -> None:
     await migration_differences(database, HISTORY)
-    stored = Responses(lambda: database)
+    commands = InProcessCommands(Supervisor(Bus(clock=time.monotonic)))
+    stored = Responses(lambda: database, commands)
     items = [{"type": "message", "role": "user", "content": "x" * 100_000}]
     await stored.keep(ANN, "s_1", ASKED, items)
     id = response_id("s_1")
