@@ -20,12 +20,6 @@ _IN_TEXT = (
     (re.compile(r"\bek_[A-Za-z0-9_.-]{8,}"), f"ek_{MASK}"),
     (re.compile(r"\b(sk|xai|gsk|pplx|AIza|whsec|ghp)([-_]?)[A-Za-z0-9_-]{16,}"), rf"\1\2{MASK}"),
 )
-_ROOTS = "home|root|etc|var|opt|usr|tmp|srv|mnt|media|run|data|app|work|proc|dev|nix|snap|private|Users|Volumes"
-_PRIVATE = re.compile(
-    # A variable, a file (an address of ours, as /v1/models, is none), a host with its port.
-    rf"\$\{{env:[^}}]*\}}|(?<![\w/.])(?:~|/(?:{_ROOTS}))/[\w.@~/-]+"
-    r"|\b(?:\d{1,3}\.){3}\d{1,3}(?::\d+)?|\b[\w.-]+:\d{2,5}\b"
-)
 
 
 def names_secret(key: str) -> bool:
@@ -38,8 +32,3 @@ def mask_text(text: str) -> str:
     for pattern, replacement in _IN_TEXT:
         text = pattern.sub(replacement, text)
     return text
-
-
-def without_places(text: str) -> str:
-    """The text without files, hosts with their ports and names of variables: for who is not the operator."""
-    return _PRIVATE.sub("…", text)

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, text
 
 from engine.api.errors import EngineError
 from engine.auth.rates import Rates
-from engine.config.secrecy import without_places
 from engine.db.databases import Database
 from engine.loader.health import CheckLine
 from engine.log import get_logger
+from engine.wire.hiding import without_places
 
 log = get_logger(__name__)
 

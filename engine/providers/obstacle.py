@@ -1,9 +1,9 @@
 """Why a provider cannot serve, also where the provider fails to say it."""
 
 from engine.api.providers import Provider
-from engine.config.secrecy import without_places
 from engine.guard import is_ours
 from engine.log import get_logger
+from engine.wire.hiding import without_places
 
 log = get_logger(__name__)
 

@@ -83,19 +83,26 @@ class Vendor:
     def failure(
         self, data: bytes | Fault, *, status: int | None = None, retry_after: float | None = None
     ) -> EngineError:
-        """The error for an answer with `status`, or for an error inside a stream, where there is none."""
+        """The error for an answer with `status`, or for an error inside a stream, where there is none.
+
+        Its `detail`, for the log, has the addresses and files that the message leaves out.
+        """
         fault = data if isinstance(data, Fault) else self.read_fault(data)
         told = clean(fault.message, self.secret) or (
             f"it answered with HTTP status {status}." if status else "it gave no reason."
         )
         status = status or _status_of(fault)
         wait = fault.retry_after if fault.retry_after is not None else retry_after
-        return self._refusal(fault, status, told, wait) or self._disruption(fault, status, told, wait)
+        error = self._refusal(fault, status, told, wait) or self._disruption(fault, status, told, wait)
+        whole = clean(fault.message, self.secret, places=True)
+        if whole and whole != told:
+            error.detail = error.message.replace(told, whole)
+        return error
 
     def unreachable(self, reason: str, *, detail: str | None = None) -> ProviderUnavailable:
         """The connection did not come about; `detail`, which may hold an address, is for the log alone."""
         error = ProviderUnavailable(f"{self.title} could not be reached: {clean(reason, self.secret)}.")
-        error.detail = clean(detail, self.secret) if detail is not None else None
+        error.detail = clean(detail, self.secret, places=True) if detail is not None else None
         return error
 
     def cut_off(self) -> ProviderUnavailable:

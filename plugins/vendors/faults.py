@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from engine.wire.hiding import without_places
 from plugins.vendors.lenient import read_json
 
 LONGEST_MESSAGE = 500
@@ -76,13 +77,17 @@ def read_openai_fault(data: bytes) -> Fault:
     )
 
 
-def clean(text: str, secret: str | None = None) -> str:
-    """A vendor's words for people: one line, not too long, without anything that looks like a key."""
+def clean(text: str, secret: str | None = None, *, places: bool = False) -> str:
+    """A vendor's message for clients: one line, not too long, without keys, private addresses and files.
+
+    With `places` it is for the log, which may have the addresses and files, and no key either.
+    """
     if secret and len(secret) >= SHORTEST_SECRET:
         text = text.replace(secret, MASK)
     for pattern in _KEYS:
         text = pattern.sub(MASK, text)
     text = " ".join(text.split())
+    text = text if places else without_places(text)
     return text if len(text) <= LONGEST_MESSAGE else f"{text[: LONGEST_MESSAGE - 1]}…"
 
 

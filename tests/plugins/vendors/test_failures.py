@@ -99,3 +99,17 @@ def test_the_key_is_shown_neither_in_messages_nor_by_the_vendor_itself() -> None
     vendor = Vendor("Acme", secret="hush-hush-hush")
     assert "hush" not in repr(vendor)
     assert "hush" not in vendor.failure(Fault("You sent hush-hush-hush."), status=400).message
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 404, 418, 429, 500, 503])
+def test_a_vendors_private_addresses_and_files_are_for_the_log_alone(status: int) -> None:
+    words = "boom at http://10.1.2.3:9/v1/x file /opt/secret/vendor.py, see https://acme.example/help"
+    error = ACME.failure(Fault(words), status=status)
+    for place in ("10.1.2.3", "/opt/secret"):
+        assert place not in error.message
+        assert error.detail is not None and place in error.detail
+    assert "https://acme.example/help" in error.message
+
+
+def test_an_error_without_places_has_no_other_text_for_the_log() -> None:
+    assert ACME.failure(Fault("Slow down"), status=429).detail is None
