@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from engine.db.errors import DatabaseNotReady
@@ -82,16 +82,16 @@ class MySqlLink:
         )
 
     async def run(self, work: Callable[[Connection], T], *, limit: float | None = None) -> T:
-        async with asyncio.timeout(limit), self._writing.connect() as connection:
+        async with asyncio.timeout(limit), _connected(self._writing) as connection:
             return await connection.run_sync(work)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        async with self._reading.connect() as connection:
+        async with _connected(self._reading) as connection:
             yield connection
 
     async def look(self, work: Callable[[Connection], T]) -> T:
-        async with self._reading.connect() as connection:
+        async with _connected(self._reading) as connection:
             return await connection.run_sync(work)
 
     def passing(self, error: Exception, *, reading: bool = False) -> bool:
@@ -106,6 +106,20 @@ class MySqlLink:
     async def close(self) -> None:
         await self._reading.dispose()
         await self._writing.dispose()
+
+
+@asynccontextmanager
+async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+    """A connection of the pool; whatever the driver raises while it connects is a server that cannot be reached."""
+    async with AsyncExitStack() as stack:
+        try:
+            connection = await stack.enter_async_context(engine.connect())
+        except (SQLAlchemyError, OSError):
+            raise
+        except Exception as error:
+            # As where the server closes the connection before its greeting: asyncmy raises a bare RuntimeError then.
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+        yield connection
 
 
 def require_driver(url: URL, *, setting: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import socket
 import sqlite3
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, closing
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+import uvloop
+from sqlalchemy import URL, make_url, text
 from sqlalchemy.exc import OperationalError
 
 from engine.api.data import Write
@@ -18,6 +21,8 @@ from engine.api.errors import DatabaseUnavailable
 from engine.api.identity import KeyLimits
 from engine.auth.rates import Rates
 from engine.db.databases import Database, Databases
+from engine.db.errors import DatabaseNotReady
+from engine.db.mysql import MySqlLink, open_mysql
 from engine.db.sqlite import READERS
 from engine.http.probes import Probes, for_anybody
 from engine.loader.health import CheckLine
@@ -166,3 +171,39 @@ async def test_a_redis_that_is_away_is_named_once_in_the_log(capsys: pytest.Capt
 )
 def test_the_open_page_names_no_path_address_or_variable(detail: str, shown: str) -> None:
     assert for_anybody(CheckLine(name="a", state="degraded", detail=detail)).detail == shown
+
+
+@contextmanager
+def closing_server() -> Iterator[int]:
+    """The port of a server that accepts and closes, as a proxy does in front of a database that is away."""
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                server.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_server_that_accepts_and_closes_is_away(loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def meet(url: URL) -> None:
+        link = MySqlLink(url)
+        for _ in range(20):
+            with pytest.raises(Exception) as raised:
+                await link.look(lambda connection: connection.execute(text("SELECT 1")))
+            assert link.passing(raised.value, reading=True)
+            with pytest.raises(Exception) as raised:
+                await link.run(lambda connection: connection.execute(text("SELECT 1")))
+            assert link.passing(raised.value)
+        await link.close()
+        with pytest.raises(DatabaseNotReady, match="no MySQL or MariaDB server answers"):
+            await open_mysql(url, setting="databases.default")
+
+    with closing_server() as port, asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(meet(make_url(f"mysql+asyncmy://root@127.0.0.1:{port}/any")))
