@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import dis
+import threading
 import traceback
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
 
 
 class PluginExited(Exception):
@@ -11,14 +15,38 @@ class PluginExited(Exception):
 
 
 def is_ours(error: BaseException) -> bool:
-    """Whether an exception is to pass through: an interrupt, the end of a generator, a cancel of the running task itself."""
+    """Whether an exception is to pass through: an interrupt, the end of a generator, a cancel of the running task itself.
+
+    One of these that a plugin raises by itself is the plugin's error.
+    """
     if isinstance(error, asyncio.CancelledError):
         try:
             task = asyncio.current_task()
         except RuntimeError:
             return True
         return task is None or task.cancelling() > 0
-    return isinstance(error, KeyboardInterrupt | GeneratorExit)
+    if isinstance(error, GeneratorExit):
+        return not _by_statement(error)
+    return isinstance(error, KeyboardInterrupt) and _interruptible()
+
+
+def _interruptible() -> bool:
+    """Whether Ctrl-C comes as an exception: in the main thread without an event loop, whose signal handler it goes to else."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return threading.current_thread() is threading.main_thread()
+    return False
+
+
+def _by_statement(error: BaseException) -> bool:
+    """Whether a `raise` statement began an exception; what closes a generator arrives where the generator waits."""
+    step = error.__traceback__
+    if step is None:
+        return False
+    while step.tb_next is not None:
+        step = step.tb_next
+    return step.tb_frame.f_code.co_code[step.tb_lasti] == _RAISE
 
 
 class Contained:

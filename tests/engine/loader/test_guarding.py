@@ -37,6 +37,14 @@ async def cancels(*arguments: Any) -> Any:
     raise asyncio.CancelledError
 
 
+async def interrupts(*arguments: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+async def closes(*arguments: Any) -> Any:
+    raise GeneratorExit
+
+
 class Checked(Body):
     """A body whose validation exits."""
 
@@ -70,7 +78,7 @@ def calls(**functions: Callable[..., Any]) -> list[Any]:
 Bad = plugin(
     "bad",
     register_commands=lambda _: [
-        *calls(exit=leaves, cancel=cancels, wrong=wrong, plain=lambda request: {}),
+        *calls(exit=leaves, cancel=cancels, interrupt=interrupts, close=closes, wrong=wrong, plain=lambda request: {}),
         Call(name="bad.validate", body=Checked, handle=wrong),
         Command(name="bad.prepare", body=Body, prepare=leaves),
         Command(name="bad.unserved", body=Body, prepare=wrong),
@@ -80,6 +88,8 @@ Bad = plugin(
     register_routes=lambda _: [
         Route(method="GET", path="/api/v1/bad/exit", handler=leaves, scope=None),
         Route(method="GET", path="/api/v1/bad/cancel", handler=cancels, scope=None),
+        Route(method="GET", path="/api/v1/bad/interrupt", handler=interrupts, scope=None),
+        Route(method="GET", path="/api/v1/bad/close", handler=closes, scope=None),
         Route(method="GET", path="/api/v1/bad/wrong", handler=wrong, scope=None),
     ],
     register_health_checks=lambda _: [
@@ -114,7 +124,7 @@ async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(engin
     async with connected(f"http://127.0.0.1:{engine.port}") as socket:
         codes = {
             name: await refused(socket, f"bad.{name}")
-            for name in ("exit", "cancel", "wrong", "plain", "prepare", "unserved")
+            for name in ("exit", "cancel", "interrupt", "close", "wrong", "plain", "prepare", "unserved")
         }
         codes["validate"] = await refused(socket, "bad.validate", word="x")
         started = await socket.ask("bad.serve")
@@ -132,14 +142,10 @@ async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(engin
 async def test_a_route_that_exits_cancels_or_returns_wrongly_answers_500(
     engine: Engine, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    answers = [await get(engine, f"/api/v1/bad/{name}") for name in ("exit", "cancel", "wrong")]
-    assert [(status, body["code"]) for status, body in answers] == [(500, "internal")] * 3
+    answers = [await get(engine, f"/api/v1/bad/{name}") for name in ("exit", "cancel", "interrupt", "close", "wrong")]
+    assert [(status, body["code"]) for status, body in answers] == [(500, "internal")] * 5
     crashes = [line for line in logged if line["event"] == "request_crashed"]
-    assert [Path(line["at"].rpartition(":")[0]).name for line in crashes] == [
-        "test_guarding.py",
-        "test_guarding.py",
-        "guarding.py",
-    ]
+    assert [Path(line["at"].rpartition(":")[0]).name for line in crashes] == [*["test_guarding.py"] * 4, "guarding.py"]
 
 
 async def test_a_health_check_that_exits_is_named_and_hides_no_other(engine: Engine) -> None:

@@ -46,6 +46,16 @@ async def cancelling(request: ChatRequest) -> AsyncIterator[Any]:
     raise asyncio.CancelledError
 
 
+async def interrupting(request: ChatRequest) -> AsyncIterator[Any]:
+    yield TextDelta("so far")
+    raise KeyboardInterrupt
+
+
+async def closing(request: ChatRequest) -> AsyncIterator[Any]:
+    yield TextDelta("so far")
+    raise GeneratorExit
+
+
 async def no_iterator(request: ChatRequest) -> Any:
     return TextDelta("whole")
 
@@ -61,7 +71,14 @@ async def fails(stream: Callable[[ChatRequest], Any], writer: RecordingWriter) -
 
 
 @pytest.mark.parametrize(
-    ("stream", "kind"), [(raising, "SystemExit"), (cancelling, "CancelledError")], ids=["exit", "cancel"]
+    ("stream", "kind"),
+    [
+        (raising, "SystemExit"),
+        (cancelling, "CancelledError"),
+        (interrupting, "KeyboardInterrupt"),
+        (closing, "GeneratorExit"),
+    ],
+    ids=["exit", "cancel", "interrupt", "close"],
 )
 async def test_an_exit_or_a_cancel_of_its_own_is_a_failure_of_the_provider(
     stream: Callable[[ChatRequest], Any], kind: str, writer: RecordingWriter

@@ -1,0 +1,96 @@
+"""A plugin's exception ends its own call, whatever its type; what ends a generator or the program passes through."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from engine.guard import Contained, PluginExited
+
+ENDING = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
+
+
+@pytest.mark.parametrize("kind", ENDING)
+async def test_what_a_plugin_raises_to_end_more_than_its_call_is_its_own_error(kind: type[BaseException]) -> None:
+    async def handler() -> None:
+        await asyncio.sleep(0)
+        raise kind
+
+    with pytest.raises(PluginExited, match=f"a plugin raised {kind.__name__}"), Contained("a plugin"):
+        await handler()
+
+
+async def test_an_instance_and_a_raise_after_a_catch_are_contained_too() -> None:
+    def again() -> None:
+        try:
+            raise GeneratorExit("over")
+        except GeneratorExit:
+            raise
+
+    with pytest.raises(PluginExited, match="a plugin raised GeneratorExit: over"), Contained("a plugin"):
+        again()
+
+
+def test_in_a_thread_of_a_plugin_an_interrupt_is_an_error_of_the_plugin() -> None:
+    raised: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with Contained("a plugin"):
+                raise KeyboardInterrupt
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert isinstance(raised[0], PluginExited)
+
+
+def test_an_interrupt_of_a_program_without_an_event_loop_passes_through() -> None:
+    with pytest.raises(KeyboardInterrupt), Contained("a plugin"):
+        raise KeyboardInterrupt
+
+
+async def test_a_generator_that_waits_in_a_plugin_can_be_closed() -> None:
+    closed: list[str] = []
+
+    async def inner() -> AsyncIterator[int]:
+        try:
+            yield 1
+            yield 2
+        except GeneratorExit:
+            closed.append("inner")
+            raise
+
+    async def outer() -> AsyncIterator[int]:
+        with Contained("a plugin"):
+            source = inner()
+            try:
+                async for number in source:
+                    yield number
+            finally:
+                await source.aclose()  # type: ignore[attr-defined]
+                closed.append("outer")
+
+    numbers = outer()
+    assert await anext(numbers) == 1
+    await numbers.aclose()  # type: ignore[attr-defined]
+    assert closed == ["inner", "outer"]
+
+
+def test_a_coroutine_that_waits_in_a_plugin_can_be_closed() -> None:
+    class Once:
+        def __await__(self):  # type: ignore[no-untyped-def]
+            yield
+
+    async def guarded() -> None:
+        with Contained("a plugin"):
+            await Once()
+
+    coroutine = guarded()
+    coroutine.send(None)
+    coroutine.close()
