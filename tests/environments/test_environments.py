@@ -113,8 +113,9 @@ async def test_a_wheel_serves_with_these_extras(
         can_speak = HAS_VOICE or name == "local-voice"
         assert status == 200 if can_speak else says_what_is_missing(sound), sound
         if status == 200:
-            heard_status, text = await heard(server, sound, "boat.wav")
-            assert heard_status == 200 if name == "local" else says_what_is_missing(text), text
+            # A recording is decoded by the extra `voice` and heard by the extra `local`.
+            _, text = await heard(server, sound, "boat.wav")
+            assert says_what_is_missing(text), text
             mp3_status, mp3 = await server.post("/api/v1/tts", json={"text": "The boat.", "format": "mp3"})
             assert mp3_status == 200 if name == "voice" else says_what_is_missing(mp3), mp3
 
