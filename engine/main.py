@@ -152,6 +152,7 @@ class Engine:
         )
         self._runner: web.AppRunner | None = None
         self._stopped = False
+        self._probing: asyncio.Task[None] | None = None
 
     @property
     def loader(self) -> Loader:
@@ -181,6 +182,10 @@ class Engine:
             await self._give_up()
             raise
         self._log_start()
+        # Apart from the start, which is over once the port is open: a probe may take seconds.
+        self._probing = asyncio.create_task(self._warn_of_what_is_away(), name="first probes")
+
+    async def _warn_of_what_is_away(self) -> None:
         assert self.probes is not None
         for line in await self.probes.lines():
             log.warning("not_ready", part=line.name, state=line.state, reason=line.detail)
@@ -487,6 +492,11 @@ class Engine:
         self._blocking.stop()
         for task in self._striking:
             task.cancel()
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
+        if self.probes is not None:
+            await self.probes.close()
         seconds = self.core.server.drain if drain is None else drain
         # Closed from the last to the first, each whatever the one before raised.
         async with AsyncExitStack() as closing:

@@ -53,6 +53,12 @@ class Probes:
             self._asking = asyncio.create_task(self._ask(), name="probes")
         return await asyncio.shield(self._asking)
 
+    async def close(self) -> None:
+        """Ask no more: the databases are about to be closed."""
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.gather(self._asking, return_exceptions=True)
+
     async def _ask(self) -> Sequence[CheckLine]:
         asked = [_database(database) for database in self._databases if database.is_open]
         if self._rates is not None:
