@@ -52,10 +52,6 @@ class Identity(Protocol):
         """Whom the key of a socket's first frame acts for; raises Unauthenticated."""
         ...
 
-    def presented(self, headers: Mapping[str, str]) -> str | None:
-        """The key that a request brings, where keys are looked at."""
-        ...
-
 
 class LocalIdentity:
     """Every caller is the one local user; a credential is taken and not looked at, but for what a pass holds."""
@@ -80,9 +76,6 @@ class LocalIdentity:
 
     async def from_key(self, key: str) -> Principal:
         return LOCAL
-
-    def presented(self, headers: Mapping[str, str]) -> str | None:
-        return None
 
 
 class KeyIdentity:
@@ -115,9 +108,6 @@ class KeyIdentity:
         if is_pass(key):
             raise Unauthenticated("a key that begins with ek_ opens only what it was made for, and not this")
         return await self._keys.verify(key)
-
-    def presented(self, headers: Mapping[str, str]) -> str | None:
-        return _presented(headers)
 
 
 def _presented(headers: Mapping[str, str]) -> str | None:
