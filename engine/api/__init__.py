@@ -26,6 +26,7 @@ from engine.api.columns import (
     Key,
     LongText,
     UtcDateTime,
+    merged,
 )
 from engine.api.commands import (
     Body,
@@ -437,6 +438,7 @@ __all__ = (
     "disk_errors",
     "hookimpl",
     "load_packages",
+    "merged",
     "parse_on_disconnect",
     "random_hex",
     "temporary_file",

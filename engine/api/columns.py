@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from sqlalchemy import DateTime, Dialect, String, Text, TypeDecorator
+from sqlalchemy import Column, ColumnElement, DateTime, Dialect, String, Text, TypeDecorator, func, literal
 from sqlalchemy.dialects import mysql
 from sqlalchemy.types import TypeEngine
 
@@ -75,3 +76,16 @@ class Key(TypeDecorator[str]):
             if dialect.name == "mysql"
             else String(self._length)
         )
+
+
+_MERGE = {"sqlite": "json_patch", "mysql": "json_merge_patch"}
+
+
+def merged(column: Column[Any], given: Mapping[str, Any], dialect: str) -> ColumnElement[Any]:
+    """What to write into a `Json` column so that its object gets the members given; one that is None is taken away.
+
+    The database merges, so that of two writers at once neither undoes what the other wrote under another name.
+    """
+    there = func.coalesce(column, literal("{}", LongText()))
+    merge = getattr(func, _MERGE[dialect])
+    return merge(there, literal(_encode(given).decode(), LongText()))  # type: ignore[no-any-return]

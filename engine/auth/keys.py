@@ -7,12 +7,13 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row, Select, select
 
+from engine.api.columns import merged
 from engine.api.data import Database, Write
 from engine.api.errors import InvalidRequest, NotFound, Unauthenticated
 from engine.api.identity import KeyLimits, Principal
@@ -120,10 +121,11 @@ class ApiKeys:
         Another process takes them up within `ACCEPTED_SECONDS`.
         """
         row = await self._found(id)
-        changed = replace(_limits(row), **{name: value for name, value in asdict(limits).items() if value is not None})
+        given = {name: value or None for name, value in asdict(limits).items() if value is not None}
+        changed = {"limits": merged(api_keys.c.limits, given, self._database.dialect)}
         async with self._lane(row.digest):
             try:
-                await self._database.submit([Write(api_keys, "update", {"limits": _told(changed)}, {"id": id})])
+                await self._database.submit([Write(api_keys, "update", changed, {"id": id})])
             finally:
                 self._accepted.drop(row.digest)
         return _info(await self._found(id))

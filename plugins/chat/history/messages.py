@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import RowMapping
 
 from engine.api.chat import Message, ReasoningPart, TextPart
+from engine.api.columns import merged
 from engine.api.data import Database, Write
 from engine.api.errors import Conflict, InvalidRequest
 from engine.api.events import MessageSaved
@@ -31,6 +32,9 @@ _COPIED = ("model", "status", "finish_reason", "error", "thinking", "citations",
 
 DELETE_ATTEMPTS = 3
 """How often the tree is looked at again when something was said while a part of it was being removed."""
+
+CUT_ATTEMPTS = 3
+"""How often an answer is read again when it was cut by another while it was being cut."""
 
 
 class Messages:
@@ -97,6 +101,13 @@ class Messages:
         What its vendor wanted back goes, since it belongs to the whole answer, and so does what its turn's record has more.
         Doing it again changes nothing.
         """
+        for _ in range(CUT_ATTEMPTS):
+            with suppress(Conflict):
+                return await self._cut(principal, conversation, id, heard)
+        raise _changed_meanwhile()
+
+    async def _cut(self, principal: Principal, conversation: str, id: str, heard: str) -> StoredMessage:
+        """Raises `Conflict` where somebody else has cut the answer since it was read."""
         row = await self._row(principal, conversation, id, "message")
         message = message_of(row)
         if message.role != "assistant":
@@ -122,7 +133,9 @@ class Messages:
             saved = MessageSaved(conversation=conversation, message=id)
             left = {row["stream"]: Said(text=kept, saved=saved)} if row["stream"] is not None else {}
             forgotten = await self._forget(principal, left)
-            await self._database.submit([Write(messages, "update", changes, {"id": id}), words, *forgotten])
+            as_read = {"id": id, "content": row["content"]}
+            cut = Write(messages, "update", changes, as_read, _changed_meanwhile())
+            await self._database.submit([cut, words, *forgotten])
         return await self.get(principal, conversation, id)
 
     async def annotate(
@@ -136,11 +149,11 @@ class Messages:
             partial(_answer_and_question, id=id),
             lambda tree: [tree.rows[each] for each in _answer_and_question(tree, id)],
         )
-        noted = zip(rows, (notes, question), strict=False)
+        noted = [(row["id"], new) for row, new in zip(rows, (notes, question), strict=False) if new]
+        dialect = self._database.dialect
         changes = [
-            Write(messages, "update", {"metadata": {**(row["metadata"] or {}), **new}}, {"id": row["id"]})
-            for row, new in noted
-            if new
+            Write(messages, "update", {"metadata": merged(messages.c.metadata, new, dialect)}, {"id": id})
+            for id, new in noted
         ]
         await self._database.submit(changes)
         return await self.get(principal, conversation, id)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from engine.api.errors import InvalidRequest, NotFound, Unauthenticated
-from engine.api.identity import Principal
+from engine.api.identity import KeyLimits, Principal
 from engine.auth.keys import ACCEPTED_SECONDS, ApiKeys
 from engine.db.databases import Database
 from engine.db.schema import api_keys
@@ -183,3 +183,14 @@ async def test_many_callers_with_many_keys_are_told_apart(keys: ApiKeys) -> None
     made = [await keys.create(f"user{number}", "key") for number in range(20)]
     found = await asyncio.gather(*(keys.verify(key) for key, _ in made * 5))
     assert [principal.id for principal in found] == [info.principal for _, info in made] * 5
+
+
+async def test_bounds_that_two_operators_set_at_once_all_count(tables: Database) -> None:
+    one, other = ApiKeys(tables, SECRET), ApiKeys(tables, SECRET)
+    _, info = await one.create("alice", "laptop", ["chat"], limits=KeyLimits(streams=9, requests_per_minute=9))
+    await asyncio.gather(
+        one.limit(info.id, KeyLimits(requests_per_minute=30)),
+        other.limit(info.id, KeyLimits(tokens_per_minute=4_000)),
+        one.limit(info.id, KeyLimits(streams=0)),
+    )
+    assert (await other.list())[0].limits == KeyLimits(requests_per_minute=30, tokens_per_minute=4_000)

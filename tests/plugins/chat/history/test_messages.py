@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from engine.api.chat import ImagePart, Message, TextPart
@@ -11,6 +13,7 @@ from engine.api.identity import Principal
 from engine.api.streams import Said
 from plugins.chat.history.errors import MessageNotFound
 from plugins.chat.history.export import markdown
+from plugins.chat.history.records import StoredMessage
 from plugins.chat.history.store import History
 from tests.plugins.chat.history.kit import Talk, ending, said
 
@@ -129,3 +132,30 @@ async def test_markdown_shows_the_branch_and_what_went_wrong(history: History, m
     assert '````\nweather {"city":"``` Oslo"}\n````' in document
     assert "## Assistant (local/tiny)\n\nLet me see.\n" in document
     assert "_cancelled_" in document
+
+
+async def test_notes_of_two_writers_at_once_are_all_kept(history: History, me: Principal, talk: Talk) -> None:
+    opened = await talk.turn("one", "two")
+    names = [f"note {at} “é”" for at in range(8)]
+    await asyncio.gather(
+        *(history.messages.annotate(me, opened.conversation, opened.answer, {name: "x"}, {name: "y"}) for name in names)
+    )
+    question, answer = await talk.shown(opened.conversation)
+    assert answer.metadata == dict.fromkeys(names, "x")
+    assert question.metadata == dict.fromkeys(names, "y")
+
+
+async def test_an_answer_that_two_cut_at_once_keeps_what_both_heard(
+    history: History, me: Principal, talk: Talk
+) -> None:
+    opened = await talk.turn("Count", "one two three four")
+    cuts = await asyncio.gather(
+        *(
+            history.messages.truncate(me, opened.conversation, opened.answer, heard)
+            for heard in ("one", "one two", "one two three")
+        ),
+        return_exceptions=True,
+    )
+    (_, answer) = await talk.shown(opened.conversation)
+    assert [cut for cut in cuts if not isinstance(cut, InvalidRequest | StoredMessage)] == []
+    assert answer.text == "one"
