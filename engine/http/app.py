@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
-from aiohttp import web, web_response
+from aiohttp import HttpVersion11, web, web_response
 
 from engine.api.errors import (
     EngineError,
@@ -52,6 +52,8 @@ log = get_logger(__name__)
 SOCKET_PATH = "/ws"
 LEFT = 499
 """In the log, the status of a request whose caller left before it was answered."""
+CONTINUE = "100-continue"
+"""The one expectation that HTTP knows (RFC 9110, section 10.1.1)."""
 SERVER = "BetterAI"
 """The header `Server`."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -120,7 +122,7 @@ class Http:
         """The application to run; its router has one entry."""
         app = web.Application()
         # Every character, a line end too: what is nowhere is told in our own words.
-        app.router.add_route("*", r"/{path:[\s\S]*}", self.handle)
+        app.router.add_route("*", r"/{path:[\s\S]*}", self.handle, expect_handler=_go_on)
         app.cleanup_ctx.append(self._look_at_keys)
         return app
 
@@ -193,6 +195,8 @@ class Http:
                     if (authority := _authority(request.raw_path)) is not None:
                         # Where the request's line names a host, that one is asked (RFC 9112, section 3.2.2).
                         self._guard.check(_peer(request), {**headers, "host": authority})
+                if headers.get("expect", CONTINUE).lower() != CONTINUE:
+                    raise unmet()
                 preflight = self._cors.preflight(request.method, headers)
                 if preflight is not None:
                     return answers.whole(preflight, extra)
@@ -452,6 +456,20 @@ class Http:
         self.doors.open()
         yield
         await self.doors.close()
+
+
+def unmet() -> EngineError:
+    """The refusal of an expectation that nobody knows; it is not repeated."""
+    error = InvalidRequest(f"the header Expect is {CONTINUE}, or left out", field="Expect")
+    error.status = 417  # type: ignore[misc]
+    return error
+
+
+async def _go_on(request: web.Request) -> None:
+    """Ask for the body of a request that waits for leave to send it; any other expectation is answered as a request is."""
+    if request.headers.get("Expect", "").lower() == CONTINUE and request.version >= HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the answer has not begun
 
 
 def _known(request: web.Request, principal: Principal) -> None:

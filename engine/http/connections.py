@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import resource
 import time
 from collections import OrderedDict
@@ -10,10 +11,11 @@ from functools import partial
 from typing import Any
 
 from aiohttp import StreamReader, web
+from aiohttp.http_exceptions import LineTooLong
 from aiohttp.web_protocol import RequestHandler
 from aiohttp.web_request import BaseRequest
 
-from engine.api.errors import InvalidRequest
+from engine.api.errors import EngineError, FrameTooLarge, InvalidRequest
 from engine.http import answers
 from engine.http.framing import SMALLEST_CHUNK, Framing
 from engine.http.guard import REQUEST_ID, request_id
@@ -25,6 +27,14 @@ log = get_logger(__name__)
 
 SPARE_FILES = 64
 """Descriptors that are left to the database, to vendors and to files."""
+
+LONGEST_LINE = 8190
+"""Bytes of a header, and of the address, that are read."""
+
+LONGEST_START = 1 << 10
+"""Bytes of a head that are kept to know whose address it asks, where the rest of it cannot be read."""
+
+_TARGET = re.compile(rb"[\r\n]*[!-~]+ (?:[A-Za-z]+://[^/ ?#]*)?([^ ?#\r\n]*)[^ \r\n]*")
 
 TOLD_EVERY = 60.0
 """Seconds between two lines of the log about the same kind of trouble with strangers."""
@@ -74,7 +84,7 @@ class Connection(RequestHandler):
     No deadline runs from the end of a head to the end of its answer, nor while the rest of its body comes after the answer.
     """
 
-    __slots__ = ("_body", "_deadline", "_framing", "_pending", "_strangers")
+    __slots__ = ("_body", "_deadline", "_framing", "_pending", "_start", "_start_of", "_strangers")
 
     def __init__(self, manager: Any, *, strangers: Strangers, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -83,6 +93,8 @@ class Connection(RequestHandler):
         self._pending = False  # a head has come, and its answer is not over
         self._body: StreamReader | None = None  # of the latest request
         self._framing: Framing | None = None  # of the latest request, where its body comes in chunks
+        self._start = b""  # of the latest head that began in a read of its own
+        self._start_of = -1  # how many heads had come before that one
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -96,6 +108,8 @@ class Connection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         before, between = self._request_count, self._between_requests()
+        if between:
+            self._keep_start(data)
         super().data_received(data)
         if self._request_count > before:
             self._pending = True
@@ -105,6 +119,12 @@ class Connection(RequestHandler):
             self._expect_head()
         elif self._framing is not None and self._framing.wasteful(len(data), self._reading_paused):
             self._refuse_chunks(self._framing.body)
+
+    def _keep_start(self, data: bytes) -> None:
+        if self._start_of != self._request_count:
+            self._start, self._start_of = b"", self._request_count
+        if (room := LONGEST_START - len(self._start)) > 0:
+            self._start += data[:room]
 
     def _follow_body(self) -> None:
         """The latest head has come: its body comes next."""
@@ -153,13 +173,13 @@ class Connection(RequestHandler):
     def handle_error(
         self, request: Any, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
-        """The answer to what is no HTTP, in our own form; nothing of what was sent is told or logged."""
+        """The answer to what is no HTTP, in the form of the address that it asks; nothing that was sent is repeated."""
         if status != 400:
             return super().handle_error(request, status, exc, message)
         self._strangers.tell("malformed_request")
         id = request_id(None)
-        said = "the request is malformed: its line, its headers or their length are not those of HTTP/1.1"
-        answer = answers.whole(answer_error(InvalidRequest(said), id), {REQUEST_ID: id})
+        told = answer_error(malformed(self._start, exc), id, path=asked_path(self._start))
+        answer = answers.whole(told, {REQUEST_ID: id})
         answer.force_close()
         return answer
 
@@ -175,6 +195,24 @@ class Connection(RequestHandler):
         self._deadline = None
         self._strangers.tell("head_too_slow")
         self.drop()
+
+
+def asked_path(start: bytes) -> str:
+    """The path that a head asks which cannot be read whole, as far as its start tells; empty where it tells nothing."""
+    found = _TARGET.match(start)
+    return found[1].decode("latin-1") if found is not None else ""
+
+
+def malformed(start: bytes, reason: BaseException | None) -> EngineError:
+    """What is wrong with a head that begins so: too long is 431, or 414 where it is the address that does not end."""
+    if not isinstance(reason, LineTooLong):
+        return InvalidRequest("the request is malformed: its line or its headers are not those of HTTP/1.1")
+    found = _TARGET.match(start)
+    address = found is not None and found.end() == LONGEST_START
+    what = "the request's address is too long" if address else "a header of the request is too long"
+    error: EngineError = FrameTooLarge(f"{what}; a line of a head has at most {LONGEST_LINE} bytes", limit=LONGEST_LINE)
+    error.status = 414 if address else 431  # type: ignore[misc]
+    return error
 
 
 def most_strangers(wanted: int) -> int:

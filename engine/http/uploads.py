@@ -28,6 +28,7 @@ IN_MEMORY = 1 << 20
 LONGEST_FIELD = 64 << 10
 MOST_FIELDS = 100
 _PIECE = 256 << 10
+_PLAIN = ("binary", "8bit", "7bit")
 
 T = TypeVar("T")
 
@@ -75,10 +76,11 @@ async def read_form(
     fields: list[tuple[str, str]] = []
     upload: Upload | None = None
     try:
-        form: MultipartReader = await _told(request.multipart)
-        while (part := await _told(lambda: pace.next(form.next))) is not None:
+        form: MultipartReader = await _told(request.multipart, name)
+        while (part := await _told(lambda: pace.next(form.next), name)) is not None:
             if not isinstance(part, BodyPartReader) or part.name is None:
-                raise InvalidRequest("each part of the form has a name")
+                raise InvalidRequest(f"each part of the form has a name, the file's is {name}", field=name)
+            _require_plain(part)
             if part.name == name:
                 if upload is not None:
                     raise InvalidRequest(f"{name} stands in the form more than once; send one file", field=name)
@@ -97,14 +99,24 @@ async def read_form(
     return fields, upload
 
 
-async def _told(read: Callable[[], Awaitable[T]]) -> T:
-    """What `read` makes of the form's bytes: whatever it stumbles over is the sender's mistake, and no word of it is told."""
+def _require_plain(part: BodyPartReader) -> None:
+    """Parts of a form are sent as they are (RFC 7578, section 4.7)."""
+    for header, plain in (("Content-Encoding", ("identity",)), ("Content-Transfer-Encoding", _PLAIN)):
+        if part.headers.get(header, plain[0]).strip().lower() not in plain:
+            raise UnsupportedMedia(f"a part of a form is sent as it is, without {header}", field=part.name)
+
+
+async def _told(read: Callable[[], Awaitable[T]], field: str | None) -> T:
+    """What `read` makes of the form's bytes: whatever it stumbles over is the sender's mistake, and no word of it is told.
+
+    `field` is the one that is read; between the fields it is the file's, without which the form is nothing.
+    """
     try:
         return await read()
     except (EngineError, ConnectionError, web.RequestPayloadError):
         raise
     except Exception:
-        raise InvalidRequest("the form is malformed or cut off") from None
+        raise InvalidRequest("the form is malformed or cut off", field=field) from None
 
 
 async def _store(part: BodyPartReader, most: int, pace: Pace) -> Upload:
@@ -128,7 +140,7 @@ async def _store(part: BodyPartReader, most: int, pace: Pace) -> Upload:
 
 
 async def _piece(part: BodyPartReader, most: int, pace: Pace) -> bytes:
-    return bytes(await _told(lambda: pace.next(lambda: part.read_chunk(most))))
+    return bytes(await _told(lambda: pace.next(lambda: part.read_chunk(most)), part.name))
 
 
 async def _text(part: BodyPartReader, pace: Pace) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from msgspec import DecodeError, Raw, Struct
-from msgspec.json import Decoder
+from msgspec import Struct
+
+from engine.wire.whole import is_whole_json
 
 _BOM = b"\xef\xbb\xbf"
-_json = Decoder(Raw).decode
 
 
 class UnfinishedEvent(ValueError):
@@ -126,16 +126,7 @@ def _parse(block: bytes) -> list[SseEvent]:
 
 def _is_whole(data: bytes) -> bool:
     """Whether data is one JSON object, or the word that ends a stream."""
-    if data.strip() == b"[DONE]":
-        return True
-    if data[:1] != b"{":
-        return False
-    try:
-        _json(data)
-    except DecodeError:
-        # Python's own JSON has NaN and halves of characters, which this decoder refuses.
-        return data.rstrip()[-1:] == b"}" and any(odd in data for odd in (b"NaN", b"Infinity", b"\\u"))
-    return True
+    return data.strip() == b"[DONE]" or (data[:1] == b"{" and is_whole_json(data))
 
 
 def encode_sse(data: bytes, *, name: str = "", number: int | None = None) -> bytes:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import msgspec
 
 from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
+from engine.wire.whole import is_whole_json
 
 _BOM = b"\xef\xbb\xbf"
-_is_json = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 class Framing:
@@ -61,7 +61,7 @@ class JsonLines:
         *lines, rest = b"".join(self._pieces).removeprefix(_BOM).split(b"\n")
         lines = [line for line in map(bytes.strip, lines) if line]
         if self._lines is None and lines:
-            self._lines = is_json(lines[0])
+            self._lines = is_whole_json(lines[0])
         if not self._lines:
             return []
         self._pieces, self._size = [rest] if rest else [], len(rest)
@@ -71,17 +71,7 @@ class JsonLines:
         """The document, or the last line."""
         body = b"".join(self._pieces).removeprefix(_BOM).strip()
         self._pieces, self._size = [], 0
-        return list(_documents(body)) if body and is_json(body) else []
-
-
-def is_json(text: bytes) -> bool:
-    """Whether the text is one whole JSON document."""
-    try:
-        _is_json(text)
-    except msgspec.DecodeError:
-        # Python's own JSON has NaN, which other decoders refuse; what closes as it opened is taken for whole.
-        return text[:1] == b"{" and text[-1:] == b"}" and (b"NaN" in text or b"Infinity" in text or b"\\u" in text)
-    return True
+        return list(_documents(body)) if body and is_whole_json(body) else []
 
 
 def _documents(body: bytes) -> Iterator[SseEvent]:

@@ -95,27 +95,73 @@ async def test_strangers_do_not_keep_others_out(door: Door) -> None:
         writer.close()
 
 
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"GARBAGE " + SECRET + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + HOST + b"Authorization: Bearer\r\n " + SECRET + b"\r\n\r\n",
-        b"GET / HTTP/1.1\r\n" + HOST + b"X: " + SECRET + b"x" * 9000 + b"\r\n\r\n",
-        b"GET /" + SECRET + b"x" * 9000 + b" HTTP/1.1\r\n" + HOST + b"\r\n",
-        b"GET / HTTP/1.1\r\n" + HOST + b"Content-Length: " + SECRET + b"\r\n\r\n",
-        b"\x16\x03\x01" + SECRET + b"\r\n\r\n",
-    ],
-)
+MALFORMED = [
+    (b" GARBAGE " + SECRET + b"\r\n\r\n", 400),
+    (b" HTTP/1.1\r\n" + HOST + b"Authorization: Bearer\r\n " + SECRET + b"\r\n\r\n", 400),
+    (b" HTTP/1.1\r\n" + HOST + b"X: " + SECRET + b"x" * 9000 + b"\r\n\r\n", 431),
+    (b" HTTP/1.1\r\n" + HOST + SECRET * 1000 + b": x\r\n\r\n", 431),
+    (b"/" + SECRET + b"x" * 9000 + b" HTTP/1.1\r\n" + HOST + b"\r\n", 414),
+    (b" HTTP/1.1\r\n" + HOST + b"Content-Length: " + SECRET + b"\r\n\r\n", 400),
+    (b" HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: " + SECRET + b"\r\n\r\n", 400),
+    (b" HTTP/1.1\r\n" + HOST + b"Expect: " + SECRET + b"\r\n\r\n", 417),
+]
+CODES = {400: "invalid_request", 414: "too_large", 417: "invalid_request", 431: "too_large"}
+
+
+@pytest.mark.parametrize(("rest", "status"), MALFORMED)
 async def test_what_is_no_http_is_answered_in_our_form_and_not_repeated(
-    door: Door, request_bytes: bytes, capsys: pytest.CaptureFixture[str]
+    door: Door, rest: bytes, status: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status, body = await door.ask(request_bytes)
+    given, body = await door.ask(b"GET /open" + rest)
     told = json.loads(body)
-    assert (status, told["code"], told["status"]) == (400, "invalid_request", 400)
+    assert (given, told["code"], told["status"]) == (status, CODES[status], status)
     assert SECRET not in body
     printed = capsys.readouterr()
     assert "Traceback" not in printed.out + printed.err
     assert SECRET.decode() not in printed.out + printed.err
+    assert door.stats.strangers["malformed_request"] == (status != 417)
+
+
+@pytest.mark.parametrize(("rest", "status"), MALFORMED)
+@pytest.mark.parametrize("address", [b"/v1/chat/completions", b"http://127.0.0.1/v1/responses", b"/v1/nowhere?x=1"])
+async def test_what_is_no_http_has_the_form_of_the_address_that_it_asks(
+    door: Door, address: bytes, rest: bytes, status: int
+) -> None:
+    given, body = await door.ask(b"POST " + address + rest)
+    told = json.loads(body)["error"]
+    assert (given, told["code"], told["type"]) == (status, CODES[status], "invalid_request_error")
+    assert SECRET not in body
+
+
+@pytest.mark.parametrize(("rest", "status"), MALFORMED)
+async def test_it_is_anthropics_at_an_address_of_anthropic(door: Door, rest: bytes, status: int) -> None:
+    given, body = await door.ask(b"POST /v1/messages" + rest)
+    told = json.loads(body)
+    assert (given, told["type"], told["error"]["code"]) == (status, "error", CODES[status])
+    assert SECRET not in body
+
+
+async def test_a_head_that_comes_in_pieces_or_after_another_request_has_its_own_address(door: Door) -> None:
+    reader, writer = await door.send(b"GET /open HTTP/1.1\r\n" + HOST + b"\r\n")
+    await reader.readuntil(b"}")
+    for piece in (b"PO", b"ST /v1/em", b"beddings HTTP/1.1\r\nX: "):
+        writer.write(piece)
+        await writer.drain()
+        # The server has read it when it has answered somebody else.
+        await door.ask(b"GET /open HTTP/1.1\r\n" + HOST + b"\r\n")
+    writer.write(b"x" * 9000 + b"\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert (head.split()[1], json.loads(body)["error"]["code"]) == (b"431", "too_large")
+
+
+@pytest.mark.parametrize("request_bytes", [b"GARBAGE " + SECRET + b"\r\n\r\n", b"\x16\x03\x01" + SECRET + b"\r\n\r\n"])
+async def test_what_asks_no_address_is_answered_in_our_own_form(door: Door, request_bytes: bytes) -> None:
+    status, body = await door.ask(request_bytes)
+    told = json.loads(body)
+    assert (status, told["code"], told["status"]) == (400, "invalid_request", 400)
+    assert SECRET not in body
     assert door.stats.strangers["malformed_request"] == 1
 
 
