@@ -59,7 +59,9 @@ class Serving:
                 gathered,
                 CommandTable(gathered.commands, reserved_commands(absent)),
                 RouteTable([*self.own_routes(), *gathered.routes], reserved_prefixes(absent)),
-                self.registry.prepared(gathered.providers, load_catalogue(files, gathered.models), model_rules(core)),
+                self.registry.prepared(
+                    gathered.providers, load_catalogue(files, gathered.models), model_rules(core), absent
+                ),
             )
         except (CommandClash, RouteClash, ProviderClash, CatalogueClash) as error:
             raise Clash(str(error)) from None

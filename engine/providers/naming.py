@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Literal
 
-from engine.api.errors import EngineError, ModelNotFound, ModelRetired, ModelUnavailable
+from engine.api.errors import EngineError, FeatureDisabled, ModelNotFound, ModelRetired, ModelUnavailable
 from engine.api.providers import ModelInfo, Provider, ProviderRole, Target
 from engine.providers.catalogue import Catalogue, is_retired
 
@@ -39,10 +39,16 @@ class Naming:
     retired: OnRetired
     today: Callable[[], date]
     role: ProviderRole = "chat"
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Names of providers and models whose plugin takes no part, each with words that name the plugin and say why."""
     _found: dict[tuple[str, date], Named] = field(default_factory=dict, repr=False)
 
     def find(self, name: str) -> Named:
-        """The target of a name. Raises `ModelNotFound`, `ModelRetired`, or `ModelUnavailable` if its provider is off."""
+        """The target of a name.
+
+        Raises `ModelNotFound`, `ModelRetired`, `FeatureDisabled` if its plugin takes no part, or `ModelUnavailable` if no
+        plugin that is known provides it.
+        """
         asked = name, self.today()
         if (known := self._found.get(asked)) is not None:
             return known
@@ -91,6 +97,8 @@ class Naming:
             return self._succeeded(asked, info, seen)
         provider = self.providers.get(info.provider)
         if provider is None:
+            if (why := self.absent.get(info.provider)) is not None:
+                raise FeatureDisabled(f"{asked!r} belongs to {why}", field="model")
             raise ModelUnavailable(
                 f"{asked!r} is served by {info.provider!r}, and no plugin that is on provides it; "
                 "the operator can switch one on in [plugins] enabled",
@@ -122,6 +130,9 @@ class Naming:
 
     def _missing(self, name: str, meant: str) -> EngineError:
         vendor, slash, model = meant.partition("/")
+        why = self.absent.get(meant) or (self.absent.get(vendor) if vendor not in self.providers else None)
+        if why is not None and meant not in self.providers:
+            return FeatureDisabled(f"{name[:100]!r} belongs to {why}", field="model")
         if slash and model and vendor in self.catalogue.providers:
             return ModelUnavailable(
                 f"{name!r} names the provider {vendor!r}, and no plugin that is on provides it", field="model"

@@ -22,6 +22,7 @@ from engine.providers.catalogue import Catalogue
 from engine.providers.chain import Chain
 from engine.providers.conversing import Converser
 from engine.providers.embedding import Accounts, Embedder
+from engine.providers.former import Former
 from engine.providers.hearing import Listener
 from engine.providers.metering import Ledgers
 from engine.providers.naming import Named, Naming, OnRetired
@@ -70,6 +71,8 @@ class RegistryTable:
     breakers: Mapping[tuple[ProviderRole, str], Breaker]
     owners: Mapping[tuple[ProviderRole, str], str] = field(default_factory=dict)
     """The plugins that bring the providers."""
+    former: Former = field(default_factory=Former)
+    """What plugins brought once."""
 
     @property
     def naming(self) -> Naming:
@@ -131,7 +134,7 @@ class Registry:
             reason = obstacle(primary.target.provider)
             if reason is not None:
                 refusal = ModelUnavailable(f"{name!r} cannot be used: {reason}", field="model")
-        except ModelUnavailable as error:
+        except (ModelUnavailable, FeatureDisabled) as error:
             refusal = error
         found.extend(self._fallen_back(table, name, found))
         if refusal is not None and all(obstacle(named.target.provider) is not None for named in found):
@@ -238,25 +241,38 @@ class Registry:
 
     def warnings(self) -> tuple[str, ...]:
         """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""
-        rules = self._table.rules
+        table = self._table
+        rules = table.rules
         names: dict[str, tuple[str, ...]] = {"default": (rules.default,)}
         names |= {f"aliases.{alias}": (meant,) for alias, meant in rules.aliases.items()}
         names |= {f"fallbacks.{name}": (name, *models) for name, models in rules.fallbacks.items()}
-        return tuple(
-            f"[models] {key}: {problem}"
-            for key, models in names.items()
-            for model in models
-            if (problem := self._problem(model)) is not None
-        )
+        found = [(key, self._problem(model)) for key, models in names.items() for model in models]
+        defaults: dict[ProviderRole, tuple[str, str | None]] = {
+            "embedding": ("embedding", rules.default_embedding),
+            "speech": ("speech", rules.default_speech),
+            "transcription": ("transcription", rules.default_transcription),
+            "realtime": ("realtime", rules.default_realtime),
+        }
+        # A role that no plugin of now has is in nobody's use.
+        used = {role for role, _ in table.providers}
+        found += [
+            (key, self._misnamed(role, model)) for role, (key, model) in defaults.items() if role in used and model
+        ]
+        return tuple(f"[models] {key}: {problem}" for key, problem in found if problem is not None)
 
     def prepared(
-        self, entries: Iterable[tuple[str, Provider]], catalogue: Catalogue, rules: ModelRules | None = None
+        self,
+        entries: Iterable[tuple[str, Provider]],
+        catalogue: Catalogue,
+        rules: ModelRules | None = None,
+        absent: Mapping[str, str] = MappingProxyType({}),
     ) -> RegistryTable:
         """A table of other providers, catalogue and rules, to be put in place; a provider that stays keeps its breaker.
 
-        Raises `ProviderClash` where two entries have one role and name.
+        `absent` maps plugins that take no part to why, in words. Raises `ProviderClash` where two entries have one role and
+        name.
         """
-        return self._tabulate(self._table, rules or self._table.rules, entries, catalogue)
+        return self._tabulate(self._table, rules or self._table.rules, entries, catalogue, absent)
 
     def _tabulate(
         self,
@@ -264,6 +280,7 @@ class Registry:
         rules: ModelRules,
         entries: Iterable[tuple[str, Provider]],
         catalogue: Catalogue,
+        absent: Mapping[str, str] = MappingProxyType({}),
     ) -> RegistryTable:
         providers: dict[tuple[ProviderRole, str], Provider] = {}
         owners: dict[tuple[ProviderRole, str], str] = {}
@@ -276,11 +293,20 @@ class Registry:
             owners[key] = owner
             providers[key] = provider
         breakers = self._breakers(before, rules.policy, providers)
+        former = Former(owners) if before is None else before.former.later(before.naming.catalogue, catalogue, owners)
         namings = {
-            role: Naming(_of_role(providers, role), catalogue, rules.aliases, rules.retired, self._today, role)
+            role: Naming(
+                _of_role(providers, role),
+                catalogue,
+                rules.aliases,
+                rules.retired,
+                self._today,
+                role,
+                former.absent(role, absent),
+            )
             for role in NAMED
         }
-        return RegistryTable(rules, providers, namings, breakers, owners)
+        return RegistryTable(rules, providers, namings, breakers, owners, former)
 
     def _breakers(
         self,
@@ -320,6 +346,13 @@ class Registry:
             except EngineError:
                 continue  # named at the start by `warnings`
         return found
+
+    def _misnamed(self, role: ProviderRole, model: str) -> str | None:
+        try:
+            self._table.namings[role].find(model)
+        except EngineError as error:
+            return error.message
+        return None
 
     def _problem(self, model: str) -> str | None:
         table = self._table

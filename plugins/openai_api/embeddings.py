@@ -105,7 +105,7 @@ class EmbeddingRoutes:
                 summary="Texts as vectors.",
                 tag="openai",
                 statuses={
-                    404: "model_not_found",
+                    404: "model_not_found, feature_disabled",
                     429: "rate_limit_exceeded",
                     502: "provider_error and its kin",
                     503: "model_unavailable",

@@ -28,7 +28,7 @@ _PARAMS = (
 
 
 TURN_STATUSES: Mapping[int, str] = {
-    404: "model_not_found",
+    404: "model_not_found, feature_disabled",
     409: "conflict, idempotency_conflict",
     429: "rate_limit_exceeded",
     502: "provider_error and its kin",

@@ -76,7 +76,11 @@ class Messages:
                 errors=answer_error,
                 summary="Tokens of a request: counted by Anthropic for its own models, estimated for others.",
                 tag="anthropic",
-                statuses={404: "model_not_found", 502: "provider_error and its kin", 503: "model_unavailable"},
+                statuses={
+                    404: "model_not_found, feature_disabled",
+                    502: "provider_error and its kin",
+                    503: "model_unavailable",
+                },
             ),
         ]
 

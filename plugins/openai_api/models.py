@@ -68,7 +68,7 @@ class Models:
                 errors=answer_error,
                 summary="One model by its id, an alias or vendor/model; its slashes need no encoding.",
                 tag="openai",
-                statuses={404: "model_not_found", 410: "model_retired", 503: "model_unavailable"},
+                statuses={404: "model_not_found, feature_disabled", 410: "model_retired", 503: "model_unavailable"},
             ),
         ]
 

@@ -203,7 +203,7 @@ def test_check_tells_of_a_plugin_that_is_off_and_of_models_that_do_not_answer(tm
     done = run(tmp_path, "check", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=path)
     assert done.returncode == 1
     assert "plugin acme is off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'\n" in done.stdout
-    assert "[models] default: there is no model 'local'" in done.stdout
+    assert "[models] default: 'local' belongs to the plugin 'local', which is off" in done.stdout
     assert done.stdout.endswith("the server would start, degraded\n")
 
 

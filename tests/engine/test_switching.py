@@ -140,7 +140,7 @@ async def test_what_runs_finishes_while_new_work_is_refused_by_name(tmp_path: Pa
         end = await socket.end_of(heard.stream)
         await closed(engine)
         assert (closing, uses) == ("closing", 1)
-        assert refused["error"]["code"] == "model_unavailable"
+        assert refused["error"]["code"] == "feature_disabled"
         assert (heard.text, end["status"], end["saved"]) == ("tick tock", "completed", True)
         assert (open_while_running, slow.open, standing(engine)["slow"]) == (True, False, "off")
 

@@ -207,3 +207,42 @@ def test_a_store_that_cannot_serve_says_why() -> None:
 def test_without_a_store_the_operator_is_told_what_to_switch_on() -> None:
     with pytest.raises(FeatureDisabled, match="provider for object_store"):
         registry().objects()
+
+
+OFF = {"zeta": "the plugin 'zeta', which is off; `betterai plugins enable zeta` switches it on"}
+
+
+@pytest.mark.parametrize("name", ["zeta", "zeta/large", "mine"])
+def test_a_name_of_a_plugin_that_is_off_names_the_plugin(name: str) -> None:
+    names = registry(aliases={"mine": "zeta/large"})
+    names.place(names.prepared([("alpha", acme())], CATALOGUE, absent=OFF))
+    with pytest.raises(FeatureDisabled, match="belongs to the plugin 'zeta', which is off") as error:
+        names.chat(name)
+    assert error.value.field == "model"
+
+
+@pytest.mark.parametrize("name", ["rigel/deep", "rigel", "star"])
+def test_a_provider_whose_plugin_was_switched_off_names_the_plugin(name: str) -> None:
+    names = registry()
+    star = ModelInfo(id="rigel-1", provider="rigel", aliases=("star",))
+    rigel = ScriptedProvider(name="rigel", default_model="rigel-1")
+    names.place(names.prepared([("zeta", rigel)], Catalogue([star])))
+    names.place(names.prepared([("alpha", acme())], CATALOGUE, absent=OFF))
+    with pytest.raises(FeatureDisabled, match="the plugin 'zeta', which is off"):
+        names.chat(name)
+    names.place(names.prepared([("zeta", rigel)], Catalogue([star])))
+    assert names.chat(name).targets[0].provider is rigel
+
+
+def test_a_fallback_answers_for_a_model_of_a_plugin_that_is_off() -> None:
+    names = registry(fallbacks={"zeta/large": ("new",)})
+    names.place(names.prepared([("alpha", acme())], CATALOGUE, absent=OFF))
+    assert names.chat("zeta/large").targets[0].info == NEW
+
+
+def test_defaults_and_aliases_of_a_plugin_that_is_off_are_warned_of() -> None:
+    names = registry(aliases={"mine": "zeta/large"}, default_model="zeta")
+    names.place(names.prepared([("alpha", acme())], CATALOGUE, absent=OFF))
+    default, alias = names.warnings()
+    assert default.startswith("[models] default: 'zeta' belongs to the plugin 'zeta', which is off")
+    assert alias.startswith("[models] aliases.mine: 'zeta/large' belongs to the plugin 'zeta'")
