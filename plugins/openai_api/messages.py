@@ -33,7 +33,7 @@ from plugins.openai_api.messages_bodies import CountTokensBody, MessagesBody
 from plugins.openai_api.messages_errors import answer_error, told_here
 from plugins.openai_api.messages_events import PING, MessagesEncoder
 from plugins.openai_api.messages_translation import DIALECT, Translation, messages_send
-from plugins.openai_api.naming import ModelNames
+from plugins.openai_api.naming import ModelNames, Named
 
 ESTIMATED = "X-BetterAI-Estimated"
 
@@ -86,12 +86,11 @@ class Messages:
 
     async def create(self, request: HttpRequest[MessagesBody, Any]) -> Result:
         body = request.body
-        model = self._names.find(body.model)
+        model, hints = self._model(body)
         large = len(request.raw) > LARGE
         native = None
         if model.target.speaks(DIALECT):
             native = {**await apart_if(large, partial(worded, request)), "model": model.target.model}
-        hints = Hints(strict=self._strict)
         work = partial(messages_send, body, model.name, model.target, hints, native)
         sent, places = await apart_if(large, work)
         tokens = await apart_if(large, partial(estimated_tokens, sent)) if body.stream else 0
@@ -114,16 +113,26 @@ class Messages:
 
     async def count_tokens(self, request: HttpRequest[CountTokensBody, Any]) -> Answer:
         body = request.body
-        model = self._names.find(body.model)
+        model, hints = self._model(body)
         counter = model.target.provider
         large = len(request.raw) > LARGE
         headers = {"request-id": request.id}
         if model.target.speaks(DIALECT) and isinstance(counter, TokenCounter):
             native = await apart_if(large, partial(worded, request))
-            return Answer(TokenCount(await counter.count_tokens(model.target.model, native)), headers=headers)
-        hints = Hints(strict=self._strict)
+            return Answer(
+                TokenCount(await counter.count_tokens(model.target.model, native)),
+                headers={**headers, **hints.headers()},
+            )
         estimate = await apart_if(large, partial(_estimate, Translation(body, model.target, hints)))
         return Answer(TokenCount(estimate), headers={**headers, **hints.headers(), ESTIMATED: "true"})
+
+    def _model(self, body: CountTokensBody) -> tuple[Named, Hints]:
+        """The model that a body names; the size of its context is its vendor's affair."""
+        model, window = self._names.find_in_window(body.model)
+        hints = Hints(strict=self._strict)
+        if window:
+            hints.drop(f"model{window}")
+        return model, hints
 
 
 def _estimate(translation: Translation) -> int:

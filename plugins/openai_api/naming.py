@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
@@ -9,6 +10,8 @@ from typing import TypeVar
 from engine.api import EmbeddingModel, EngineError, ModelNotFound, Providers, Target
 
 M = TypeVar("M")
+
+_WINDOW = re.compile(r"\[\d+[km]\]$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,22 @@ class ModelNames:
             if found is None:
                 raise unknown from None
             return found
+
+    def find_in_window(self, name: str | None) -> tuple[Named, str]:
+        """The model of this name, and what was left out at its end: a wish for a context of that size, as `[1m]`.
+
+        A name of the operator's own may end so, too.
+        """
+        window = _WINDOW.search(name or "")
+        if name is None or window is None:
+            return self.find(name), ""
+        try:
+            return self.find(name[: window.start()]), window[0]
+        except ModelNotFound as unknown:
+            try:
+                return self.find(name), ""
+            except EngineError:
+                raise unknown from None
 
     def _of_default_vendor(self, name: str | None) -> Named | None:
         """The default vendor's model of this name, where that vendor is on and has its key."""

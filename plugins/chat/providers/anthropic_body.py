@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -181,7 +182,11 @@ def _decoded(data: str) -> str:
 
 
 def _id(call_id: str) -> str:
-    return _NOT_IN_IDS.sub("_", call_id)
+    """The id as Anthropic takes it: the same in every request, and never that of another call."""
+    made = _NOT_IN_IDS.sub("_", call_id)
+    if made == call_id:
+        return call_id
+    return f"{made}_{hashlib.sha256(call_id.encode(errors='surrogatepass')).hexdigest()[:10]}"
 
 
 def _sampling(request: ChatRequest, thought: Thinking) -> dict[str, Any]:

@@ -54,6 +54,45 @@ async def asked(serving: Serving, path: str, **fields: Any) -> tuple[ChatRequest
     return provider.requests[0], response.headers[IGNORED].split(", ")
 
 
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [
+        ("m[1m]", "m"),
+        ("claude-sonnet-5[1M]", "claude-sonnet-5"),
+        ("anthropic/claude-opus-5[200k]", "anthropic/claude-opus-5"),
+        ("a/b/c/d[1m]", "a/b/c/d"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/messages", "/messages/count_tokens"])
+async def test_a_size_of_the_context_in_a_models_name_is_a_hint(
+    serving: Serving, path: str, name: str, model: str
+) -> None:
+    provider = PlainProvider(*answer("Hi"))
+    body = {"model": f"scripted/{name}", "messages": HELLO, **({"max_tokens": 9} if path == "/messages" else {})}
+    response = await post(serving, path, body, provider=provider)
+    assert response.status_code == 200, response.text
+    window = name[len(model) :]
+    assert response.headers[IGNORED] == f"model{window}"
+    assert [each.model for each in provider.requests] == ([model] if path == "/messages" else [])
+    refused = await post(serving, path, body, strict=True)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unsupported_parameter")
+
+
+@pytest.mark.parametrize("name", ["a/b/c/d", "org/model:free", "m[x]", "m[1m]b", "m[1]"])
+async def test_any_other_name_reaches_its_vendor_as_it_is(serving: Serving, name: str) -> None:
+    for path in SHAPES:
+        provider = PlainProvider(*answer("Hi"))
+        response = await post(serving, path, {**SHAPES[path](), "model": f"scripted/{name}"}, provider=provider)
+        assert response.status_code == 200, response.text
+        assert [each.model for each in provider.requests] == [name]
+
+
+async def test_an_unknown_model_is_named_without_the_size_of_its_context(serving: Serving) -> None:
+    response = await post(serving, "/messages", {"model": "nobody[1m]", "max_tokens": 9, "messages": HELLO})
+    assert (response.status_code, response.json()["error"]["type"]) == (404, "not_found_error")
+    assert "'nobody'" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", SHAPES)
 async def test_a_client_is_answered_and_told_what_was_ignored(serving: Serving, path: str, stream: bool) -> None:

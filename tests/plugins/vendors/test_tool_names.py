@@ -87,3 +87,27 @@ async def test_calls_name_the_tool_as_the_client_does(together: bool) -> None:
     taken: list[ChatDeltas] = []
     await lengthened(Said(deltas) if together else Said(*deltas), {short: LONG}).push(taken.append)
     assert (taken[0] if together else taken) == [TextDelta("x"), call(LONG), call("other")]
+
+
+@pytest.mark.parametrize("together", [False, True])
+async def test_tools_that_look_alike_when_they_are_short_are_told_apart_in_one_stream(together: bool) -> None:
+    twins = [LONG + "-soft", LONG + "_soft", LONG + "-Soft", LONG[:LIMIT], names(LONG + "-soft")[0]]
+    request, long = shortened(ask(tools=tuple(FunctionTool(name=name) for name in twins)))
+    sent = [tool.name for tool in request.tools if isinstance(tool, FunctionTool)]
+    assert len(set(sent)) == len(twins) and all(len(name) <= LIMIT for name in sent)
+    taken: list[ChatDeltas] = []
+    deltas: list[ChatDelta] = [call(name) for name in sent]
+    await lengthened(Said(deltas) if together else Said(*deltas), long).push(taken.append)
+    assert (taken[0] if together else taken) == [call(name) for name in twins]
+
+
+def test_a_call_in_the_history_has_the_name_that_its_tool_has_now() -> None:
+    """Which names are free may differ from one request of a conversation to the next; within each they fit together."""
+    called = Message(role="assistant", tool_calls=(call(LONG),))
+    squatter = FunctionTool(name=names(LONG)[0])
+    for tools in ((FunctionTool(name=LONG),), (squatter, FunctionTool(name=LONG)), (squatter,)):
+        request, long = shortened(ask(messages=(user("Go"), called), tools=tools))
+        sent = request.messages[1].tool_calls[0].name
+        offered = [tool.name for tool in request.tools if isinstance(tool, FunctionTool)]
+        assert long[sent] == LONG
+        assert (sent in offered) == (FunctionTool(name=LONG) in tools)

@@ -1,6 +1,7 @@
 """Requests as Anthropic's Messages takes them: each body here is held to the types of Anthropic's own SDK."""
 
 import base64
+import re
 from typing import Any
 
 import pytest
@@ -102,7 +103,20 @@ def test_results_of_parallel_calls_stand_in_one_message_before_anything_else() -
     assert results["content"][0]["content"] == "sun"
     assert results["content"][1]["content"][0]["type"] == "image"
     assert [block["tool_use_id"] for block in results["content"][:2]] == [block["id"] for block in calls["content"]]
-    assert calls["content"][1]["id"] == "call_2_x"
+
+
+def test_ids_that_anthropic_does_not_take_stay_apart_and_are_the_same_in_each_request() -> None:
+    ids = ["call.2:x", "call_2_x", "call/2/x", "ë", "_"]
+    calls = tuple(ToolCall(call_id=id, name="weather", arguments="{}") for id in ids)
+    answers = tuple(Message(role="tool", tool_call_id=id, parts=(TextPart(id),)) for id in ids)
+    conversation = (user("Weather?"), Message(role="assistant", tool_calls=calls), *answers)
+    _, asked, answered = body_of(ask(messages=conversation))["messages"]
+    sent = [block["id"] for block in asked["content"]]
+    assert len(set(sent)) == len(ids) and all(re.fullmatch("[a-zA-Z0-9_-]+", id) for id in sent)
+    assert sent[1] == "call_2_x" and sent[4] == "_"
+    assert [block["tool_use_id"] for block in answered["content"]] == sent
+    alone = (user("Weather?"), Message(role="assistant", tool_calls=calls[2:3]), answers[2])
+    assert body_of(ask(messages=alone))["messages"][1]["content"][0]["id"] == sent[2]
 
 
 @pytest.mark.parametrize("arguments", ["{broken", "[1]", "[" * 100_000])
