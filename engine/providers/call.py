@@ -211,10 +211,11 @@ class Call:
 
     def _finish(self) -> None:
         self.watch.stop()
-        if self.spoke:
-            self.watch.expired()  # an end in the very moment of the deadline is an end
-        else:
+        if not self.spoke:
             raise ProviderUnavailable(f"{self.target.name} ended without an answer")
+        self.watch.expired()  # an end in the very moment of the deadline is an end
+        if not self._meter.finished:
+            raise ProviderUnavailable(f"{self.target.name} ended its answer without a Finish: it was cut off")
 
     def failure(self, raised: BaseException) -> EngineError | None:
         """What went wrong, told for people; None for what is not the provider's failure: a cancellation, or who takes."""

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec import UNSET, structs
 
-from engine.api.chat import ChatDelta, ChatRequest
+from engine.api.chat import ChatDelta, ChatRequest, Finish
 from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDelta, Usage
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
@@ -129,9 +129,12 @@ class Ledgers:
 
 
 class Meter:
-    """Measures one call and keeps the writer informed. `said` is the weight of the answer's text."""
+    """Measures one call and keeps the writer informed.
 
-    __slots__ = ("_ledger", "_priced", "_streamed", "_target", "_usage", "_writer", "said")
+    `said` is the weight of the answer's text; `finished` is true once the provider has said why its answer ends.
+    """
+
+    __slots__ = ("_ledger", "_priced", "_streamed", "_target", "_usage", "_writer", "finished", "said")
 
     def __init__(self, target: Target, writer: Writer, ledger: Ledger, *, priced: bool = True) -> None:
         self._streamed: set[tuple[int, str]] = set()
@@ -142,6 +145,7 @@ class Meter:
         self._ledger = ledger
         self._usage: Checked | None = None
         self.said = 0
+        self.finished = False
 
     def answering(self, waited: float) -> None:
         """The model has begun to answer, after so many seconds."""
@@ -166,6 +170,8 @@ class Meter:
             self._usage = self._bounded(delta)
             usage, cost = self._ledger.total(self._usage.usage, self._price)
             self._writer.meter(usage=usage, cost=cost)
+        elif isinstance(delta, Finish):
+            self.finished = True
 
     def close(self, request: ChatRequest, waited: float) -> None:
         """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing."""

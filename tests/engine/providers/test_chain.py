@@ -32,6 +32,7 @@ from engine.api import (
     StatusChanged,
     TextDelta,
     UnsupportedParameter,
+    Usage,
 )
 from engine.providers import Catalogue, Registry, ResiliencePolicy
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
@@ -134,6 +135,14 @@ async def test_an_empty_answer_is_a_failure(writer: RecordingWriter) -> None:
     chain = registry(ScriptedProvider(name="empty"), policy=ResiliencePolicy(retries=0)).chat("empty/m")
     with pytest.raises(ProviderUnavailable, match="ended without an answer"):
         await play(chain, writer)
+
+
+async def test_an_answer_without_a_finish_is_a_failure_and_what_came_is_kept(writer: RecordingWriter) -> None:
+    provider = ScriptedProvider("half an", " answer", Usage(input_tokens=5, output_tokens=3), name="cut")
+    with pytest.raises(ProviderUnavailable, match="cut/m ended its answer without a Finish") as error:
+        await play(registry(provider).chat("cut/m"), writer)
+    assert (error.value.retryable, writer.said, len(provider.requests)) == (True, "half an answer", 1)
+    assert writer.usage == Usage(input_tokens=5, output_tokens=3)
 
 
 async def test_a_crash_of_a_provider_is_contained_and_tells_no_secret(writer: RecordingWriter) -> None:

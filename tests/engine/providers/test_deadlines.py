@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.api import Answered, ChatDelta, ChatRequest, ProviderTimeout, StatusChanged, TextDelta
+from engine.api import Answered, ChatDelta, ChatRequest, Finish, ProviderTimeout, StatusChanged, TextDelta
 from engine.providers import ResiliencePolicy
 from engine.testing import RecordingWriter, ScriptedProvider, SlowProvider, answer
 from tests.engine.providers.conftest import play, registry
@@ -139,6 +139,7 @@ class Deaf(ScriptedProvider):
             yield TextDelta(text)
             with suppress(asyncio.CancelledError):
                 await asyncio.Event().wait()
+        yield Finish("stop")
 
 
 async def test_an_answer_in_the_moment_of_the_deadline_is_taken(writer: RecordingWriter) -> None:

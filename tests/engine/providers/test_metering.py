@@ -132,7 +132,7 @@ async def test_counts_that_cannot_be_true_are_estimated_and_the_turn_goes_on(
     writer: RecordingWriter, nonsense: Any
 ) -> None:
     told = Usage(input_tokens=nonsense, output_tokens=7, cached_tokens=nonsense, reasoning_tokens=99)
-    provider = ScriptedProvider("Hello", told)
+    provider = ScriptedProvider(*answer("Hello", usage=told))
     await play(registry(provider, entries=(PRICED,)).chat("priced"), writer)
     assert writer.usage is not None and writer.cost is not None
     assert writer.usage == Usage(input_tokens=tokens_of(ask()), output_tokens=7, reasoning_tokens=7, estimated=True)
