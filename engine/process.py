@@ -29,7 +29,7 @@ def calm_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 10, 10)
+    gc.set_threshold(20_000, 100, 10)
 
 
 def hurry_the_threads() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from codecs import getincrementaldecoder
 from collections.abc import Iterable, Mapping
 from functools import cache
 from types import NoneType, UnionType
@@ -18,6 +19,8 @@ from engine.wire.halves import whole_characters
 from engine.wire.validation import dotted, explain
 
 Pairs = Iterable[tuple[str, str]]
+
+_PIECE = 64 << 10
 
 
 def typed_request(
@@ -133,10 +136,14 @@ def _said(media_type: str) -> str:
 
 
 def _require_utf8(body: bytes) -> None:
-    try:
-        body.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not valid UTF-8 at byte {error.start}; send JSON in UTF-8") from None
+    decoder = getincrementaldecoder("utf-8")()
+    for at in range(0, len(body), _PIECE):
+        waiting = len(decoder.getstate()[0])
+        try:
+            decoder.decode(body[at : at + _PIECE], final=at + _PIECE >= len(body))
+        except UnicodeDecodeError as error:
+            place = at - waiting + error.start
+            raise InvalidRequest(f"the body is not valid UTF-8 at byte {place}; send JSON in UTF-8") from None
 
 
 @cache

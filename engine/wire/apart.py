@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import gc
-import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -32,9 +30,7 @@ _TEXT_OF_A_VALUE = 64
 T = TypeVar("T")
 
 _pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="large body")
-_lock = threading.Lock()
-_waiting = _resting = 0
-_collects = True
+_waiting = 0
 
 
 async def apart(work: Callable[[], T]) -> T:
@@ -50,27 +46,9 @@ async def apart(work: Callable[[], T]) -> T:
     _waiting += 1
     try:
         context = contextvars.copy_context()
-        return await asyncio.get_running_loop().run_in_executor(_pool, context.run, _undisturbed, work)
+        return await asyncio.get_running_loop().run_in_executor(_pool, context.run, work)
     finally:
         _waiting -= 1
-
-
-def _undisturbed(work: Callable[[], T]) -> T:
-    """The result of `work`, while the collector of reference cycles rests: it would look at the many new objects again
-    and again, which takes as long as to make them, and stops every thread."""
-    global _resting, _collects
-    with _lock:
-        if not _resting:
-            _collects = gc.isenabled()
-            gc.disable()
-        _resting += 1
-    try:
-        return work()
-    finally:
-        with _lock:
-            _resting -= 1
-            if not _resting and _collects:
-                gc.enable()
 
 
 async def apart_if(large: bool, work: Callable[[], T]) -> T:

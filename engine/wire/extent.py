@@ -43,9 +43,11 @@ def check_extent(body: bytes, what: str = "body") -> None:
     It names the bound, and the member of the outermost object in which it was passed. The cost is that of copying the
     text a few times, piece by piece; what is no JSON is left to its parser.
     """
-    if _LONG_RUN in body.translate(_DIGITS):
+    # In pieces that overlap: one call over a large body would keep the interpreter's lock from the event loop.
+    pieces = [body[at : at + _PIECE + LONGEST_NUMBER] for at in range(0, len(body), _PIECE)]
+    if any(_LONG_RUN in piece.translate(_DIGITS) for piece in pieces):
         _check_numbers(body, what)
-    opens = body.count(b"{") + body.count(b"[")
+    opens = sum(piece.count(b"{") + piece.count(b"[") for piece in pieces)
     if opens <= DEEPEST and len(body) <= MOST_VALUES:
         return
     Extent(body, what).check()

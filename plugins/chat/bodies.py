@@ -128,7 +128,8 @@ class InputMessage(Body):
             raise ValueError("a tool's message names its tool_call_id")
         if self.tool_calls and self.role != "assistant":
             raise ValueError("only an assistant's message has tool_calls")
-        if self.role != "assistant" and any(isinstance(part, ReasoningInput) for part in self.content):
+        parts = self.content if isinstance(self.content, list) else ()
+        if self.role != "assistant" and any(isinstance(part, ReasoningInput) for part in parts):
             raise ValueError("only an assistant's message has parts of type reasoning")
         return self
 

@@ -90,3 +90,15 @@ def test_a_whole_number_of_too_many_digits_is_refused_by_name(text: str, field: 
 )
 def test_long_fractions_and_digits_in_a_text_are_let_through(digits: str) -> None:
     check_extent(f'{{"n": [{digits}]}}'.encode())
+
+
+@pytest.mark.parametrize("before", [65_535 - LONGEST_NUMBER, 65_520, 65_530, 65_536])
+def test_a_long_number_is_found_wherever_a_large_body_is_cut(before: int) -> None:
+    body = (
+        b'{"a":"' + b"x" * (before - 11) + b'","n":' + b"7" * (LONGEST_NUMBER + 1) + b',"b":"' + b"x" * 70_000 + b'"}'
+    )
+
+    with pytest.raises(InvalidRequest) as caught:
+        check_extent(body)
+
+    assert caught.value.field == "n"
