@@ -154,6 +154,13 @@ class Commands(Protocol):
         """
         ...
 
+    async def is_open(self, principal: Principal, stream: str) -> bool | None:
+        """Whether a stream of the caller has not ended, on whichever server of the database it runs.
+
+        One whose server has died is open until its lease runs out, and is closed then. None where nothing is known of it.
+        """
+        ...
+
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Run a command that is answered at once."""
         ...

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, and_, or_, select
 
 from engine.api.commands import Closing, Lost, Serve
 from engine.api.data import Database, Write
-from engine.api.errors import EngineError, ErrorBody, InvalidRequest, OwnerLost
+from engine.api.errors import EngineError, ErrorBody, InvalidRequest, NotOwner, OwnerLost
 from engine.api.events import Cost, Event, MessageSaved, StreamEnded, Usage
 from engine.api.identity import Principal
 from engine.api.streams import Ending, Said
@@ -336,12 +337,15 @@ class Ledger:
                 lost_turn = Lost(record.stream, record.principal, record.detail, ending)
                 closing = find(lost_turn) if find is not None else Closing()
                 await self._database.submit([_lost_row(record, ended, closing), *closing.rows])
+            except NotOwner:
+                continue  # another server was quicker, or its own was only slow
             except Exception as error:
                 if getattr(error, "retryable", False):
                     raise
                 # What its command would have written is lost; the turn itself is over all the same.
                 log.exception("turn_recovery_crashed", stream=record.stream, command=record.command)
-                await self._database.submit([_lost_row(record, ended, Closing())])
+                with suppress(NotOwner):
+                    await self._database.submit([_lost_row(record, ended, Closing())])
             log.warning("turn_recovered", stream=record.stream, characters=len(record.said.text))
         if rows:
             await self._remove_leftovers()
@@ -416,7 +420,8 @@ def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write
     saved = closing.event if isinstance(closing.event, MessageSaved) else None
     said = msgspec.structs.replace(record.said, saved=saved)
     values = _end_values(ended, said) | {"n": record.n + LEAP + (2 if saved else 1)}
-    return Write(turns, "update", values, {"stream": record.stream, "owner": record.owner, "status": "running"})
+    running = {"stream": record.stream, "owner": record.owner, "status": "running"}
+    return Write(turns, "update", values, running, NotOwner("this turn was closed by another server"))
 
 
 def _end_values(ended: StreamEnded, said: Said) -> dict[str, Any]:

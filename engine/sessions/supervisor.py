@@ -363,6 +363,18 @@ class Supervisor:
         """Who started the turns that run."""
         return [turn.stream.principal for turn in self._turns.values()]
 
+    async def is_open(self, principal: Principal, id: str) -> bool | None:
+        """Whether the caller's turn has not ended, here or elsewhere; one whose server is dead is closed. None: unknown."""
+        if self.turn(principal, id) is not None or id in self._starting:
+            return True
+        record = await self.ledger.by_stream(principal, id) if self.ledger else None
+        if record is None or self.ledger is None:
+            return None
+        if record.ended is None and not self.ledger.runs_elsewhere(record):
+            await self.ledger.reap(self._recovery)
+            record = await self.ledger.by_stream(principal, id) or record
+        return record.ended is None
+
     async def cancel(self, principal: Principal, id: str, reason: Reason = "client_cancel") -> None:
         """Stop the caller's turn; one that has ended stays as it is."""
         turn = self.turn(principal, id)
@@ -551,6 +563,9 @@ class InProcessCommands:
             self._supervisor.bus.forget(stream, principal)
         ledger = self._supervisor.ledger
         return await ledger.forgetting(principal, left) if ledger is not None and left else []
+
+    async def is_open(self, principal: Principal, stream: str) -> bool | None:
+        return await self._supervisor.is_open(principal, stream)
 
     async def call(self, principal: Principal, command: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
         return await self._supervisor.call(principal, command, body)

@@ -56,7 +56,7 @@ class Chat(Plugin):
 
     @hookimpl
     def register_commands(self, context: PluginContext) -> Iterable[Command[ChatSend] | Call[ToolResultSend]]:
-        self._history = History(context.database(), forget=context.commands.forget)
+        self._history = History(context.database(), forget=context.commands.forget, is_open=context.commands.is_open)
         self._sending = Sending(context, context.settings(ChatSettings), self._history)
         return [
             Command(
@@ -74,12 +74,12 @@ class Chat(Plugin):
                 summary="Answer a tool call of a running turn.",
                 example={"type": "tool.result", "id": "c3", "stream": "s_…", "call_id": "call_1", "output": "18 °C"},
             ),
-            *Talks(self._history, self._sending.running_stream).calls(),
+            *Talks(self._history).calls(),
         ]
 
     @hookimpl
     def register_routes(self, context: PluginContext) -> Iterable[Route]:
-        history = history_routes(self._history, self._sending.running_stream)
+        history = history_routes(self._history)
         return [*ChatRoutes(context).routes(), *history]
 
     @hookimpl

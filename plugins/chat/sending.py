@@ -11,7 +11,7 @@ import msgspec
 
 from engine.api.chat import ChatRequest, FunctionTool, WebSearch
 from engine.api.commands import Closing, Lost, Request, Serve
-from engine.api.errors import Conflict, ContextTooLong, InvalidRequest, ToolCallNotFound
+from engine.api.errors import ContextTooLong, InvalidRequest, ToolCallNotFound
 from engine.api.events import MessageSaved
 from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
@@ -20,6 +20,7 @@ from engine.api.tools import Tool
 from engine.wire.apart import apart_if, is_large
 from engine.wire.bounds import first_repeated
 from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
+from plugins.chat.history.claims import Claims
 from plugins.chat.history.store import History
 from plugins.chat.history.thread import Thread
 from plugins.chat.history.turns import Opened
@@ -32,19 +33,13 @@ from plugins.chat.waiting import WaitingCalls
 
 
 class Sending:
-    """Prepares turns, and knows which conversation is taken by which stream."""
+    """Prepares turns, and takes their conversations."""
 
     def __init__(self, context: PluginContext, settings: ChatSettings, history: History) -> None:
         self._context = context
         self._settings = settings
         self._history = history
-        self._taken: dict[tuple[str, str], str] = {}
-        """Streams by principal and conversation: whoever names a conversation of another takes nothing of theirs."""
         self._waiting: dict[str, _Waits] = {}
-
-    def running_stream(self, principal: Principal, conversation: str) -> str | None:
-        """The stream of the principal's turn that runs in a conversation."""
-        return self._taken.get((principal.id, conversation))
 
     async def prepare(self, request: Request[ChatSend]) -> Serve:
         """A turn that is ready to run, or the reason why there is none."""
@@ -89,22 +84,24 @@ class Sending:
         make: Callable[..., ChatTurn],
     ) -> Serve:
         body, principal = request.body, request.principal
-        release = self._take(principal, body.conversation, request.stream) if body.conversation else None
+        hold = _Hold(self._history.claims, principal, request.stream)
         try:
+            if body.conversation is not None:
+                await hold.take(body.conversation)
             thread = await self._history.thread(principal, body.conversation, body.parent)
             turn = make(self._after(thread, plan), left_out=thread.left_out)
             opened = self._history.opening(
                 thread, principal, plan.messages, model=model, stream=request.stream, metadata=body.metadata
             )
         except BaseException:
-            if release is not None:
-                release()
+            hold.release()
             raise
+        hold.begin(opened.conversation)
         return Serve(
             serve=waits.serving(turn),
             rows=opened.rows,
-            closing=lambda ending: self._closing(opened, ending, turn),
-            released=release or self._take(principal, opened.conversation, request.stream),
+            closing=lambda ending: self._closing(opened, ending, turn, hold),
+            released=hold.release,
             model=model,
             detail=opened.detail,
         )
@@ -117,12 +114,13 @@ class Sending:
             )
         return msgspec.structs.replace(plan, messages=thread.followed_by(plan.messages))
 
-    def _closing(self, opened: Opened, ending: Ending, turn: ChatTurn) -> Closing:
+    def _closing(self, opened: Opened, ending: Ending, turn: ChatTurn, hold: _Hold) -> Closing:
         steps = [message for step in turn.steps[:-1] for message in step.messages()]
         last = turn.steps[-1] if turn.steps else None
         if last is not None and last.results:
             steps += last.messages()
         rows = self._history.closing(opened, ending, steps=steps, reasoning=tuple(last.reasoning) if last else ())
+        hold.closed = True
         return Closing(rows=rows, event=MessageSaved(conversation=opened.conversation, message=opened.answer))
 
     def recover(self, lost: Lost) -> Closing:
@@ -144,22 +142,6 @@ class Sending:
     def _expect(self, request: Request[ChatSend], calls: WaitingCalls) -> _Waits:
         return _Waits(request.principal.id, request.stream, calls, self._waiting)
 
-    def _take(self, principal: Principal, conversation: str, stream: str) -> Callable[[], None]:
-        """Take the conversation for a turn; raises `Conflict` while another one runs there."""
-        taken = principal.id, conversation
-        running = self._taken.get(taken)
-        if running is not None:
-            raise Conflict(
-                f"a turn of this conversation runs as stream {running}; wait for its end, or cancel it",
-                field="conversation",
-            )
-        self._taken[taken] = stream
-        return lambda: self._free(taken, stream)
-
-    def _free(self, taken: tuple[str, str], stream: str) -> None:
-        if self._taken.get(taken) == stream:
-            del self._taken[taken]
-
     def _tools(self, body: ChatSend, principal: Principal) -> dict[str, Tool]:
         """The server's tools that this turn may use, by name."""
         if not self._settings.server_tools:
@@ -172,6 +154,37 @@ class Sending:
                 known = ", ".join(sorted(offered)) or "none"
                 raise InvalidRequest(f"this server has no tool {name[:80]!r}; it has: {known}", field="server_tools")
         return {name: offered[name] for name in body.server_tools}
+
+
+class _Hold:
+    """A turn's hold on its conversation, from before it reads the history until its end is written."""
+
+    def __init__(self, claims: Claims, principal: Principal, stream: str) -> None:
+        self._claims = claims
+        self._principal = principal
+        self._stream = stream
+        self._conversation: str | None = None
+        self._everywhere = False
+        self.closed = False
+        """True once the rows of the turn's end, which let the conversation go, are made."""
+
+    async def take(self, conversation: str) -> None:
+        """Take a conversation that is there; raises `Conflict` while another turn runs in it."""
+        self.begin(conversation)
+        self._everywhere = True
+        await self._claims.take(self._principal, conversation, self._stream)
+
+    def begin(self, conversation: str) -> None:
+        """Take a conversation in this process: for one that the turn begins, its rows do the rest."""
+        if self._conversation is None:
+            self._claims.take_here(self._principal, conversation, self._stream)
+            self._conversation = conversation
+
+    def release(self) -> None:
+        if self._conversation is not None:
+            self._claims.leave_here(self._principal, self._conversation, self._stream)
+            if self._everywhere and not self.closed:
+                self._claims.leave(self._conversation, self._stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from engine.api.commands import Body, Call, Request
 from engine.api.errors import InvalidRequest
 from engine.api.events import Cost, Usage
 from engine.wire.bounds import Name, Options
-from plugins.chat.history.running import Running, not_running
 from plugins.chat.history.store import History
 from plugins.chat.history.turns import Told
 
@@ -78,9 +77,8 @@ class Record(Body):
 class Talks:
     """The calls of this file."""
 
-    def __init__(self, history: History, running: Running) -> None:
+    def __init__(self, history: History) -> None:
         self._history = history
-        self._running = running
 
     def calls(self) -> Iterable[Call[Any]]:
         """To be registered."""
@@ -144,7 +142,7 @@ class Talks:
     async def record(self, request: Request[Record]) -> Mapping[str, Any]:
         body = request.body
         if body.conversation is not None:
-            not_running(request.principal, body.conversation, self._running)
+            await self._history.claims.check(request.principal, body.conversation)
         told = [_told(message, f"messages.{at}") for at, message in enumerate(body.messages)]
         conversation, ids = await self._history.record(request.principal, body.conversation, told)
         return {"conversation": conversation, "messages": ids}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -12,7 +13,10 @@ import msgspec
 from sqlalchemy import ColumnElement, func, select
 
 from engine.api.data import Database, Write
+from engine.api.errors import Conflict
 from engine.api.identity import Principal
+from plugins.chat.history.claims import Claims
+from plugins.chat.history.errors import ConversationNotFound
 from plugins.chat.history.forgetting import Forget, emptied, nothing_to_forget, streams_of
 from plugins.chat.history.ids import new_id
 from plugins.chat.history.pages import mark, older_than
@@ -38,8 +42,11 @@ class ConversationPage(msgspec.Struct, kw_only=True):
 class Conversations:
     """Reads and changes conversations. An id that is unknown or another's raises `ConversationNotFound`."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime], forget: Forget = nothing_to_forget) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], claims: Claims, forget: Forget = nothing_to_forget
+    ) -> None:
         self._database = database
+        self._claims = claims
         self._forget = forget
         self._now = now
         self.leaving: Counter[str] = Counter()
@@ -145,28 +152,32 @@ class Conversations:
         return await self.get(principal, id)
 
     async def delete(self, principal: Principal, id: str) -> None:
-        """Remove a conversation with its messages and the content of its turns.
+        """Remove a conversation with its messages and the content of its turns; raises `Conflict` while a turn runs.
 
         Unknown ids are no error here: nothing of theirs is left.
         """
-        mine = {"conversation": id, "principal": principal.id}
         self.leaving[id] += 1
         try:
-            streams = await self._database.look(partial(streams_of, principal=principal.id, conversation=id))
-            forgotten = await self._forget(principal, emptied(streams))
-            # The conversation first, which is the lock of what is written into it.
-            await self._database.submit(
-                [
-                    Write(conversations, "delete", {}, {"id": id, "principal": principal.id}),
-                    Write(texts, "delete", {}, mine),
-                    Write(messages, "delete", {}, mine),
-                    *forgotten,
-                ]
-            )
+            with suppress(ConversationNotFound):
+                await self._claims.unless_taken(principal, id, partial(self._delete, principal, id))
         finally:
             self.leaving[id] -= 1
             if not self.leaving[id]:
                 del self.leaving[id]
+
+    async def _delete(self, principal: Principal, id: str, untaken: Mapping[str, None], taken: Conflict | None) -> None:
+        mine = {"conversation": id, "principal": principal.id}
+        streams = await self._database.look(partial(streams_of, principal=principal.id, conversation=id))
+        forgotten = await self._forget(principal, emptied(streams))
+        # The conversation first, which is the lock of what is written into it.
+        await self._database.submit(
+            [
+                Write(conversations, "delete", {}, {"id": id, "principal": principal.id, **untaken}, taken),
+                Write(texts, "delete", {}, mine),
+                Write(messages, "delete", {}, mine),
+                *forgotten,
+            ]
+        )
 
 
 def _shown(tree: Tree) -> ConversationWithMessages:

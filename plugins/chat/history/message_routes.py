@@ -9,7 +9,6 @@ import msgspec
 from engine.api.routes import Answer, HttpRequest, Route
 from plugins.chat.history.bodies import MessageEdit, MessagesQuery, MessageTruncate
 from plugins.chat.history.records import Conversation, StoredMessage
-from plugins.chat.history.running import Running, not_running, with_stream
 from plugins.chat.history.store import History
 
 NOT_FOUND = {404: "conversation_not_found, message_not_found"}
@@ -24,9 +23,9 @@ class MessageList(msgspec.Struct):
 class MessageRoutes:
     """Handlers for the messages of a conversation."""
 
-    def __init__(self, history: History, running: Running) -> None:
+    def __init__(self, history: History) -> None:
         self._messages = history.messages
-        self._running = running
+        self._claims = history.claims
 
     def routes(self) -> list[Route]:
         """The routes of this file."""
@@ -99,6 +98,5 @@ class MessageRoutes:
     async def delete(self, request: HttpRequest[None, None]) -> Answer:
         id, message = request.path["id"], request.path["message"]
         await self._messages.get(request.principal, id, message)
-        not_running(request.principal, id, self._running)
         left = await self._messages.delete(request.principal, id, message)
-        return Answer(with_stream(request.principal, left, self._running))
+        return Answer(self._claims.shown(request.principal, left))

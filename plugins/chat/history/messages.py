@@ -18,6 +18,7 @@ from engine.api.errors import Conflict, InvalidRequest
 from engine.api.events import MessageSaved
 from engine.api.identity import Principal
 from engine.api.streams import Said
+from plugins.chat.history.claims import Claims
 from plugins.chat.history.forgetting import Forget, emptied, nothing_to_forget
 from plugins.chat.history.ids import new_id, new_ids
 from plugins.chat.history.reading import Tree, read_conversation, read_messages
@@ -40,8 +41,11 @@ CUT_ATTEMPTS = 3
 class Messages:
     """Reads and changes messages. Raises `ConversationNotFound` and `MessageNotFound`, for foreign ids too."""
 
-    def __init__(self, database: Database, now: Callable[[], datetime], forget: Forget = nothing_to_forget) -> None:
+    def __init__(
+        self, database: Database, now: Callable[[], datetime], claims: Claims, forget: Forget = nothing_to_forget
+    ) -> None:
         self._database = database
+        self._claims = claims
         self._forget = forget
         self._now = now
 
@@ -161,9 +165,11 @@ class Messages:
     async def delete(self, principal: Principal, conversation: str, id: str) -> Conversation:
         """Remove a message and all that follows it; where the shown branch ran through it, another one is shown.
 
-        What is said in the conversation meanwhile is not torn from what it follows: the tree is looked at again then.
+        What is said in the conversation meanwhile is not torn from what it follows: the tree is looked at again then. Raises
+        `Conflict` while a turn runs.
         """
         for _ in range(DELETE_ATTEMPTS):
+            await self._claims.check(principal, conversation)
             tree = await read_messages(
                 self._database, principal, conversation, lambda tree: (tree.has(id),), lambda tree: tree
             )
@@ -172,7 +178,8 @@ class Messages:
             rows += [Write(messages, "delete", {}, {"id": each}) for each in removed]
             rows += await self._forget(principal, emptied(tree.shape[each]["stream"] for each in removed))
             leaf = leaf_without(tree.parents, removed, tree.leaf)
-            unchanged = {"id": conversation, "principal": principal.id, "updated_at": tree.conversation.updated_at}
+            mine = {"id": conversation, "principal": principal.id}
+            unchanged = {**mine, "updated_at": tree.conversation.updated_at, **self._claims.untaken}
             with suppress(Conflict):
                 await self._database.submit(
                     [Write(conversations, "update", {"leaf": leaf}, unchanged, _changed_meanwhile()), *rows]

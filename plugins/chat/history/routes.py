@@ -18,18 +18,17 @@ from plugins.chat.history.export import Exported, markdown
 from plugins.chat.history.message_routes import MessageRoutes
 from plugins.chat.history.prompt_routes import PromptRoutes
 from plugins.chat.history.records import Conversation, ConversationWithMessages
-from plugins.chat.history.running import Running, not_running, with_stream
 from plugins.chat.history.search import FoundPage
 from plugins.chat.history.store import History
 
 NOT_FOUND = {404: "conversation_not_found"}
 
 
-def routes(history: History, running: Running) -> list[Route]:
-    """All routes of the history; `running` tells the stream of the turn that runs in a conversation."""
+def routes(history: History) -> list[Route]:
+    """All routes of the history."""
     return [
-        *ConversationRoutes(history, running).routes(),
-        *MessageRoutes(history, running).routes(),
+        *ConversationRoutes(history).routes(),
+        *MessageRoutes(history).routes(),
         *PromptRoutes(history.prompts).routes(),
     ]
 
@@ -37,10 +36,10 @@ def routes(history: History, running: Running) -> list[Route]:
 class ConversationRoutes:
     """Handlers for conversations."""
 
-    def __init__(self, history: History, running: Running) -> None:
+    def __init__(self, history: History) -> None:
         self._history = history
         self._conversations = history.conversations
-        self._running = running
+        self._claims = history.claims
 
     def routes(self) -> list[Route]:
         """The routes of this file."""
@@ -137,7 +136,7 @@ class ConversationRoutes:
             favourite=query.favourite,
             model=query.model,
         )
-        page.conversations = [with_stream(request.principal, each, self._running) for each in page.conversations]
+        page.conversations = [self._claims.shown(request.principal, each) for each in page.conversations]
         return Answer(page)
 
     async def create(self, request: HttpRequest[ConversationCreate | None, Any]) -> Answer:
@@ -155,7 +154,7 @@ class ConversationRoutes:
 
     async def get(self, request: HttpRequest[None, None]) -> Answer:
         found = await self._conversations.shown(request.principal, request.path["id"])
-        return Answer(with_stream(request.principal, found, self._running))
+        return Answer(self._claims.shown(request.principal, found))
 
     async def change(self, request: HttpRequest[ConversationChange, Any]) -> Answer:
         body = request.body
@@ -167,12 +166,11 @@ class ConversationRoutes:
             favourite=body.favourite,
             leaf=body.leaf,
         )
-        return Answer(with_stream(request.principal, changed, self._running))
+        return Answer(self._claims.shown(request.principal, changed))
 
     async def delete(self, request: HttpRequest[None, None]) -> Answer:
         id = request.path["id"]
         await self._conversations.get(request.principal, id)
-        not_running(request.principal, id, self._running)
         await self._conversations.delete(request.principal, id)
         return Answer(status=204)
 

@@ -12,6 +12,7 @@ from engine.api.data import Database, Write
 from engine.api.errors import InvalidRequest
 from engine.api.identity import Principal
 from engine.api.streams import Ending
+from plugins.chat.history.claims import Claims, IsOpen, nothing_is_open
 from plugins.chat.history.conversations import Conversations
 from plugins.chat.history.errors import ConversationNotFound
 from plugins.chat.history.forgetting import Forget, nothing_to_forget
@@ -45,12 +46,17 @@ class History:
     """Conversations of every principal in one database. Nobody sees, or can tell from, what is another's."""
 
     def __init__(
-        self, database: Database, now: Callable[[], datetime] = utc_now, forget: Forget = nothing_to_forget
+        self,
+        database: Database,
+        now: Callable[[], datetime] = utc_now,
+        forget: Forget = nothing_to_forget,
+        is_open: IsOpen = nothing_is_open,
     ) -> None:
         self._database = database
         self._now = now
-        self.conversations = Conversations(database, now, forget)
-        self.messages = Messages(database, now, forget)
+        self.claims = Claims(database, now, is_open)
+        self.conversations = Conversations(database, now, self.claims, forget)
+        self.messages = Messages(database, now, self.claims, forget)
         self.prompts = Prompts(database, now)
         self.search = Search(database)
 
@@ -90,7 +96,14 @@ class History:
     ) -> Opened:
         """The rows of a turn's question, for its accept commit. No messages asks for another answer to the thread."""
         return open_turn(
-            thread, principal.id, messages, model=model, stream=stream, metadata=metadata or {}, now=self._now()
+            thread,
+            principal.id,
+            messages,
+            model=model,
+            stream=stream,
+            metadata=metadata or {},
+            now=self._now(),
+            taken=self.claims.columns(stream),
         )
 
     def closing(
@@ -106,11 +119,12 @@ class History:
         `steps` are the messages of the tool loop before the last call to the model, `reasoning` what the last one's vendor
         wants back. A turn that failed or was cancelled leaves what it said, marked, and a message also when it said nothing.
         """
-        return close_turn(opened, ending, steps, reasoning, self._now())
+        rows = close_turn(opened, ending, steps, reasoning, self._now())
+        return [*rows, *self.claims.freed(opened.conversation, ending.stream)]
 
     def recovered(self, lost: Lost) -> list[Write]:
         """The same for a turn whose process died; `lost.detail` is `Opened.detail`."""
-        return recovered_turn(lost, self._now())
+        return [*recovered_turn(lost, self._now()), *self.claims.freed(lost.detail["conversation"], lost.stream)]
 
     async def record(
         self, principal: Principal, conversation: str | None, told: Sequence[Told]

@@ -35,9 +35,15 @@ conversations = Table(
     Column("leaf", Key(40)),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
+    Column("running_stream", Key(40)),
+    Column("taken_at", UtcDateTime),
     Index("ix_chat_conversations_principal_updated", "principal", "updated_at"),
 )
-"""`leaf` is the last message of the branch that is shown. `titled_by` is `first_words`, `model` or `user`."""
+"""`leaf` is the last message of the branch that is shown. `titled_by` is `first_words`, `model` or `user`.
+
+`running_stream` is the stream whose turn has taken the conversation, at `taken_at`: where several servers may have the
+database.
+"""
 
 messages = Table(
     "chat_messages",

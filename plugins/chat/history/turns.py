@@ -76,14 +76,18 @@ def open_turn(
     stream: str,
     metadata: Mapping[str, str],
     now: datetime,
+    taken: Mapping[str, Any],
 ) -> Opened:
-    """The question's rows: a new conversation where there is none yet, and what is asked after the thread's parent."""
+    """The question's rows: a new conversation where there is none yet, and what is asked after the thread's parent.
+
+    `taken` are the columns of a new conversation by which it is the turn's.
+    """
     *ids, answer = new_ids("m_", now, len(asked) + 1)
     leaf = ids[-1] if ids else thread.parent
     title = first_words(asked)
     changes: dict[str, Any] = {"leaf": leaf, "model": model, "updated_at": now}
     if thread.new:
-        rows = [new_conversation(thread.conversation, principal, title, "first_words", now, **changes)]
+        rows = [new_conversation(thread.conversation, principal, title, "first_words", now, **changes, **taken)]
     else:
         if thread.untitled:
             changes["title"] = title

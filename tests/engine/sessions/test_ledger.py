@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from engine.api.commands import Closing, Serve
 from engine.api.data import Write
@@ -29,7 +31,7 @@ from engine.bus.bus import Bus
 from engine.bus.stream import Token
 from engine.db.databases import Database
 from engine.db.errors import RowConflict
-from engine.db.schema import metadata, turn_parts, turns
+from engine.db.schema import budgets, metadata, turn_parts, turns
 from engine.sessions.ledger import LEAP, Ledger, body_hash
 from tests.engine.sessions.test_owners import name_of_a_dead_process
 
@@ -261,6 +263,22 @@ class TestAfterAKill:
 
         assert await heir.reap(lambda _: recover) == 1
         assert (await row(rows, token))["status"] == "failed"
+
+    async def test_of_two_that_close_it_at_once_one_adds_the_rows_of_its_command(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+        subjects = itertools.count()
+
+        def recover(lost: Any) -> Closing:
+            values = {"subject": f"{lost.stream} {next(subjects)}", "period": "day", "unit": "tokens", "amount": "1"}
+            return Closing(rows=[Write(budgets, "insert", values)])
+
+        other = Ledger(rows, "another process", embedded=rows.embedded)
+        await asyncio.gather(*(each.reap(lambda _: recover) for each in (heir, other)))
+        added = select(func.count()).select_from(budgets).where(budgets.c.subject.startswith(token.stream.id))
+        async with rows.read() as connection:
+            assert await connection.scalar(added) == 1
 
     async def test_a_live_process_keeps_its_turns_where_several_share_a_database(
         self, ledger: Ledger, heir: Ledger, rows: Database, token: Token

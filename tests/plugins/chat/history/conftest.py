@@ -33,6 +33,14 @@ async def _upgrade(url: str) -> None:
         await databases.close()
 
 
+def upgraded(url: str) -> str:
+    """The address of a database, once it has the tables."""
+    # In a thread and event loop of its own, apart from those of the tests.
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, _upgrade(url)).result()
+    return url
+
+
 @pytest.fixture(scope="module", params=["sqlite", "mariadb"])
 def migrated_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The address of a database with the tables of the engine and the history, once of each kind."""
@@ -40,10 +48,7 @@ def migrated_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
         url = f"sqlite+aiosqlite:///{tmp_path_factory.mktemp('history')}/test.db"
     else:
         url = str(request.getfixturevalue("mysql_url"))
-    # In a thread and event loop of its own, apart from those of the tests.
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, _upgrade(url)).result()
-    return url
+    return upgraded(url)
 
 
 @pytest.fixture

@@ -26,6 +26,9 @@ class TickingClock:
         self._now += timedelta(milliseconds=1)
         return self._now
 
+    def pass_by(self, time: timedelta) -> None:
+        self._now += time
+
 
 def said(text: str, role: Any = "user", **more: Any) -> Message:
     return Message(role=role, parts=(TextPart(text),) if text else (), **more)

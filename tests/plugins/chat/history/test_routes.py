@@ -26,13 +26,9 @@ class Client:
     """Sends requests through the route table, as one principal."""
 
     def __init__(self, history: History, principal: Principal) -> None:
-        self.running: dict[str, str] = {}
         self.answer = Answer()
-        self._table = RouteTable([("chat", route) for route in routes(history, self.running_stream)])
+        self._table = RouteTable([("chat", route) for route in routes(history)])
         self._principal = principal
-
-    def running_stream(self, principal: Principal, conversation: str) -> str | None:
-        return self.running.get(conversation)
 
     async def __call__(self, method: str, address: str, body: Any = None) -> Any:
         """The answer's body; raises the error that it would be."""
@@ -81,9 +77,11 @@ async def test_an_empty_body_makes_an_unnamed_conversation(client: Client) -> No
     assert (await client("POST", ROOT))["title"] == "New chat"
 
 
-async def test_a_conversation_shows_its_branch_and_the_stream_that_runs(client: Client, talk: Talk) -> None:
+async def test_a_conversation_shows_its_branch_and_the_stream_that_runs(
+    client: Client, history: History, me: Principal, talk: Talk
+) -> None:
     opened = await talk.turn("Hello", "Hi!")
-    client.running[opened.conversation] = "s_running"
+    history.claims.take_here(me, opened.conversation, "s_running")
     shown = await client("GET", f"{ROOT}/{opened.conversation}")
     assert shown["running_stream"] == "s_running"
     question, answer = shown["messages"]
@@ -121,19 +119,23 @@ async def test_a_branch_is_chosen_by_a_message_of_it(client: Client, talk: Talk)
     assert changed["leaf"] == opened.answer
 
 
-async def test_nothing_is_taken_away_under_a_running_turn(client: Client, talk: Talk) -> None:
+async def test_nothing_is_taken_away_under_a_running_turn(
+    client: Client, history: History, me: Principal, talk: Talk
+) -> None:
     opened = await talk.ask("Hello")
-    client.running[opened.conversation] = "s_running"
+    history.claims.take_here(me, opened.conversation, "s_running")
     for address in (f"{ROOT}/{opened.conversation}", f"{ROOT}/{opened.conversation}/messages/{opened.leaf}"):
         with pytest.raises(Conflict, match="s_running"):
             await client("DELETE", address)
     assert await talk.words(opened.conversation) == ["Hello"]
 
 
-async def test_a_stranger_learns_nothing_of_a_running_turn(history: History, stranger: Principal, talk: Talk) -> None:
+async def test_a_stranger_learns_nothing_of_a_running_turn(
+    history: History, me: Principal, stranger: Principal, talk: Talk
+) -> None:
     opened = await talk.ask("Hello")
     client = Client(history, stranger)
-    client.running[opened.conversation] = "s_running"
+    history.claims.take_here(me, opened.conversation, "s_running")
     for method, address in (
         ("DELETE", f"{ROOT}/{opened.conversation}"),
         ("DELETE", f"{ROOT}/{opened.conversation}/messages/{opened.leaf}"),
@@ -216,7 +218,7 @@ async def test_a_bad_request_is_told_which_field_is_wrong(
 
 
 async def test_every_route_stands_in_the_openapi_document(history: History) -> None:
-    ours = routes(history, lambda principal, conversation: None)
+    ours = routes(history)
     document = openapi(ours, version="1")
     assert {(path, method) for path, operations in document["paths"].items() for method in operations} == {
         (route.path, route.method.lower()) for route in ours
