@@ -91,7 +91,8 @@ class Objects:
                 origin=origin,
             )
             try:
-                await self.records.add(principal, stored)
+                if not await self.records.add(principal, stored, self._quota.most):
+                    raise self._quota.exceeded(await self.records.used(principal.id))
             except Exception:
                 await self.shelf.remove(id)
                 raise

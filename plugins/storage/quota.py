@@ -30,11 +30,7 @@ class Share:
         """Take so many bytes more; raises `QuotaExceeded` when they are not there."""
         used = self._account.used or 0
         if used + count > self._most:
-            raise QuotaExceeded(
-                f"your objects may have {self._most} bytes together, of which {used} are taken; delete some first",
-                limit=self._most,
-                remaining=max(0, self._most - used),
-            )
+            raise _exceeded(self._most, used)
         self._account.used = used + count
         self.taken += count
 
@@ -49,6 +45,10 @@ class Quota:
         self.most = most
         self._used = used
         self._accounts: dict[str, _Account] = {}
+
+    def exceeded(self, used: int) -> QuotaExceeded:
+        """The error for a file that is too much beside so many bytes."""
+        return _exceeded(self.most, used)
 
     @asynccontextmanager
     async def share(self, principal: str) -> AsyncIterator[Share]:
@@ -68,3 +68,11 @@ class Quota:
             account.shares -= 1
             if not account.shares:
                 del self._accounts[principal]
+
+
+def _exceeded(most: int, used: int) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"your objects may have {most} bytes together, of which {used} are taken; delete some first",
+        limit=most,
+        remaining=max(0, most - used),
+    )

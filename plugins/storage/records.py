@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, RowMapping, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, case, func, null, or_, select
 
-from engine.api import Database, Principal, StoredObject, Write
-from plugins.storage.tables import objects
+from engine.api import Database, EngineError, Principal, StoredObject, Write
+from plugins.storage.tables import accounts, objects
 
 
 class Records:
@@ -18,20 +18,34 @@ class Records:
         self._database = database
         self._store = store
 
-    async def add(self, principal: Principal, stored: StoredObject) -> None:
-        """Commit the row of an object."""
+    async def add(self, principal: Principal, stored: StoredObject, most: int) -> bool:
+        """Commit the row of an object, if the owner then has at most so many bytes; tells whether that was so.
+
+        Another server may have added to them since they were counted. So they are counted again in the transaction that adds
+        the row, under a lock of the owner's own. A row that is too much has no size, which the table refuses.
+        """
+        owner = {"principal": principal.id, "store": self._store}
+        kept = select(func.coalesce(func.sum(objects.c.size), 0)).where(*self._of(principal.id))
+        # MySQL reads the table that it inserts into only as one that was made before.
+        total = select(kept.subquery("kept")).scalar_subquery()
         row = {
             "id": stored.id,
             "principal": principal.id,
             "store": self._store,
             "name": stored.name,
             "content_type": stored.content_type,
-            "size": stored.size,
+            "size": case((total + stored.size <= most, stored.size), else_=null()),
             "created_at": stored.created_at,
             "expires_at": stored.expires_at,
             "origin": stored.origin,
         }
-        await self._database.submit([Write(objects, "insert", row)])
+        try:
+            await self._database.submit([Write(accounts, "upsert", owner, owner), Write(objects, "insert", row)])
+        except EngineError as error:
+            if error.code != "row_conflict":
+                raise
+            return False
+        return True
 
     async def find(self, id: str, now: datetime, principal: Principal | None = None) -> StoredObject | None:
         """The object of this id: the principal's, where one is named."""
@@ -54,9 +68,8 @@ class Records:
 
     async def used(self, principal: str) -> int:
         """The bytes of all objects of a principal; what has expired counts until it was swept."""
-        mine = (objects.c.principal == principal, objects.c.store == self._store)
         async with self._database.read() as connection:
-            total = await connection.scalar(select(func.sum(objects.c.size)).where(*mine))
+            total = await connection.scalar(select(func.sum(objects.c.size)).where(*self._of(principal)))
         # MySQL sums to a decimal.
         return int(total or 0)
 
@@ -74,6 +87,9 @@ class Records:
     async def remove(self, *ids: str) -> None:
         """Commit that objects are gone."""
         await self._database.submit([Write(objects, "delete", {}, {"id": id}) for id in ids])
+
+    def _of(self, principal: str) -> tuple[ColumnElement[bool], ...]:
+        return (objects.c.principal == principal, objects.c.store == self._store)
 
     def _alive(self, now: datetime) -> ColumnElement[bool]:
         expires = objects.c.expires_at

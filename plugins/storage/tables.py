@@ -27,4 +27,12 @@ objects = Table(
     Index("ix_storage_objects_origin", "origin"),
 )
 
+accounts = Table(
+    "storage_accounts",
+    metadata,
+    Column("principal", Key(64), primary_key=True),
+    Column("store", Key(64), primary_key=True),
+)
+"""A row for each principal that keeps something: the lock under which its objects are added up and one more is added."""
+
 TABLES = Tables(metadata, Path(__file__).parent / "migrations")

@@ -20,7 +20,7 @@ from engine.api import (
     Voice,
 )
 from plugins.tts.bodies import QuotaQuery, SpeakPost, VoicesQuery
-from plugins.tts.storing import StoredSpeech, stored_speech
+from plugins.tts.storing import KeptSpeech, StoredSpeech
 from plugins.vendors.codecs import MEDIA_TYPES
 from plugins.vendors.speaking import stand_in
 
@@ -81,6 +81,7 @@ class TtsRoutes:
     def __init__(self, context: PluginContext) -> None:
         self._commands = context.commands
         self._providers = context.providers
+        self._kept = KeptSpeech()
 
     def routes(self) -> list[Route]:
         """The routes of this file."""
@@ -132,7 +133,7 @@ class TtsRoutes:
         key = request.headers.get("idempotency-key")
         reader = await self._commands.start(request.principal, "tts.start", fields, key=key, on_disconnect="cancel")
         if store is not None:
-            return await stored_speech(store, request.principal, reader, body.format)
+            return await self._kept.answer(store, request.principal, reader, body.format)
         canned = stand_in(self._providers.speech(body.model)) is not None
         headers = {CANNED_HEADER: "true"} if canned else {}
         return EventStream(reader, SoundFile(), hold=True, headers=headers, content_type=MEDIA_TYPES[body.format])

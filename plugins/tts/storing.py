@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -48,17 +49,30 @@ class _BrokeOff(Exception):
     """The speech did not come to its end; its stream says why."""
 
 
-async def stored_speech(store: ObjectStore, principal: Principal, reader: StreamReader, format: str) -> Result:
-    """Keep the sound of a stream and answer where it is; a speech that fails is answered as its error, and not kept.
+class KeptSpeech:
+    """Keeps the sound of each stream once, however many requests of one key ask for it at the same time."""
 
-    A stream that was stored before is answered with the same object. Closes the reader where it raises.
-    """
-    try:
-        stored = await _kept_before(store, principal, reader.stream) or await _keep(store, principal, reader, format)
-        link = await store.link(stored) if stored is not None else None
-    except BaseException:
-        reader.close()
-        raise
+    def __init__(self) -> None:
+        self._keeping: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def answer(self, store: ObjectStore, principal: Principal, reader: StreamReader, format: str) -> Result:
+        """Keep the sound of a stream and answer where it is; a speech that fails is answered as its error, and not kept.
+
+        A stream that was stored before is answered with the same object. Closes the reader where it raises.
+        """
+        keeping = self._keeping.setdefault(reader.stream, asyncio.Lock())
+        try:
+            async with keeping:
+                stored = await _kept_before(store, principal, reader.stream)
+                stored = stored or await _keep(store, principal, reader, format)
+            return await _answered(store, stored, reader)
+        except BaseException:
+            reader.close()
+            raise
+
+
+async def _answered(store: ObjectStore, stored: StoredObject | None, reader: StreamReader) -> Result:
+    link = await store.link(stored) if stored is not None else None
 
     def build(said: Said, ended: StreamEnded) -> Answer:
         # What failed says nothing, and never comes here.

@@ -203,6 +203,14 @@ async def test_who_hangs_up_stops_the_vendor_and_leaves_nothing(storing: Storing
     assert (await storing.engine.registry.objects().page(ADA)).objects == []
 
 
+async def test_requests_of_one_key_at_once_get_one_object(storing: Storing) -> None:
+    key = {"Idempotency-Key": "many-boats"}
+    answers = await asyncio.gather(*(storing.speak(ADA, key, format="pcm") for _ in range(5)))
+    assert {status for status, _ in answers} == {200}
+    assert len({told["object"]["id"] for _, told in answers}) == 1
+    assert len(storing.files()) == 1
+
+
 async def test_a_retry_under_one_key_gets_the_same_object_and_is_spoken_once(storing: Storing) -> None:
     key = {"Idempotency-Key": "the-boat"}
     first = await storing.speak(ADA, key, format="pcm")

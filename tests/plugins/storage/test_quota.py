@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from engine.api import Principal, QuotaExceeded
-from engine.db.databases import Database
+from engine.db.databases import Database, Databases
 from plugins.storage.objects import Objects
 from plugins.storage.quota import Quota, Share
 from tests.plugins.storage.kit import files, once, store_in
@@ -141,3 +141,25 @@ async def test_what_is_refused_leaves_no_file(folder: Path, tables: Database) ->
     with pytest.raises(QuotaExceeded):
         await keep(store, ANN, 11)
     assert files(folder) == []
+
+
+async def test_files_that_come_to_several_servers_at_once_do_not_overrun_it(
+    folder: Path, tables: Database, database_url: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        theirs = [tables]
+        # The embedded database has one process; what shares it shares its writer.
+        for _ in range(3):
+            others = Databases({"default": database_url}) if tables.dialect == "mysql" else None
+            if others is not None:
+                await others.open()
+                stack.push_async_callback(others.close)
+            theirs.append(others.database() if others is not None else tables)
+        servers = [store_in(folder, each, quota=1000) for each in theirs]
+        ends = await asyncio.gather(*(keep(store, ANN, 400) for store in servers), return_exceptions=True)
+        refused = [end for end in ends if not isinstance(end, int)]
+        assert ends.count(400) == 2
+        assert [type(end) for end in refused] == [QuotaExceeded, QuotaExceeded]
+        assert await servers[0].records.used(ANN.id) == 800
+        assert len(files(folder)) == 2
+        assert await keep(servers[1], ANN, 200) == 200
