@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from engine.api.identity import KeyLimits
 from engine.api.routes import Route
 from engine.auth.binding import check_binding
 from engine.auth.identity import Identity, KeyIdentity, LocalIdentity
-from engine.auth.keys import ApiKeys
+from engine.auth.keys import VOID_REMEDY, ApiKeys
 from engine.auth.limits import SocketCount
 from engine.auth.passes import SignedPasses
 from engine.auth.rates import Rates
@@ -189,6 +189,10 @@ class Engine:
         assert self.probes is not None
         for line in await self.probes.lines():
             log.warning("not_ready", part=line.name, state=line.state, reason=line.detail)
+        # Where the database is away, the lines have said so.
+        with suppress(EngineError):
+            if self.keys is not None and (void := await self.keys.void()):
+                log.warning("api_keys_void", count=void, remedy=VOID_REMEDY)
 
     async def _enter_lifespans(self) -> None:
         failed = await self.loader.enter_lifespans(self.core.plugins.start_timeout)

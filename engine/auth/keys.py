@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+from sqlalchemy import Row, Select, func, select
 
 from engine.api.columns import merged
 from engine.api.data import Database, Write
@@ -19,6 +19,7 @@ from engine.api.errors import InvalidRequest, NotFound, Unauthenticated
 from engine.api.identity import KeyLimits, Principal
 from engine.auth.key_text import is_public_id, new_key, public_id
 from engine.auth.recent import Recent
+from engine.auth.secret import derived
 from engine.db.schema import api_keys
 
 REMEMBERED = 10_000
@@ -32,6 +33,13 @@ REFUSED_SECONDS = 5.0
 
 # Lookups at a time. With fewer than the database has readers, a flood of wrong keys leaves some to everybody else.
 _LANES = 2
+
+MARK_LENGTH = 16
+
+VOID_REMEDY = (
+    "they were made under another auth.secret and nobody can use them: set the former secret again (auth.secret, or the file "
+    "var/auth-secret), or make new keys and revoke these"
+)
 
 _PRINCIPAL_LENGTH = 64
 _NAME_LENGTH = 200
@@ -49,6 +57,8 @@ class KeyInfo:
     created_at: datetime
     limits: KeyLimits
     revoked_at: datetime | None = None
+    void: bool = False
+    """It was made under another secret than the one of now, so that nobody can use it. False also where that is unknown."""
 
 
 class ApiKeys:
@@ -60,6 +70,7 @@ class ApiKeys:
     def __init__(self, database: Database, secret: bytes, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = database
         self._secret = secret
+        self._mark = derived(secret, "the mark of API keys").hex()[:MARK_LENGTH]
         self._clock = clock
         # Apart from each other, so that a flood of wrong keys does not push out the right ones.
         self._accepted: Recent[str, Principal] = Recent(REMEMBERED, ACCEPTED_SECONDS, clock)
@@ -88,6 +99,7 @@ class ApiKeys:
             "scopes": list(granted),
             "created_at": info.created_at,
             "limits": _told(info.limits),
+            "secret_mark": self._mark,
         }
         await self._database.submit([Write(api_keys, "insert", values)])
         return key, info
@@ -97,7 +109,14 @@ class ApiKeys:
         query = select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id)
         if principal is not None:
             query = query.where(api_keys.c.principal == principal)
-        return [_info(row) for row in await self._rows(query)]
+        return [self._info(row) for row in await self._rows(query)]
+
+    async def void(self) -> int:
+        """How many keys that nobody has revoked were made under another secret: their holders are refused."""
+        others = (api_keys.c.secret_mark.is_not(None), api_keys.c.secret_mark != self._mark)
+        async with self._database.read() as connection:
+            count = select(func.count()).select_from(api_keys).where(api_keys.c.revoked_at.is_(None), *others)
+            return int(await connection.scalar(count) or 0)
 
     async def revoke(self, id: str) -> KeyInfo:
         """Make a key void for good: in this process at once, in others within `ACCEPTED_SECONDS`.
@@ -113,7 +132,7 @@ class ApiKeys:
                     await self._database.submit([Write(api_keys, "update", now, {"id": id, "revoked_at": None})])
             finally:
                 self._accepted.drop(row.digest)
-        return _info(await self._row(id) or row)
+        return self._info(await self._row(id) or row)
 
     async def limit(self, id: str, limits: KeyLimits) -> KeyInfo:
         """Change the bounds of a key: those that are given, 0 takes one away; raises NotFound.
@@ -128,7 +147,7 @@ class ApiKeys:
                 await self._database.submit([Write(api_keys, "update", changed, {"id": id})])
             finally:
                 self._accepted.drop(row.digest)
-        return _info(await self._found(id))
+        return self._info(await self._found(id))
 
     async def verify(self, key: str) -> Principal:
         """Whom the key acts for.
@@ -175,6 +194,11 @@ class ApiKeys:
         self._digests.put(id, digest)
         return principal
 
+    def _info(self, row: Row[Any]) -> KeyInfo:
+        void = row.secret_mark not in (None, self._mark)
+        scopes = tuple(row.scopes)
+        return KeyInfo(row.id, row.principal, row.name, scopes, row.created_at, _limits(row), row.revoked_at, void)
+
     def _lane(self, digest: str) -> asyncio.Lock:
         return self._lanes[hash(digest) % _LANES]
 
@@ -196,10 +220,6 @@ class ApiKeys:
         async with self._database.read() as connection:
             rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
             return rows
-
-
-def _info(row: Row[Any]) -> KeyInfo:
-    return KeyInfo(row.id, row.principal, row.name, tuple(row.scopes), row.created_at, _limits(row), row.revoked_at)
 
 
 def _limits(row: Row[Any]) -> KeyLimits:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from engine.api.identity import KeyLimits
-from engine.auth.keys import ApiKeys
+from engine.auth.keys import VOID_REMEDY, ApiKeys, KeyInfo
 from engine.auth.secret import auth_secret
 from engine.cli.terminal import ConfigOption, assembled, err, fail, plain_table, read, run, say, show
 from engine.config import RawConfig, read_core
@@ -19,6 +19,9 @@ from engine.db.migrations import require_upgraded, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.main import SECRET_FILE
 from engine.status import ADMIN
+
+MOST_NAMED = 5
+"""Void keys that are named; how many there are is told anyway."""
 
 app = typer.Typer(help="Make, list, bound and revoke API keys.", no_args_is_help=True)
 
@@ -95,12 +98,17 @@ def list_keys(config: ConfigOption = None) -> None:
     """List the keys, without their secrets."""
     raw = read(config)
     table = plain_table("id", "name", "principal", "scopes", "limits", "made", "revoked")
-    for info in run(_with_keys(raw, lambda keys: keys.list())):
+    found: list[KeyInfo] = run(_with_keys(raw, lambda keys: keys.list()))
+    for info in found:
         revoked = info.revoked_at.isoformat(timespec="seconds") if info.revoked_at else ""
         made = info.created_at.isoformat(timespec="seconds")
         scopes, limits = " ".join(info.scopes), _told(info.limits)
         table.add_row(info.id, info.name, info.principal, scopes, limits, made, revoked)
     show(table)
+    void = [info.id for info in found if info.void and info.revoked_at is None]
+    if void:
+        named = ", ".join(void[:MOST_NAMED]) + (", …" if len(void) > MOST_NAMED else "")
+        err.print(f"{len(void)} of these keys are void ({named}): {VOID_REMEDY}", style="yellow", soft_wrap=True)
 
 
 @app.command("limit")

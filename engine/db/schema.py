@@ -67,9 +67,11 @@ api_keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("revoked_at", UtcDateTime),
     Column("limits", Json),
+    Column("secret_mark", Key(16)),
     Index("ix_api_keys_principal", "principal"),
 )
-"""Keys as HMAC-SHA-256 digests; the secret itself is shown once and stored nowhere. `id` is its public prefix."""
+"""Keys as HMAC-SHA-256 digests; the secret itself is shown once and stored nowhere. `id` is its public prefix. `secret_mark`
+tells by which `auth.secret` a key was made; rows of earlier versions have none."""
 
 budgets = Table(
     "budgets",

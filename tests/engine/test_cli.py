@@ -408,6 +408,18 @@ def test_keys_are_made_listed_and_revoked_beside_a_running_server(tmp_path: Path
         assert re.fullmatch(rf"{id} +for \[tests\] +anna +chat +\S+ +\S+", line)
 
 
+def test_keys_that_another_secret_made_void_are_named_with_what_to_do(tmp_path: Path) -> None:
+    before, now = ({"auth.mode": "keys", "auth.secret": f"the secret of the tests {at}"} for at in (1, 2))
+    id = run(tmp_path, "keys", "create", "laptop", settings=before).stdout.split("_")[1]
+    assert run(tmp_path, "keys", "list", settings=before).stderr == ""
+    listed = run(tmp_path, "keys", "list", settings=now)
+    assert len(listed.stdout.splitlines()) == 2
+    assert f"1 of these keys are void ({id}): they were made under another auth.secret" in listed.stderr
+    with serving(tmp_path, {**CHAT, **now}) as server:
+        line = server.logged("api_keys_void", count=1)
+        assert "set the former secret again" in line["remedy"]
+
+
 def test_a_key_that_was_revoked_before_its_first_use_is_refused(tmp_path: Path) -> None:
     made = run(tmp_path, "keys", "create", "short lived")
     key, id = made.stdout.strip(), made.stderr.split()[1]

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select
 
+from engine.api.data import Write
 from engine.api.errors import InvalidRequest, NotFound, Unauthenticated
 from engine.api.identity import KeyLimits, Principal
 from engine.auth.keys import ACCEPTED_SECONDS, ApiKeys
@@ -51,6 +52,24 @@ async def test_every_server_with_the_secret_takes_the_key(keys: ApiKeys, tables:
     key, _ = await keys.create("alice", "laptop")
     assert (await ApiKeys(tables, SECRET).verify(key)).id == "alice"
     await refusal(ApiKeys(tables, b"another secret of the tests"), key)
+
+
+async def test_keys_of_another_secret_are_known_to_be_void(keys: ApiKeys, tables: Database) -> None:
+    _, mine = await keys.create("alice", "laptop")
+    _, revoked = await keys.create("alice", "old laptop")
+    await keys.revoke(revoked.id)
+    other = ApiKeys(tables, b"another secret of the tests")
+    _, theirs = await other.create("bob", "phone")
+    assert {info.id for info in await keys.list() if info.void} == {theirs.id}
+    assert {info.id for info in await other.list() if info.void} == {mine.id, revoked.id}
+    assert (await keys.void(), await other.void()) == (1, 1)
+
+
+async def test_a_key_of_an_earlier_version_has_no_mark_and_is_taken(keys: ApiKeys, tables: Database) -> None:
+    key, info = await keys.create("alice", "laptop")
+    await tables.submit([Write(api_keys, "update", {"secret_mark": None}, {"id": info.id})])
+    assert (await keys.verify(key)).id == "alice"
+    assert (await keys.void(), [each.void for each in await keys.list()]) == (0, [False])
 
 
 async def test_no_part_of_the_secret_is_stored(keys: ApiKeys, tables: Database) -> None:
