@@ -18,6 +18,10 @@ from engine.wire.counts import Checked, checked
 log = get_logger(__name__)
 
 
+UNKNOWN_LONGEST = 65_536
+"""The most tokens that a model puts out of which the catalogue does not say it."""
+
+
 class Purse(Protocol):
     """What is asked before and after a call: whether its turn may spend so much."""
 
@@ -209,12 +213,19 @@ def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
     """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded."""
     price = target.info.price if target.info is not None else None
     sent = most_input(request, target)
-    said = (max(0, request.max_output_tokens or 0) + thinking_of(request.provider_options)) * max(1, request.n)
+    said, thinking = max(0, request.max_output_tokens or 0), thinking_of(request.provider_options)
+    said = (max(said, _longest(target)) if thinking is None else said + thinking) * max(1, request.n)
     if price is None:
         return sent + said, Decimal(0)
     heard = min(sound_of(request), sent) if price.audio_input is not None else 0
     words = (sent - heard) * price.input + heard * (price.audio_input or price.input)
     return sent + said, (words + said * dearest(price)).scaleb(-6)
+
+
+def _longest(target: Target) -> int:
+    """The most tokens that a model puts out, thinking among them."""
+    known = target.info.max_output if target.info is not None else None
+    return known or UNKNOWN_LONGEST
 
 
 def affordable(request: ChatRequest, target: Target, tokens: int | None, dollars: Decimal | None) -> int | None:

@@ -33,6 +33,9 @@ BOUNDS = frozenset(
 THINKING = frozenset({"budget_tokens", "thinkingBudget", "thinking_budget", "max_tokens", "max_thinking_tokens"})
 """What vendors call the most tokens of thinking, in objects that are about that; it may come on top of the answer's."""
 
+_UNTOLD = frozenset({"thinkingBudget", "thinking_budget"})
+"""Those of which -1 leaves to the model how much it thinks."""
+
 _NESTS = ("generationConfig", "generation_config", "options", "parameters", "inferenceConfig")
 """Objects in which vendors take the bound of an answer."""
 
@@ -124,16 +127,23 @@ def _with_bound(native: Mapping[str, Mapping[str, Any]], tokens: int | None) -> 
     }
 
 
-def thinking_of(options: Any, depth: int = _DEPTH) -> int:
-    """Tokens of thinking that options ask for; never below 0."""
-    return sum(max(0, value) for _, value in _thinking(options, "", depth) if _is_count(value))
+def thinking_of(options: Any, depth: int = _DEPTH) -> int | None:
+    """Tokens of thinking that options ask for, never below 0; None where they leave it to the model."""
+    asked = list(_thinking(options, "", depth))
+    if any(_is_untold(path, value) for path, value in asked):
+        return None
+    return sum(max(0, value) for _, value in asked if _is_count(value))
 
 
 def _check_thinking(options: Any, where: str) -> None:
     """Raise for a figure of thinking that is not a count: a budget would not know what it bounds."""
     for path, value in _thinking(options, where):
-        if value is not None and not (_is_count(value) and value >= 0):
+        if value is not None and not (_is_count(value) and value >= 0) and not _is_untold(path, value):
             raise InvalidRequest("the most tokens of thinking are a whole number from 0 on", field=path)
+
+
+def _is_untold(path: str, value: Any) -> bool:
+    return _is_count(value) and value == -1 and path.rpartition(".")[2] in _UNTOLD
 
 
 def _thinking(options: Any, path: str, depth: int = _DEPTH) -> Iterator[tuple[str, Any]]:

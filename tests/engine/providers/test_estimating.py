@@ -59,9 +59,24 @@ SAMPLES = {
     "rare Han": "".join(chr(0x3400 + 7 * each) for each in range(60)),
     "random letters": RANDOM,
     "random words": " ".join(RANDOM[at : at + 7] for at in range(0, 400, 7)),
+    "words of pairs that no vocabulary joins": "iaf iaiyeo iaiyrgimd ojgqo uoqwzw izxqyvq uxgkazrqyw ejqbixhv ylzcg "
+    * 9,
+    "Han that small vocabularies have not": "".join(chr(0x5054 + each) for each in range(300)),
+    "kana": "".join(map(chr, [*range(0x3041, 0x3094), *range(0x30A1, 0x30F7)])),
     "random capitals": " ".join(RANDOM[at : at + 4].capitalize() for at in range(0, 400, 4)),
     "a schema": json.dumps({"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}),
 }
+
+
+def made_up(seed: int) -> str:
+    """Words that can be spoken: the rarer their letters, the more tokens they have."""
+    chance = random.Random(seed)
+    letters = ("bcdfghjklmnpqrstvwxz" * (1 + seed % 3), "aeiouy")
+    words = ("".join(chance.choice(letters[at % 2]) for at in range(chance.randint(2, 14))) for _ in range(200))
+    return " ".join(word.capitalize() if chance.random() < 0.2 else word for word in words)
+
+
+MADE_UP = {f"made up {seed}": made_up(seed) for seed in range(60)}
 
 COUNT = """
 import json, sys, urllib.request
@@ -88,7 +103,7 @@ def counts() -> Any:
     [model] = Path(package.origin).parent.glob("*.gguf")
     told = subprocess.run(
         [sys.executable, "-c", COUNT, str(model)],
-        input=json.dumps(SAMPLES),
+        input=json.dumps(SAMPLES | MADE_UP),
         capture_output=True,
         text=True,
         check=True,
@@ -103,6 +118,12 @@ def test_no_script_has_more_tokens_than_is_reserved_for_it(counts: dict[str, int
         name: (most_of_text(text), counts[name]) for name, text in SAMPLES.items() if most_of_text(text) < counts[name]
     }
     assert short == {}
+
+
+def test_no_words_can_be_made_up_to_have_more_tokens_than_are_reserved(counts: dict[str, int]) -> None:
+    made_up = {name: words for name, words in MADE_UP.items() if counts[name] > most_of_text(words)}
+    assert len(MADE_UP) == 60
+    assert made_up == {}
 
 
 def test_what_is_reserved_is_a_small_multiple_of_what_is_counted(counts: dict[str, int]) -> None:

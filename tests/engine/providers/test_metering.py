@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 
 from engine.api import Cost, FunctionTool, Message, ModelInfo, Price, ProviderRefused, ProviderUnavailable, Usage
-from engine.api.chat import ChatRequest, TextPart
+from engine.api.chat import ChatRequest, FilePart, ResponseFormat, TextPart
 from engine.providers import ResiliencePolicy, cost_of, tokens_of
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
 from tests.engine.providers.conftest import play, registry
@@ -125,6 +125,21 @@ def test_tools_and_instructions_count_as_input() -> None:
     assert tokens_of(bare) == 2
     full = ChatRequest(model="m", messages=bare.messages, instructions="1234", tools=(tool,))
     assert tokens_of(full) > 15
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"messages": (Message(role="user", parts=(TextPart("Hi"),), name="ann " * 1000),)},
+        {"messages": (Message(role="tool", parts=(TextPart("Hi"),), tool_call_id="call " * 800),)},
+        {"messages": (Message(role="user", parts=(FilePart(data="", name="name " * 800),)),)},
+        {"response_format": ResponseFormat(kind="json_schema", schema={"title": "word " * 800})},
+        {"tools": (FunctionTool(name="look", parameters={"enum": ["word " * 800]}),)},
+        {"provider_options": {"system": "word " * 800}},
+    ],
+)
+def test_an_estimate_counts_all_names_and_texts(fields: dict[str, Any]) -> None:
+    assert tokens_of(ChatRequest(model="m", **{"messages": (), **fields})) >= 900
 
 
 @pytest.mark.parametrize("nonsense", [-5, 2**63, 10**400, 1e300, float("nan"), "many", True, None])

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from engine.api import ChatRequest, InvalidRequest, ModelInfo, Price, TextDelta, Usage
 from engine.api.providers import Target
-from engine.providers.metering import most
+from engine.providers.metering import UNKNOWN_LONGEST, most
 from engine.providers.wording import MOST_OPTIONS, judged, priced_otherwise, refuse_unjudged
 from engine.testing import RecordingWriter, ScriptedProvider, answer, ask
 from tests.engine.providers.conftest import play, registry
@@ -65,7 +65,7 @@ def test_thinking_that_the_options_ask_for_is_reserved_on_top() -> None:
 
 @pytest.mark.parametrize("count", [-1, -1_000_000_000, 5.5, 5000.0, "5000", True])
 @pytest.mark.parametrize(
-    "field", ["reasoning.max_tokens", "zzz.budget_tokens", "generationConfig.thinkingConfig.thinkingBudget"]
+    "field", ["reasoning.max_tokens", "zzz.budget_tokens", "generationConfig.thinkingConfig.max_thinking_tokens"]
 )
 def test_tokens_of_thinking_that_are_no_count_are_refused_by_their_field(field: str, count: Any) -> None:
     value: Any = count
@@ -74,6 +74,17 @@ def test_tokens_of_thinking_that_are_no_count_are_refused_by_their_field(field: 
     with pytest.raises(InvalidRequest) as refused:
         of(max_output_tokens=10, provider_options=value)
     assert refused.value.field == f"provider_options.{field}"
+
+
+@pytest.mark.parametrize("longest", [None, 8192])
+@pytest.mark.parametrize("name", ["thinkingBudget", "thinking_budget"])
+def test_thinking_that_is_left_to_the_model_reserves_all_that_it_can_put_out(name: str, longest: int | None) -> None:
+    target = Target(ScriptedProvider(), "m", ModelInfo(id="m", provider="scripted", max_output=longest))
+    asked = of(max_output_tokens=10, provider_options={"generationConfig": {"thinkingConfig": {name: -1}}})
+    assert asked.provider_options["generationConfig"]["thinkingConfig"] == {name: -1}
+    sent = most(structs.replace(of(), provider_options=asked.provider_options, max_output_tokens=0), target)[0]
+    assert sent > (longest or UNKNOWN_LONGEST)
+    assert most(asked, target)[0] == sent
 
 
 def test_tokens_of_thinking_in_a_native_body_are_counts() -> None:
