@@ -45,7 +45,8 @@ class RealtimeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How to converse. `model` is the vendor's own name of it; `voice` None is the provider's own choice.
 
     `options` are those of the command that only a provider of this machine's own pipeline reads, `provider_options` go to
-    the vendor as they are. `translate_to` asks for an interpreter: a BCP 47 tag.
+    the vendor as they are. `translate_to` asks for an interpreter: a BCP 47 tag. `max_output_tokens` bounds each answer where
+    a budget has to pay for it; a smaller bound among the options stays.
     """
 
     model: str
@@ -61,6 +62,7 @@ class RealtimeRequest(msgspec.Struct, frozen=True, kw_only=True):
     translate_to: str | None = None
     options: Mapping[str, Any] = {}
     provider_options: Mapping[str, Any] = {}
+    max_output_tokens: int | None = None
 
 
 class RealtimeAudio(msgspec.Struct, frozen=True, gc=False):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from time import perf_counter
 from typing import Any, cast
+from weakref import WeakKeyDictionary
 
 from msgspec import structs
 
-from engine.api.errors import ProviderTimeout, ProviderUnavailable
+from engine.api.errors import BudgetExceeded, ProviderTimeout, ProviderUnavailable
 from engine.api.events import Cost, Usage
 from engine.api.providers import RealtimeProvider, Target
 from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
@@ -18,6 +20,7 @@ from engine.providers.breaker import Breaker
 from engine.providers.explaining import explained
 from engine.providers.failing import note_failure
 from engine.providers.metering import Ledgers, amount, cost_of
+from engine.providers.talking import Overheard, Talking
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
@@ -35,6 +38,7 @@ class Converser:
         self._ledgers = ledgers
         self._stats = stats
         self._tracing = tracing
+        self._talking: WeakKeyDictionary[Writer, Talking] = WeakKeyDictionary()
 
     def check(self, request: RealtimeRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
@@ -54,11 +58,13 @@ class Converser:
         verdict, begun = self._breaker.release, perf_counter()
         try:
             with self._tracing.call("realtime", provider.name, name):
-                await provider.converse(structs.replace(request, model=self.target.model), intake, stage)
+                await self._converse(provider, structs.replace(request, model=self.target.model), intake, stage)
             verdict = self._breaker.succeed
         except BaseException as raised:
             error = explained(raised, provider, name, self._stats)
             if error is None:
+                raise
+            if isinstance(error, BudgetExceeded):
                 raise
             note_failure(self._stats, self.target, error)
             if isinstance(error, ProviderUnavailable | ProviderTimeout):
@@ -67,6 +73,47 @@ class Converser:
         finally:
             verdict()
             stage.stream.meter(model=name, waited=perf_counter() - begun)
+
+    async def _converse(
+        self,
+        provider: RealtimeProvider,
+        request: RealtimeRequest,
+        intake: AsyncIterator[RealtimeInput],
+        stage: RealtimeStage,
+    ) -> None:
+        """Hold the conversation for as long as budgets pay for its next answer.
+
+        Of a cascade each part is judged where it is called.
+        """
+        if not getattr(provider, "answers_by_itself", True):
+            return await provider.converse(request, intake, stage)
+        talking = self._talking[stage.stream] = Talking(self.target, request, self._ledgers, stage.stream)
+        heard = talking.intake(intake)
+        judging: asyncio.Task[None] | None = None
+        try:
+            request = await talking.begin(request)
+            judging = asyncio.create_task(talking.judge(), name=f"budget of {stage.stream.id}")
+            held = asyncio.ensure_future(
+                provider.converse(request, heard, cast("RealtimeStage", Overheard(stage, talking)))
+            )
+            await self._until_over(held, talking)
+        finally:
+            if judging is not None:
+                judging.cancel()
+                await asyncio.gather(judging, return_exceptions=True)
+            if (usage := talking.unsaid()) is not None:
+                self.spend(usage, stage.stream)
+
+    async def _until_over(self, held: asyncio.Future[None], talking: Talking) -> None:
+        try:
+            await asyncio.wait((held, talking.refused), return_when=asyncio.FIRST_COMPLETED)
+            if held.done():
+                return held.result()
+        finally:
+            if not held.done():
+                held.cancel()
+                await asyncio.gather(held, return_exceptions=True)
+        raise talking.refused.result()
 
     def spend(self, usage: Usage, stream: Writer) -> Cost | None:
         """Count what an answer used, and tell it on the stream's meter."""
@@ -77,4 +124,6 @@ class Converser:
         usage = found.usage
         cost = cost_of(usage, price) if price is not None else None
         self._ledgers.count(stream, usage, cost)
+        if (talking := self._talking.get(stream)) is not None:
+            talking.used(usage)
         return None if cost is None else Cost(amount=amount(cost))

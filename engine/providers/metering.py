@@ -107,6 +107,19 @@ class Ledgers:
         if self.purse is not None:
             self.purse.bought(stream.id, cost or Decimal(0), total, spent)
 
+    def applies(self, stream: Writer) -> bool:
+        """Whether a budget bounds the turn."""
+        return self.purse is not None and self.purse.applies(stream.id)
+
+    def room(self, stream: Writer) -> tuple[int | None, Decimal | None]:
+        """Tokens and dollars that the turn's next call may put aside; None where nothing bounds them."""
+        return self.purse.room(stream.id) if self.purse is not None else (None, None)
+
+    async def reserve(self, stream: Writer, tokens: int, cost: Decimal) -> None:
+        """Put aside the most that the turn's next call can use, in the place of the last one's; raises `BudgetExceeded`."""
+        if self.purse is not None:
+            await self.purse.reserve(stream.id, tokens, cost)
+
     async def put_aside(self, stream: Writer, cost: Decimal) -> None:
         """Put aside what comes to be used, until `settle`; raises `BudgetExceeded` where the turn may not."""
         if self.purse is not None:

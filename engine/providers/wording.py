@@ -132,7 +132,7 @@ def thinking_of(options: Any, depth: int = _DEPTH) -> int | None:
     asked = list(_thinking(options, "", depth))
     if any(_is_untold(path, value) for path, value in asked):
         return None
-    return sum(max(0, value) for _, value in asked if _is_count(value))
+    return sum(max(0, int(value)) for _, value in asked if _is_count(value))
 
 
 def _check_thinking(options: Any, where: str) -> None:

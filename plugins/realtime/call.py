@@ -13,6 +13,7 @@ from engine.api import (
     REALTIME_RATE,
     AssistantEnded,
     AssistantStarted,
+    BudgetExceeded,
     Commands,
     Cost,
     EngineError,
@@ -201,7 +202,12 @@ class RealtimeCall:
                 self._own(self._player.run(), "playing")
             self._own(self._look(), "looking who is there")
             try:
-                await self._model.converse(self._request, self._intake.items(), self)
+                try:
+                    await self._model.converse(self._request, self._intake.items(), self)
+                except BudgetExceeded:
+                    # What was said until then is paid for.
+                    await self._played_out()
+                    raise
                 await self._played_out()
             finally:
                 if self._confirm is not None:

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncIterator, Mapping
 from contextlib import closing
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import openai
 import pytest
+import pytest_asyncio
 
 from tests.emulators.openai import OpenAIEmulator
+from tests.emulators.openai_realtime import Answers, OpenAIRealtimeEmulator
 from tests.emulators.reply import Hold, Say, Usage
-from tests.journeys.client import connected
+from tests.journeys.caller import Caller
+from tests.journeys.client import Socket, connected
 from tests.server import RunningServer, Start
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = "a secret of thirty-two characters"
 MODEL = "openai/gpt-6.2-sol"
+SPEAKING = "openai/gpt-realtime-2.1"
 KEYS = {"auth.mode": "keys", "auth.secret": SECRET}
 
 
@@ -139,6 +145,88 @@ async def test_no_words_of_a_vendor_get_past_a_budget(start: Start, vendor: Open
     [asked] = vendor.requests
     [bound] = [value for name, value in asked.body.items() if name.startswith("max_")]
     assert 0 < bound <= 10_000
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def realtime() -> AsyncIterator[OpenAIRealtimeEmulator]:
+    async with OpenAIRealtimeEmulator() as emulator:
+        yield emulator
+
+
+def calling(start: Start, vendor: OpenAIRealtimeEmulator, auth: Mapping[str, Any]) -> RunningServer:
+    return start(
+        {**auth, "plugins.enabled": ["chat", "realtime", "openai_api"], "vendors.openai.base_url": vendor.base_url}
+    )
+
+
+def _is_answered(caller: Caller, times: int) -> bool:
+    return len(caller.told("turn.assistant_ended")) >= times or bool(caller.told("stream.ended"))
+
+
+async def call_until_over(socket: Socket, most: int = 60) -> tuple[int, Any]:
+    """Have a model that speaks itself answer again and again; gives how often it did, and the end of the call."""
+    accepted = await socket.ask("realtime.start", model=SPEAKING, modalities=["text"], store=False)
+    if accepted["type"] == "rejected":
+        return 0, accepted
+    caller = Caller(socket, accepted)
+    for turn in range(1, most + 1):
+        asked = await caller.do("text", text="Where is the boat?"), await caller.do("answer")
+        if any(told["type"] == "rejected" for told in asked):
+            break
+        await socket.until(partial(_is_answered, caller, turn), "an answer")
+        if caller.told("stream.ended"):
+            break
+    else:
+        await caller.do("finish")
+    return len(caller.told("turn.assistant_ended")), await socket.end_of(caller.stream)
+
+
+@pytest.mark.parametrize("auth", [KEYS, {}], ids=["keys", "local"])
+@pytest.mark.parametrize(("unit", "amount"), [("--day-tokens", "6000"), ("--day", "0.2")])
+async def test_a_call_ends_before_an_answer_that_its_budget_does_not_pay(
+    start: Start, realtime: OpenAIRealtimeEmulator, auth: dict[str, Any], unit: str, amount: str
+) -> None:
+    realtime.answers.extend([Answers("In the harbour.")] * 600)
+    server = calling(start, realtime, auth)
+    name = "ann" if auth else "local"
+    headers = {"Authorization": f"Bearer {key_for(server, 'ann')}"} if auth else {}
+    server.run("budgets", "set", f"principal:{name}", unit, amount)
+    used, calls = Decimal(0), 0
+    async with connected(server.url, headers=headers) as socket:
+        while (found := await call_until_over(socket))[0]:
+            answers, ended = found
+            calls += 1
+            assert answers < 60
+            assert (ended["status"], ended["error"]["code"]) == ("failed", "budget_exceeded")
+            assert ended["usage"]["output_tokens"] == 40 * answers
+            tokens = ended["usage"]["input_tokens"] + ended["usage"]["output_tokens"]
+            used += Decimal(tokens if "tokens" in unit else ended["cost"]["amount"])
+    # Each call leaves half of the rest to answers to come, so that several end before nothing is left for one.
+    assert 1 <= calls <= 10
+    assert found[1]["error"]["code"] == "budget_exceeded"
+    assert 0 < used <= Decimal(amount)
+    bounds = [session.settings["max_output_tokens"] for session in realtime.sessions]
+    assert bounds == sorted(bounds, reverse=True)
+    assert 64 <= bounds[-1] <= bounds[0] <= 4096
+
+
+async def test_an_answer_that_is_hung_up_on_is_counted(start: Start, realtime: OpenAIRealtimeEmulator) -> None:
+    server = calling(start, realtime, {})
+    hold = Hold()
+    realtime.answers.append(Answers("In the harbour of the town.", hold=hold))
+    async with connected(server.url) as socket:
+        accepted = await socket.ask("realtime.start", model=SPEAKING, sample_rate=24_000, store=False)
+        caller = Caller(socket, accepted)
+        await caller.do("text", text="Where is the boat?")
+        await caller.do("answer")
+        await caller.until("turn.assistant_started")
+        await caller.do("finish")
+        ended = await socket.end_of(caller.stream)
+    hold.release()
+    assert ended["usage"]["estimated"] is True
+    assert ended["usage"]["input_tokens"] > 0
+    assert ended["usage"]["output_tokens"] > 0
+    assert Decimal(ended["cost"]["amount"]) > 0
 
 
 async def put_aside(server: RunningServer, stream: str) -> None:

@@ -41,7 +41,13 @@ def setup(request: RealtimeRequest, past: Sequence[RealtimePast], handle: str | 
         fields["tools"] = [{"functionDeclarations": [_function(tool) for tool in request.tools]}]
     if handle is None and not takes_turns(request.model):
         fields["historyConfig"] = {"initialHistoryInClientContent": True}
-    return {"setup": _with_options(fields, request.provider_options)}
+    sent = _with_options(fields, request.provider_options)
+    generation: Any = sent["generationConfig"]
+    if request.max_output_tokens is not None and isinstance(generation, Mapping):
+        asked = generation.get("maxOutputTokens")
+        less = isinstance(asked, int) and asked < request.max_output_tokens
+        sent["generationConfig"] = {**generation, "maxOutputTokens": asked if less else request.max_output_tokens}
+    return {"setup": sent}
 
 
 def _interpreter(model: str, request: RealtimeRequest) -> Message:

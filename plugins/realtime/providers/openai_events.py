@@ -62,7 +62,12 @@ def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
     interpreter = _INTERPRETER.format(language=request.translate_to) if request.translate_to else None
     if told := "\n\n".join(filter(None, (interpreter, request.instructions))):
         made["instructions"] = told
-    return merged(made, request.provider_options)
+    sent = merged(made, request.provider_options)
+    if request.max_output_tokens is not None:
+        asked = sent.get("max_output_tokens")
+        less = isinstance(asked, int) and asked < request.max_output_tokens
+        sent["max_output_tokens"] = asked if less else request.max_output_tokens
+    return sent
 
 
 def _turn_detection(turns: TurnDetection) -> dict[str, Any] | None:
