@@ -2,7 +2,9 @@
 
 from asyncio import get_running_loop, sleep
 from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from copy import deepcopy
+from functools import partial
 from inspect import iscoroutine
 from time import perf_counter, thread_time
 from typing import NoReturn, cast, get_args
@@ -10,12 +12,12 @@ from typing import NoReturn, cast, get_args
 from msgspec import structs
 
 from engine.api.chat import Answered, ChatDelta, ChatDeltas, ChatRequest, Extra
-from engine.api.errors import EngineError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import EngineError, Overloaded, ProviderTimeout, ProviderUnavailable
 from engine.api.events import StatusChanged, TextDelta, Usage
 from engine.api.providers import ChatProvider, PushedAnswer, Target
 from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
-from engine.providers.estimating import weight
+from engine.providers.estimating import tokens_of, weight
 from engine.providers.explaining import WrongDelta, explained, wrong_delta
 from engine.providers.failing import note_failure
 from engine.providers.metering import Ledger, Meter
@@ -23,6 +25,7 @@ from engine.providers.policy import ResiliencePolicy
 from engine.providers.watchdog import Watchdog
 from engine.providers.wording import priced_otherwise
 from engine.stats import Stats
+from engine.wire.apart import apart, is_long
 
 LOADING = "loading"
 CONNECTING = "connecting"
@@ -247,10 +250,19 @@ class Call:
             self._judged = True
         # A call that failed before it answered is not billed; one that was cancelled may be.
         if self.spoke or not (self.expired or isinstance(raised, Exception)):
-            self._meter.close(self._request, self._waited() if self.spoke else 0.0)
+            await self._metered(self._waited() if self.spoke else 0.0)
         aclose = getattr(getattr(self, "source", None), "aclose", None)
         if aclose is not None:
             await aclose()
+
+    async def _metered(self, waited: float) -> None:
+        sent = 0
+        try:
+            if not self._meter.counted and is_long(self._request):
+                with suppress(Overloaded):
+                    sent = await apart(partial(tokens_of, self._request))
+        finally:
+            self._meter.close(self._request, waited, sent)
 
     def _open(self, batch: Sequence[ChatDelta]) -> Sequence[ChatDelta]:
         """What comes before the answer, and its first piece."""

@@ -67,11 +67,21 @@ _RARE = b"jkqvwxzJKQVWXZ"
 _APART = tuple(b"cg dg gd gf hf hg lg lh mh nh tg yb yc yf yh".split())
 """The pairs of other letters that it does not join."""
 
+_PIECE = 32 << 10
+"""Characters that one call of a regular expression goes through: it holds the interpreter's lock until its end."""
+
+_LONGEST_WORD = 20
+_NOT_A_LETTER = re.compile("[^A-Za-z]")
+
 
 def weight(text: str) -> int:
     """Characters as English has them: a quarter of it is about the number of tokens, in any script."""
     if text.isascii():
         return len(text)
+    return sum(map(_weight, (text[at : at + _PIECE] for at in range(0, len(text), _PIECE))))
+
+
+def _weight(text: str) -> int:
     raw = text.encode(errors="replace")
     beyond = len(raw.translate(None, _ASCII))
     return len(raw) + beyond
@@ -84,6 +94,25 @@ def about(characters: int) -> int:
 
 def most_of_text(text: str) -> int:
     """The most tokens that a text has in any vendor's vocabulary, also one that is made up against vocabularies."""
+    if len(text) <= _PIECE:
+        return _most_of_piece(text)
+    tokens = begin = 0
+    while begin < len(text):
+        end = _end_of_piece(text, begin)
+        # Half a token is lost with each piece; and where a run of letters is cut, its end may look like a word.
+        tokens += _most_of_piece(text[begin:end]) + 1 + (_LONGEST_WORD if text[end - 1 : end + 1].isalpha() else 0)
+        begin = end
+    return tokens
+
+
+def _end_of_piece(text: str, begin: int) -> int:
+    """Where a piece ends: before a character that is no letter, unless no word is as long as what stands there."""
+    end = begin + _PIECE
+    found = _NOT_A_LETTER.search(text, end, end + 2 * _LONGEST_WORD)
+    return found.start() if found else min(end + 2 * _LONGEST_WORD, len(text))
+
+
+def _most_of_piece(text: str) -> int:
     raw = text.encode(errors="replace")
     rest, runs = _WORDS.subn(b"", raw)
     kana = 0 if text.isascii() else len(text) - len(_KANA.sub("", text))

@@ -1,7 +1,7 @@
 """What a turn used and what that costs, from the vendor's figures or, where it gives none, from an estimate."""
 
 from decimal import Decimal
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from msgspec import UNSET, structs
@@ -190,9 +190,17 @@ class Meter:
         elif isinstance(delta, Finish):
             self.finished = True
 
-    def close(self, request: ChatRequest, waited: float) -> None:
-        """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing."""
-        used = self._used(request)
+    @property
+    def counted(self) -> bool:
+        """Whether the vendor has told how many tokens were sent, so that no estimate of them is needed."""
+        return self._usage is not None and self._usage.input_known and bool(self._usage.usage.input_tokens)
+
+    def close(self, request: ChatRequest, waited: float, sent: int = 0) -> None:
+        """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing.
+
+        `sent` is the estimate of the input where it was made already.
+        """
+        used = self._used(request, sent)
         usage, cost = self._ledger.total(used, self._price)
         self._ledger.keep(used, self._price)
         self._writer.meter(model=self._target.name, usage=usage, cost=cost, waited=waited)
@@ -204,14 +212,14 @@ class Meter:
             log.warning("provider_counts_are_nonsense", provider=self._target.provider.name, model=self._target.name)
         return found
 
-    def _used(self, request: ChatRequest) -> Usage:
+    def _used(self, request: ChatRequest, estimate: int) -> Usage:
         """What the call used, by an estimate where the vendor did not say; no count is not a count of 0."""
         given = self._usage
         sent = given.usage.input_tokens if given is not None and given.input_known else 0
         said = given.usage.output_tokens if given is not None and given.output_known else 0
         if given is not None and given.known and sent and (said or not self.said):
             return given.usage
-        sent = sent or tokens_of(request)
+        sent = sent or estimate or tokens_of(request)
         said = said or about(self.said)
         return structs.replace(
             given.usage if given is not None else Usage(), input_tokens=sent, output_tokens=said, estimated=True
@@ -222,15 +230,31 @@ class Meter:
         return self._target.info.price if self._target.info is not None and self._priced else None
 
 
-def most(request: ChatRequest, target: Target) -> tuple[int, Decimal]:
-    """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded."""
+class Sent(NamedTuple):
+    """The most tokens of an input, and how many of them are sound."""
+
+    tokens: int
+    sound: int
+
+
+def sent_to(request: ChatRequest, target: Target) -> Sent:
+    """The most that the input of a call to a target can have."""
+    return Sent(most_input(request, target), sound_of(request))
+
+
+def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tuple[int, Decimal]:
+    """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded.
+
+    `input` is that estimate where it was made already.
+    """
     price = target.info.price if target.info is not None else None
-    sent = most_input(request, target)
+    input = input or sent_to(request, target)
+    sent = input.tokens
     said, thinking = max(0, request.max_output_tokens or 0), thinking_of(request.provider_options)
     said = (max(said, _longest(target)) if thinking is None else said + thinking) * max(1, request.n)
     if price is None:
         return sent + said, Decimal(0)
-    heard = min(sound_of(request), sent) if price.audio_input is not None else 0
+    heard = min(input.sound, sent) if price.audio_input is not None else 0
     words = (sent - heard) * price.input + heard * (price.audio_input or price.input)
     return sent + said, (words + said * dearest(price)).scaleb(-6)
 
@@ -241,9 +265,11 @@ def _longest(target: Target) -> int:
     return known or UNKNOWN_LONGEST
 
 
-def affordable(request: ChatRequest, target: Target, tokens: int | None, dollars: Decimal | None) -> int | None:
+def affordable(
+    request: ChatRequest, target: Target, tokens: int | None, dollars: Decimal | None, input: Sent | None = None
+) -> int | None:
     """The most tokens of each answer that so much pays for, beside the input; None where nothing bounds them."""
-    asked, cost = most(structs.replace(request, max_output_tokens=0), target)
+    asked, cost = most(structs.replace(request, max_output_tokens=0), target, input)
     price = target.info.price if target.info is not None else None
     bounds = [] if tokens is None else [(tokens - asked) // max(1, request.n)]
     if dollars is not None and price is not None and dearest(price) > 0:

@@ -73,7 +73,10 @@ _TIERS: Mapping[str, frozenset[Any]] = {
 _DEPTH = 8
 
 MOST_OPTIONS = 20_000
-"""Values of `provider_options`: members of objects and items of lists, at all levels."""
+"""Values of `provider_options`, and of a native body beside its words and tools: members and items, at all levels."""
+
+_WORDS = frozenset({"messages", "system", "tools"})
+"""Members of a native body that have as many values as a whole request."""
 
 _MODELS = frozenset({"model", "model_id", "modelId"})
 
@@ -84,7 +87,7 @@ def refuse_unjudged(role: ProviderRole, options: Mapping[str, Any]) -> None:
     for name in options:
         if name in refused:
             raise _refusal(f"{OPTIONS}.{name}")
-    if _name_a_model(options) and (path := next(_models(options, OPTIONS, _DEPTH), None)) is not None:
+    if _name_a_model(options, OPTIONS) and (path := next(_models(options, OPTIONS, _DEPTH), None)) is not None:
         raise _refusal(path)
     if role == "chat":
         for nest in _NESTS:
@@ -105,12 +108,20 @@ def judged(request: ChatRequest, targets: Sequence[Target], asked: str | None = 
     options, bounds = _without_bounds(request.provider_options)
     native = request.native
     if native:
-        _check_thinking(native, "native")
+        settings = {name: _settings(body) for name, body in native.items()}
+        for name, body in settings.items():
+            _name_a_model(body, f"native.{name}")
+        _check_thinking(settings, "native")
         bounds += _native_bounds(native, targets, asked)
     bound = max(bounds) if bounds else request.max_output_tokens
     return structs.replace(
         request, provider_options=options, max_output_tokens=bound, native=_with_bound(native, bound)
     )
+
+
+def _settings(body: Mapping[str, Any]) -> dict[str, Any]:
+    """A native body without its words and its tools, in which nothing bounds or bills the answer."""
+    return {name: value for name, value in body.items() if name not in _WORDS}
 
 
 def bounded(request: ChatRequest, tokens: int) -> ChatRequest:
@@ -215,7 +226,7 @@ def priced_otherwise(request: ChatRequest) -> InvalidRequest | None:
     return None
 
 
-def _name_a_model(options: Mapping[str, Any]) -> bool:
+def _name_a_model(options: Mapping[str, Any], where: str) -> bool:
     """Whether a member at any level has the name and the form of a model; raises `InvalidRequest` for too many values.
 
     It counts before it looks at what it counted, so that the cost is bounded whatever was sent.
@@ -236,7 +247,7 @@ def _name_a_model(options: Mapping[str, Any]) -> bool:
                 waiting += value
         if left < 0:
             raise InvalidRequest(
-                f"{OPTIONS} has more than {MOST_OPTIONS} values", field=f"{OPTIONS}.{name[:80]}", limit=MOST_OPTIONS
+                f"{where} has more than {MOST_OPTIONS} values", field=f"{where}.{name[:80]}", limit=MOST_OPTIONS
             )
     return found
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from engine.api.chat import ChatRequest, TextPart
 from engine.api.errors import Overloaded
 
 LARGE = 64 << 10
@@ -54,6 +55,20 @@ async def apart(work: Callable[[], T]) -> T:
 async def apart_if(large: bool, work: Callable[[], T]) -> T:
     """The result of `work`: made in a thread where it is large, at once where it is not."""
     return await apart(work) if large else work()
+
+
+def is_long(request: ChatRequest) -> bool:
+    """Whether a request has so many messages, or so much text, that walking it takes a millisecond or more."""
+    if len(request.messages) > MANY:
+        return True
+    size = len(request.instructions or "")
+    for message in request.messages:
+        for part in message.parts:
+            size += _TEXT_OF_A_VALUE + len(part.text if isinstance(part, TextPart) else "")
+        size += sum(_TEXT_OF_A_VALUE + len(call.arguments) for call in message.tool_calls)
+        if size > LARGE:
+            return True
+    return is_large(request.native) or is_large(request.provider_options)
 
 
 def is_large(value: Any) -> bool:

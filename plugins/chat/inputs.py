@@ -24,6 +24,7 @@ from engine.api.chat import (
 )
 from engine.api.errors import InvalidRequest, UnsupportedMedia
 from engine.api.events import ToolCall
+from engine.wire.apart import LARGE, MANY
 from plugins.chat.bodies import (
     AudioInput,
     ChatSend,
@@ -38,6 +39,10 @@ from plugins.chat.bodies import (
     ReasoningInput,
     TextInput,
 )
+
+_PIECE = 256 << 10
+_SNIFFED = 32
+_PART = 64
 
 _SIGNATURES = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -65,7 +70,11 @@ def read_input(body: ChatSend) -> tuple[Message, ...]:
 
 
 def _says_something(message: Message) -> bool:
-    return bool(message.tool_calls) or any(not isinstance(p, TextPart) or p.text.strip() for p in message.parts)
+    return bool(message.tool_calls) or any(not isinstance(p, TextPart) or _has_words(p.text) for p in message.parts)
+
+
+def _has_words(text: str) -> bool:
+    return bool(text) and not text.isspace()
 
 
 def _message(given: InputMessage, index: int) -> Message:
@@ -145,10 +154,35 @@ def _data_url(url: str, field: str) -> tuple[str, str]:
 
 
 def _decoded(data: str, field: str) -> bytes:
+    """The first bytes of what is all base64. It is read in pieces: one call keeps the event loop waiting until its end."""
+    first = b""
     try:
-        return base64.b64decode(data, validate=True)
+        for at in range(0, len(data), _PIECE):
+            piece = data[at : at + _PIECE]
+            if at + _PIECE < len(data) and piece.endswith("="):
+                raise InvalidRequest(f"{field} is not base64", field=field)
+            read = base64.b64decode(piece, validate=True)
+            first = first or read[:_SNIFFED]
     except (binascii.Error, ValueError):
         raise InvalidRequest(f"{field} is not base64", field=field) from None
+    return first
+
+
+def is_long_input(body: ChatSend) -> bool:
+    """Whether reading the input takes a millisecond or more."""
+    given = body.input
+    if isinstance(given, str):
+        return False
+    if len(given) > MANY:
+        return True
+    size = 0
+    for each in given:
+        parts = each.content if isinstance(each, InputMessage) else [each]
+        for part in parts if isinstance(parts, list) else ():
+            size += _PART + len(getattr(part, "data", None) or getattr(part, "url", None) or "")
+            if size > LARGE:
+                return True
+    return False
 
 
 def chat_request(body: ChatSend, messages: Sequence[Message], server_tools: Sequence[FunctionTool]) -> ChatRequest:

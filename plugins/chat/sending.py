@@ -17,14 +17,14 @@ from engine.api.identity import Principal
 from engine.api.plugin import PluginContext
 from engine.api.streams import Ending, Writer
 from engine.api.tools import Tool
-from engine.wire.apart import apart_if, is_large
+from engine.wire.apart import apart_if, is_long
 from engine.wire.bounds import first_repeated
 from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
 from plugins.chat.history.claims import Claims
 from plugins.chat.history.store import History
 from plugins.chat.history.thread import Thread
 from plugins.chat.history.turns import Opened
-from plugins.chat.inputs import chat_request, read_input
+from plugins.chat.inputs import chat_request, is_long_input, read_input
 from plugins.chat.settings import ChatSettings
 from plugins.chat.tools import ToolRun, offer
 from plugins.chat.turn import ChatTurn
@@ -46,10 +46,10 @@ class Sending:
         body, principal = request.body, request.principal
         # What refuses at little cost comes first.
         chain = self._context.providers.chat(body.model)
-        messages = await apart_if(is_large(body.input), partial(read_input, body))
+        messages = await apart_if(is_long_input(body), partial(read_input, body))
         tools = self._tools(body, principal) if body.server_tools or chain.targets[0].can("tools") else {}
         plan = chat_request(body, messages, offer(list(tools.values())))
-        chain.check(plan)
+        await apart_if(is_long(plan), partial(chain.check, plan))
         _check_names(plan.tools)
         waiting = WaitingCalls()
         make = partial(

@@ -23,6 +23,7 @@ from engine.api.errors import ContextTooLong
 from engine.api.events import Event, ReasoningKept, TextDelta, ToolCall, ToolResult
 from engine.api.providers import ChatChain
 from engine.api.streams import Writer
+from engine.wire.apart import apart_if, is_long
 from plugins.chat.tools import ToolRun
 from plugins.chat.voice import TurnVoice
 from plugins.chat.window import estimated_tokens, fit, room
@@ -98,7 +99,7 @@ class ChatTurn:
                     "step_budget", f"after {self._max_steps - 1} steps with tools the model answers without them"
                 )
                 request = msgspec.structs.replace(request, tool_choice=ToolChoice(mode="none"))
-            request = self._fitted(request, stream)
+            request = await self._fitted(request, stream)
             step = Step()
             self.steps.append(step)
             await self._call_within_window(request, step, stream)
@@ -122,7 +123,9 @@ class ChatTurn:
             try:
                 return await self._call(request, step, stream)
             except ContextTooLong:
-                shorter = self._shortened(request) if self._trim and not step.text else None
+                if not self._trim or step.text:
+                    raise
+                shorter = await apart_if(is_long(request), partial(self._shortened, request))
                 if shorter is None:
                     raise
                 stream.status("trimmed", _left_out(len(request.messages) - len(shorter.messages)))
@@ -170,16 +173,19 @@ class ChatTurn:
             shown.append(delta)
         return shown
 
-    def _fitted(self, request: ChatRequest, stream: Writer) -> ChatRequest:
+    async def _fitted(self, request: ChatRequest, stream: Writer) -> ChatRequest:
+        fitting = await apart_if(is_long(request), partial(self._fitting, request))
+        if len(fitting.messages) < len(request.messages):
+            stream.status("trimmed", _left_out(len(request.messages) - len(fitting.messages)))
+        return fitting
+
+    def _fitting(self, request: ChatRequest) -> ChatRequest:
         tokens = room(request, self._chain.targets[0])
         if tokens is None or sum(map(estimated_tokens, request.messages)) <= tokens:
             return request
         if not self._trim:
             raise ContextTooLong("the conversation no longer fits into the model's context window", field="input")
-        kept = fit(request.messages, tokens, self._asked)
-        if len(kept) < len(request.messages):
-            stream.status("trimmed", _left_out(len(request.messages) - len(kept)))
-        return msgspec.structs.replace(request, messages=kept)
+        return msgspec.structs.replace(request, messages=fit(request.messages, tokens, self._asked))
 
     def _shortened(self, request: ChatRequest) -> ChatRequest | None:
         """The request with half of its old messages, or None when there are none to leave out."""

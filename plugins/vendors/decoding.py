@@ -15,11 +15,12 @@ from engine.api import (
     ChatRequest,
     EngineError,
     InvalidRequest,
+    PushedAnswer,
     ReasoningDelta,
     TextDelta,
     ToolDelta,
 )
-from engine.wire.apart import MANY, is_large
+from engine.wire.apart import apart, is_large, is_long
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.halves import Halves
@@ -190,9 +191,23 @@ def encoded(body: Any) -> Body:
     return partial(encode_body, body) if is_large(body) else encode_body(body)
 
 
-def translated(request: ChatRequest, make: Callable[[], Any]) -> Body:
-    """What `make` gives of a request, as JSON; of many messages it is made and encoded in a thread."""
-    return (lambda: encode_body(make())) if len(request.messages) > MANY else encoded(make())
+def answer_to(request: ChatRequest, make: Callable[[], PushedAnswer]) -> PushedAnswer:
+    """The answer that `make` gives; to a long request, whose body takes a while to make, it is made in a thread."""
+    return _Later(make) if is_long(request) else make()
+
+
+class _Later:
+    """An answer that is made, and with it the body of its request, in a thread."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[[], PushedAnswer]) -> None:
+        self._make = make
+
+    async def push(self, take: Callable[[ChatDeltas], object]) -> None:
+        """Make the answer and push it."""
+        answer = await apart(self._make)
+        await answer.push(take)
 
 
 def encode_body(body: Any) -> bytes:

@@ -12,7 +12,7 @@ import aiohttp
 from engine.api import ChatDeltas, ChatRequest, ModelUnavailable, ProviderRole, PushedAnswer, Shared, StatusChanged
 from plugins.vendors.chat_body import chat_body
 from plugins.vendors.chat_decoding import ChatDecoder
-from plugins.vendors.decoding import Answer, translated
+from plugins.vendors.decoding import Answer, answer_to, encoded
 from plugins.vendors.dialect import COMMON, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.tool_names import lengthened, shortened
@@ -87,8 +87,11 @@ class OpenAICompatible:
 
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
+        return answer_to(request, partial(self._answer, request))
+
+    def _answer(self, request: ChatRequest) -> PushedAnswer:
         named, long = shortened(request)
-        body = translated(named, partial(chat_body, named, self.dialect, self.name))
+        body = encoded(chat_body(named, self.dialect, self.name))
         ask = partial(self._ask, body, request.n)
         if isinstance(self._endpoint, Endpoint):
             return lengthened(ask(self._endpoint), long)

@@ -16,7 +16,7 @@ from plugins.chat.providers.anthropic_body import anthropic_body
 from plugins.chat.providers.anthropic_decoding import AnthropicDecoder
 from plugins.chat.providers.anthropic_faults import read_anthropic_fault
 from plugins.chat.providers.anthropic_pauses import PausingAnswer, has_server_tools
-from plugins.vendors.decoding import Answer, encode_body, encoded
+from plugins.vendors.decoding import Answer, answer_to, encode_body, encoded
 from plugins.vendors.failures import Vendor
 from plugins.vendors.settings import AnthropicSettings
 from plugins.vendors.transport import Body, EventStream, open_stream, post_json
@@ -65,6 +65,9 @@ class Anthropic:
 
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
+        return answer_to(request, partial(self._answer, request))
+
+    def _answer(self, request: ChatRequest) -> PushedAnswer:
         if (native := request.native.get(DIALECT)) is not None:
             return self._as_it_came(native, request.model)
         body = anthropic_body(request, self.name, self._max_output(request.model))

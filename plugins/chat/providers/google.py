@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -11,7 +12,7 @@ from yarl import URL
 from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.google_body import google_body
 from plugins.chat.providers.google_decoding import GoogleDecoder
-from plugins.vendors.decoding import Answer, encoded
+from plugins.vendors.decoding import Answer, answer_to, encoded
 from plugins.vendors.google_faults import GoogleVendor, read_google_fault
 from plugins.vendors.settings import GoogleSettings
 from plugins.vendors.tool_names import lengthened, shortened
@@ -49,6 +50,9 @@ class Google:
 
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
+        return answer_to(request, partial(self._answer, request))
+
+    def _answer(self, request: ChatRequest) -> PushedAnswer:
         named, long = shortened(request)
         body = google_body(named, self.name)
         stream = open_stream(self._http, self._url(request.model), self._headers, encoded(body), self._vendor)

@@ -10,7 +10,7 @@ import aiohttp
 from engine.api import ChatRequest, ProviderRole, PushedAnswer, Shared
 from plugins.chat.providers.responses_body import chat_completions_only, responses_body
 from plugins.chat.providers.responses_decoding import ResponsesDecoder
-from plugins.vendors.decoding import Answer, translated
+from plugins.vendors.decoding import Answer, answer_to, encoded
 from plugins.vendors.dialect import COMMON, OPENAI, Dialect
 from plugins.vendors.failures import Vendor
 from plugins.vendors.openai_compatible import Endpoint, OpenAICompatible, bearer
@@ -46,8 +46,11 @@ class OpenAIResponses:
 
     def stream(self, request: ChatRequest) -> PushedAnswer:
         """Ask the model; the deltas of each read come as one list."""
+        return answer_to(request, partial(self._answer, request))
+
+    def _answer(self, request: ChatRequest) -> PushedAnswer:
         named, long = shortened(request)
-        body = translated(named, partial(responses_body, named, self.name))
+        body = encoded(responses_body(named, self.name))
         stream = open_stream(self._http, self._url, self._headers, body, self._vendor)
         return lengthened(Answer(stream, ResponsesDecoder(self._vendor, self.name)), long)
 

@@ -26,6 +26,7 @@ from engine.api import (
     ToolCall,
 )
 from engine.api.providers import Target
+from engine.providers import estimating
 from engine.providers.estimating import FAR_FILE, PICTURE, about, most_input, most_of, most_of_text, tokens_of, weight
 from engine.testing import ScriptedProvider
 from tests.databases import unavailable
@@ -236,3 +237,21 @@ def test_a_picture_in_a_native_message_has_a_flat_figure(block: dict[str, Any]) 
 )
 def test_a_native_file_by_its_address_counts_as_documented(block: dict[str, Any]) -> None:
     assert most_of(in_message(block), content=True) >= FAR_FILE
+
+
+@pytest.mark.parametrize("name", sorted(SAMPLES))
+@pytest.mark.parametrize("blank", [" ", "-", ""])
+def test_a_long_text_is_estimated_piece_by_piece_and_not_below_the_whole(name: str, blank: str) -> None:
+    text = (SAMPLES[name] + blank) * (100_000 // len(SAMPLES[name]))
+
+    whole = estimating._most_of_piece(text)
+
+    assert whole <= most_of_text(text) <= whole * 1.01 + 100
+    assert weight(text) == sum(map(weight, text))
+
+
+@pytest.mark.parametrize("letters", [32_780, 32_800, 32_820, 32_840])
+def test_the_end_of_a_cut_run_of_letters_counts_as_much_as_before(letters: int) -> None:
+    text = "ba" * (letters // 2)
+
+    assert most_of_text(text + " word") >= estimating._most_of_piece(text + " word")

@@ -233,3 +233,36 @@ def test_options_of_too_many_values_are_refused_with_the_field_and_the_limit(rol
 
 def test_options_of_as_many_values_as_allowed_are_taken() -> None:
     refuse_unjudged("chat", {"bias": [1] * (MOST_OPTIONS - 1)})
+
+
+def test_a_native_body_has_as_many_values_as_options_may_beside_its_words_and_tools() -> None:
+    words = {"messages": [{"role": "user", "content": "Hi"}] * MOST_OPTIONS, "tools": [{"name": "t"}] * MOST_OPTIONS}
+    assert of(native={"acme": {"max_tokens": 5, **words}}).max_output_tokens == 5
+    with pytest.raises(InvalidRequest, match=r"native\.acme has more than") as refused:
+        of(native={"acme": {"max_tokens": 5, "metadata": {"a": [[1]] * MOST_OPTIONS}}})
+    assert (refused.value.field, refused.value.limit) == ("native.acme.metadata", MOST_OPTIONS)
+
+
+def test_the_arguments_of_a_call_in_a_native_body_bound_no_thinking() -> None:
+    called = {"type": "tool_use", "id": "t", "name": "plan", "input": {"max_tokens": "many", "budget_tokens": -1}}
+    messages = [{"role": "assistant", "content": [called]}]
+    assert of(native={"acme": {"max_tokens": 5, "messages": messages}}).max_output_tokens == 5
+
+
+async def test_a_chain_judges_the_same_options_once() -> None:
+    class Counting(dict[str, Any]):
+        looked = 0
+
+        def items(self) -> Any:
+            self.looked += 1
+            return super().items()
+
+    options = Counting(zzz=1, max_tokens=7)
+    request = structs.replace(ask("Hi"), provider_options=options)
+    chain = registry(ScriptedProvider(name="acme")).chat("acme/any")
+
+    chain.check(request)
+    once = options.looked
+    chain.check(structs.replace(request, messages=(*request.messages, *request.messages)))
+
+    assert once > 0 and options.looked == once

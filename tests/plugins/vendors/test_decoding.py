@@ -1,14 +1,16 @@
 """Events become deltas, one read at a time; what was said before a failure is kept."""
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from engine.api import ChatRequest, Finish, InvalidRequest, Message, ReasoningDelta, TextDelta, TextPart
-from engine.wire.apart import MANY
+from engine.api import ChatDeltas, ChatRequest, Finish, InvalidRequest, Message, ReasoningDelta, TextDelta, TextPart
+from engine.wire.apart import LARGE, MANY
 from engine.wire.sse import SseEvent
-from plugins.vendors.decoding import Batch, Decoder, encode_body, encoded, translated
+from plugins.vendors.decoding import Batch, Decoder, answer_to, encode_body, encoded
 from plugins.vendors.failures import Vendor
 
 
@@ -80,8 +82,8 @@ def test_half_a_character_in_a_request_is_a_clear_error() -> None:
         encode_body({"text": "\ud800"})
 
 
-def asked(messages: int) -> ChatRequest:
-    return ChatRequest(model="m", messages=(Message(role="user", parts=(TextPart("Hi"),)),) * messages)
+def asked(messages: int, text: str = "Hi") -> ChatRequest:
+    return ChatRequest(model="m", messages=(Message(role="user", parts=(TextPart(text),)),) * messages)
 
 
 def test_a_small_body_is_encoded_at_once_and_a_large_one_when_it_is_sent() -> None:
@@ -92,14 +94,22 @@ def test_a_small_body_is_encoded_at_once_and_a_large_one_when_it_is_sent() -> No
         assert msgspec.json.decode(later()) == large
 
 
-def test_a_request_of_many_messages_is_translated_when_it_is_sent() -> None:
-    made: list[int] = []
+class Made:
+    """An answer that knows in which thread it was made."""
 
-    def make() -> dict[str, Any]:
-        made.append(1)
-        return {"a": 1}
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
 
-    assert translated(asked(1), make) == b'{"a":1}'
-    later = translated(asked(MANY + 1), make)
-    assert len(made) == 1
-    assert not isinstance(later, bytes) and later() == b'{"a":1}'
+    async def push(self, take: Callable[[ChatDeltas], object]) -> None:
+        take(TextDelta(str(self.thread)))
+
+
+@pytest.mark.parametrize(
+    ("count", "text", "elsewhere"), [(1, "Hi", False), (MANY + 1, "Hi", True), (1, "x" * (LARGE + 1), True)]
+)
+async def test_the_body_of_a_long_request_is_made_in_a_thread(count: int, text: str, elsewhere: bool) -> None:
+    said: list[Any] = []
+
+    await answer_to(asked(count, text), Made).push(said.append)
+
+    assert (said[0].text != str(threading.get_ident())) is elsewhere
