@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-_PIECE = re.compile(rb"(?:[^\\]{1,64}+|" + _PAIR + rb"|\\.|\\){1,1024}+", re.DOTALL)
+_PIECE = re.compile(rb"(?:[^\\]{1,64}+|" + _PAIR + rb"|\\u[0-9a-fA-F]{4}|\\.|\\){1,1024}+", re.DOTALL)
 """At most 64 KiB that end within no escape and no pair: each call of the regular expressions holds the interpreter's lock."""
 
 _HALF = re.compile(

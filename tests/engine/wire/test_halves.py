@@ -46,6 +46,14 @@ def test_pairs_stay_whole_among_many_escapes(escapes: int) -> None:
     assert json.loads(whole_characters(body)) == "\n" * escapes + "\U0001f600" * 2_000 + HALF
 
 
+@pytest.mark.parametrize("escapes", range(4))
+@pytest.mark.parametrize("between", ["", " "])
+def test_many_halves_are_each_replaced(escapes: int, between: str) -> None:
+    body = b'"' + rb"\n" * escapes + (rb"\ud83d" + between.encode()) * 5_000 + b'"'
+
+    assert json.loads(whole_characters(body)) == "\n" * escapes + (HALF + between) * 5_000
+
+
 def test_a_text_without_halves_is_the_same_object() -> None:
     body = b'"hello"'
 
