@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, select
 
 from engine.api.chat import Message, TextPart
 from engine.api.identity import Principal
+from engine.db.databases import Database
 from plugins.chat.history.errors import MessageNotFound
+from plugins.chat.history.messages import ROWS_AT_ONCE
 from plugins.chat.history.reading import FEW
 from plugins.chat.history.store import History
+from plugins.chat.history.tables import conversations, messages
 from plugins.chat.history.turns import Told
 
 COUNT = 3 * FEW
@@ -84,3 +88,54 @@ async def test_to_record_a_message_reads_none(history: History, me: Principal, l
     assert reads
     assert not [statement for statement in reads if "content" in statement]
     assert (await history.messages.get(me, conversation, new)).parent == ids[-1]
+
+
+@contextmanager
+def commits() -> Iterator[list[str]]:
+    """The transactions that are committed inside."""
+    seen: list[str] = []
+
+    def note(*_: object) -> None:
+        seen.append("commit")
+
+    event.listen(Engine, "commit", note)
+    try:
+        yield seen
+    finally:
+        event.remove(Engine, "commit", note)
+
+
+async def test_a_long_fork_is_written_in_several_transactions(
+    history: History, me: Principal, long: tuple[str, list[str]]
+) -> None:
+    conversation, ids = long
+    with commits() as seen:
+        fork = await history.messages.fork(me, conversation, None, None)
+    assert len(seen) >= 2 * len(ids) / ROWS_AT_ONCE
+    assert [m.text for m in await history.messages.branch(me, fork.id)] == [f"message {at}" for at in range(COUNT)]
+
+
+async def test_a_fork_that_is_left_in_the_middle_leaves_no_rows(
+    history: History, database: Database, me: Principal, long: tuple[str, list[str]]
+) -> None:
+    conversation, _ = long
+    begun, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def note(*_: object) -> None:
+        loop.call_soon_threadsafe(begun.set)
+
+    event.listen(Engine, "commit", note)
+    try:
+        forking = asyncio.create_task(history.messages.fork(me, conversation, None, None))
+        await begun.wait()
+        forking.cancel()
+        await asyncio.wait([forking])
+    finally:
+        event.remove(Engine, "commit", note)
+    assert forking.cancelled()
+    # Rows are written in order: these come after those that take the copy away.
+    await history.record(me, None, [told(0)])
+    async with database.read() as connection:
+        of = select(messages.c.conversation).where(messages.c.principal == me.id).distinct()
+        known = select(conversations.c.id).where(conversations.c.principal == me.id)
+        assert set((await connection.execute(of)).scalars()) == set((await connection.execute(known)).scalars())
