@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -28,6 +29,9 @@ from plugins.vendors.lenient import Reader
 from plugins.vendors.transport import Body, EventStream
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+MOST_AT_ONCE = 256
+"""Deltas of one read that are given out in one turn of the loop; a vendor may send very many citations in one event."""
 
 
 class Batch:
@@ -169,21 +173,38 @@ class Answer:
     async def push(self, take: Callable[[ChatDeltas], object]) -> None:
         """Send the request and call `take` with the deltas of each read, within the callback that brought its bytes."""
         decoder = self._decoder
+        waiting: list[ChatDelta] = []
 
-        def read(events: list[SseEvent]) -> bool:
-            deltas = decoder.feed(events)
+        def read(events: list[SseEvent]) -> bool | None:
+            nonlocal waiting
+            deltas = waiting or decoder.feed(events)
             if len(deltas) == 1:
                 take(deltas[0])
+            elif len(deltas) > MOST_AT_ONCE:
+                deltas, waiting = deltas[:MOST_AT_ONCE], deltas[MOST_AT_ONCE:]
+                take(deltas)
+                return None
             else:
                 take(deltas)  # none are a sign of life
+            waiting = []
             if decoder.failure is not None:
                 raise decoder.failure
             return decoder.over
 
         async with self._stream as stream:
             await stream.read(read)
-            if not decoder.over and not read(stream.end()) and (deltas := decoder.end()):
-                take(deltas)
+            if decoder.over:
+                return
+            over = read(stream.end())
+            while over is None:
+                await asyncio.sleep(0)
+                over = read([])
+            if over or not (waiting := decoder.end()):
+                return
+            over = read([])
+            while over is None:
+                await asyncio.sleep(0)
+                over = read([])
 
 
 def encoded(body: Any) -> Body:

@@ -194,11 +194,12 @@ class EventStream:
         if not response.content.is_eof():
             response.close()
 
-    async def read(self, take: Callable[[list[SseEvent]], bool]) -> None:
+    async def read(self, take: Callable[[list[SseEvent]], bool | None]) -> None:
         """Call `take` with the whole events of each read, which may be none, until it returns true or the body is over.
 
-        `take` runs within the callback that brought the bytes, so that no coroutine is resumed for them; what it raises is
-        raised here. A body that breaks off is `ProviderUnavailable`.
+        Where it returns None it has more to do with the events that it has: it is called again without any, once everybody else
+        has had a turn of the loop. `take` runs within the callback that brought the bytes, so that no coroutine is resumed for
+        them; what it raises is raised here. A body that breaks off is `ProviderUnavailable`.
         """
         assert self._response is not None
         try:
@@ -268,12 +269,12 @@ class _Tap(asyncio.Protocol):
     """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, framing: Framing, take: Callable[[list[SseEvent]], bool]
+        self, response: aiohttp.ClientResponse, framing: Framing, take: Callable[[list[SseEvent]], bool | None]
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self._held = b""
-        self._paused = False
+        self._paused = self._unfinished = False
         self._transport: asyncio.Transport | None = None
         self._content = response.content
         self._framing = framing
@@ -311,10 +312,12 @@ class _Tap(asyncio.Protocol):
         begun = perf_counter()
         try:
             # Taking may let aiohttp parse more, so there may be more to take.
-            while not over.done() and (chunk := self._next()):
-                if self._take(self._framing.feed(chunk)):
+            while not over.done() and (self._unfinished or (chunk := self._next())):
+                enough = self._take([] if self._unfinished else self._framing.feed(chunk))
+                if enough:
                     break
-                if perf_counter() - begun > TURN:
+                self._unfinished = enough is None
+                if self._unfinished or perf_counter() - begun > TURN:
                     self._pause()
                     return
             else:

@@ -1,17 +1,32 @@
 """Events become deltas, one read at a time; what was said before a failure is kept."""
 
+import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
+from aiohttp import web
 
-from engine.api import ChatDeltas, ChatRequest, Finish, InvalidRequest, Message, ReasoningDelta, TextDelta, TextPart
+from engine.api import (
+    ChatDelta,
+    ChatDeltas,
+    ChatRequest,
+    Citation,
+    Finish,
+    InvalidRequest,
+    Message,
+    ReasoningDelta,
+    TextDelta,
+    TextPart,
+)
 from engine.wire.apart import LARGE, MANY
 from engine.wire.sse import SseEvent
-from plugins.vendors.decoding import Batch, Decoder, answer_to, encode_body, encoded
+from plugins.vendors.decoding import MOST_AT_ONCE, Answer, Batch, Decoder, answer_to, encode_body, encoded
 from plugins.vendors.failures import Vendor
+from plugins.vendors.transport import open_stream, vendor_http
+from tests.plugins.vendors.test_transport import server
 
 
 class Digits(Decoder):
@@ -113,3 +128,45 @@ async def test_the_body_of_a_long_request_is_made_in_a_thread(count: int, text: 
     await answer_to(asked(count, text), Made).push(said.append)
 
     assert (said[0].text != str(threading.get_ident())) is elsewhere
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_very_many_deltas_of_one_event_are_given_out_in_turns_of_the_loop(ended: bool) -> None:
+    count = 3 * MOST_AT_ONCE + 2
+
+    class Citing(Decoder):
+        def event(self, event: SseEvent) -> None:
+            if event.data == b".":
+                self.over = True
+            else:
+                self.body_ended()
+
+        def body_ended(self) -> None:
+            for at in range(count):
+                self.out.add(Citation(url=f"https://example.org/{at}"))
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"data: 1\n\ndata: .\n\n" if ended else b"", content_type="text/event-stream")
+
+    turns, taken = 0, list[tuple[int, list[ChatDelta]]]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    vendor = Vendor("Acme")
+    async with server(handler) as url, vendor_http() as session:
+        waiting = asyncio.create_task(others())
+        answer = Answer(open_stream(session, url, {}, b"{}", vendor), Citing(vendor))
+        await answer.push(
+            lambda deltas: taken.append((turns, list(cast("list[ChatDelta]", deltas)))) if deltas else None
+        )
+        waiting.cancel()
+
+    assert [delta.url for _, deltas in taken for delta in deltas if isinstance(delta, Citation)] == [
+        f"https://example.org/{at}" for at in range(count)
+    ]
+    assert max(len(deltas) for _, deltas in taken) == MOST_AT_ONCE
+    assert len({turn for turn, _ in taken}) == len(taken)
