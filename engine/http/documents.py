@@ -105,10 +105,10 @@ class Documents:
         )
 
     async def openapi(self, request: HttpRequest[Any, Any]) -> Answer:
-        return await self._openapi.answer(self._routes())
+        return await self._openapi.answer(self._routes(), request.headers)
 
     async def asyncapi(self, request: HttpRequest[Any, Any]) -> Answer:
-        return await self._asyncapi.answer(self._commands())
+        return await self._asyncapi.answer(self._commands(), request.headers)
 
     async def page(self, request: HttpRequest[Any, Any]) -> Answer:
         return docs_page()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import threading
 from typing import Any
 
 import pytest
 
-from engine.http.described import Described
+from engine.api.errors import Internal
+from engine.http.described import TRY_AGAIN, Described
+from engine.testing.clock import virtual_time
 
 
 class Table:
@@ -38,7 +41,7 @@ class Describing:
 
 
 async def name(described: Described[Table], table: Table) -> Any:
-    answer = await described.answer(table)
+    answer = await described.answer(table, {})
     return json.loads(answer.body)["name"]
 
 
@@ -85,12 +88,70 @@ async def test_a_caller_who_leaves_takes_the_document_from_nobody() -> None:
     assert len(describing.threads) == 1
 
 
-async def test_a_document_that_could_not_be_made_is_tried_again() -> None:
+def test_a_document_that_could_not_be_made_is_tried_again_only_later() -> None:
     describing, table = Describing(), Table("a")
+    describing.let.set()
+    describing.fails = True
+
+    async def ask() -> None:
+        described = Described(describing)
+        for _ in range(3):
+            with pytest.raises(Internal, match="could not be made") as refused:
+                await described.answer(table, {})
+            assert refused.value.retry_after == TRY_AGAIN
+        assert len(describing.threads) == 1
+        describing.fails = False
+        await asyncio.sleep(TRY_AGAIN)
+        assert await name(described, table) == "a"
+
+    with virtual_time() as runner:
+        runner.run(ask())
+
+
+async def test_another_table_is_described_though_that_of_the_one_before_failed() -> None:
+    describing = Describing()
     described = Described(describing)
     describing.let.set()
     describing.fails = True
-    with pytest.raises(RuntimeError, match="no schema"):
-        await described.answer(table)
+    with pytest.raises(Internal):
+        await described.answer(Table("a"), {})
     describing.fails = False
-    assert await name(described, table) == "a"
+    assert await name(described, Table("b")) == "b"
+
+
+async def test_a_caller_who_has_the_document_is_sent_nothing() -> None:
+    describing, table = Describing(), Table("a")
+    described = Described(describing)
+    describing.let.set()
+    etag = (await described.answer(table, {})).headers["ETag"]
+    for known in (etag, etag.removeprefix("W/"), f'"other", {etag}', "*"):
+        again = await described.answer(table, {"if-none-match": known})
+        assert (again.status, again.body, again.headers["ETag"]) == (304, None, etag)
+    other = await described.answer(Table("b"), {"if-none-match": etag})
+    assert (other.status, json.loads(other.body)) == (200, {"name": "b"})
+
+
+@pytest.mark.parametrize(
+    ("accepted", "packed"),
+    [
+        ("gzip", True),
+        ("br, GZIP;q=0.5", True),
+        ("*", True),
+        ("gzip;q=1.0", True),
+        ("", False),
+        ("br", False),
+        ("gzip; q=0", False),
+        ("gzip;q=0.000, *", False),
+        ("*;q=0", False),
+    ],
+)
+async def test_a_document_is_compressed_for_who_takes_that(accepted: str, packed: bool) -> None:
+    describing, table = Describing(), Table("a")
+    described = Described(describing)
+    describing.let.set()
+
+    answer = await described.answer(table, {"accept-encoding": accepted})
+
+    assert ("Content-Encoding" in answer.headers) is packed
+    assert json.loads(gzip.decompress(answer.body) if packed else answer.body) == {"name": "a"}
+    assert "Accept-Encoding" in answer.headers["Vary"]
