@@ -274,7 +274,7 @@ class _Tap(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self._held = b""
-        self._paused = self._unfinished = False
+        self._paused = self._unfinished = self._stopped = False
         self._transport: asyncio.Transport | None = None
         self._content = response.content
         self._framing = framing
@@ -293,15 +293,15 @@ class _Tap(asyncio.Protocol):
         transport.set_protocol(self)
         self.over.add_done_callback(self._leave)
         if self._paused:
-            transport.pause_reading()
+            self._stop_reading()
 
     def _leave(self, over: asyncio.Future[None]) -> None:
         transport = self._transport
         assert transport is not None
         if transport.get_protocol() is self:
             transport.set_protocol(self._protocol)
-        if self._paused and not transport.is_closing():
-            transport.resume_reading()
+        if self._stopped and not transport.is_closing():
+            transport.resume_reading()  # the connection may be another request's next
         if not over.cancelled():
             over.exception()  # whoever waited may have been cancelled in this very moment, and asks no more
 
@@ -342,9 +342,13 @@ class _Tap(asyncio.Protocol):
     def _pause(self) -> None:
         """Read no more until everybody else has had a turn of the loop."""
         self._paused = True
+        self._stop_reading()
+        self._loop.call_soon(self._resume)
+
+    def _stop_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.pause_reading()
-        self._loop.call_soon(self._resume)
+            self._stopped = True
 
     def _resume(self) -> None:
         self._paused = False
@@ -354,6 +358,7 @@ class _Tap(asyncio.Protocol):
         transport = self._transport
         if not self._paused and not self.over.done() and transport is not None and not transport.is_closing():
             transport.resume_reading()
+            self._stopped = False
 
     def data_received(self, data: bytes) -> None:
         self._protocol.data_received(data)

@@ -170,3 +170,44 @@ async def test_very_many_deltas_of_one_event_are_given_out_in_turns_of_the_loop(
     ]
     assert max(len(deltas) for _, deltas in taken) == MOST_AT_ONCE
     assert len({turn for turn, _ in taken}) == len(taken)
+
+
+async def test_a_connection_is_read_again_after_an_answer_that_took_several_turns_of_the_loop() -> None:
+    class Citing(Decoder):
+        def event(self, event: SseEvent) -> None:
+            self.over = event.data == b"."
+            for at in range(2 * MOST_AT_ONCE if self.over else 1):
+                self.out.add(Citation(url=f"https://example.org/{at}"))
+
+        def body_ended(self) -> None:
+            raise self.vendor.cut_off()
+
+    ports = set[int]()
+    begun = asyncio.Event()
+
+    async def handler(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        ports.add(request.transport.get_extra_info("peername")[1])
+        first, last = b"data: 1\n\n", b"data: .\n\n"
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        response.content_length = len(first + last)
+        await response.prepare(request)
+        await response.write(first)
+        await begun.wait()
+        begun.clear()
+        await response.write(last)
+        return response
+
+    taken: list[ChatDeltas] = []
+
+    def take(deltas: ChatDeltas) -> None:
+        taken.append(deltas)
+        begun.set()
+
+    vendor = Vendor("Acme")
+    async with server(handler) as url, vendor_http() as session, asyncio.timeout(20):
+        for _ in range(3):
+            begun.clear()
+            await Answer(open_stream(session, url, {}, b"{}", vendor), Citing(vendor)).push(take)
+    assert len(taken) == 9
+    assert len(ports) == 1
