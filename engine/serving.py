@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from engine.api.routes import Route
@@ -17,7 +18,7 @@ from engine.loader.names import reserved_commands, reserved_prefixes
 from engine.providers.catalogue import CatalogueClash, load_catalogue
 from engine.providers.catalogue_file import shipped_catalogue
 from engine.providers.policy import ResiliencePolicy
-from engine.providers.registry import ModelRules, ProviderClash, Registry, RegistryTable
+from engine.providers.registry import ModelRules, ProviderClash, Registry, RegistryTable, not_there_before
 from engine.sessions.supervisor import Supervisor
 from engine.sessions.table import CommandClash, CommandTable
 
@@ -49,8 +50,9 @@ class Serving:
         self.gathered: Gathered | None = None
         self.own_routes = own_routes
 
-    def build(self, core: CoreSettings, loader: Loader, gathered: Gathered) -> Tables:
-        """The tables of what was gathered; raises `Clash` where two claim one name."""
+    def build(self, core: CoreSettings, loader: Loader, gathered: Gathered, before: Loader | None = None) -> Tables:
+        """The tables of what was gathered, in the place of what was there `before`; raises `Clash` where two claim one name."""
+        changed = partial(loader.changed_for_providers, before) if before is not None else not_there_before
         absent = loader.absent
         own = core.models.catalogue
         files: list[Path] = [shipped_catalogue(), *([own] if own is not None else [])]
@@ -60,7 +62,7 @@ class Serving:
                 CommandTable(gathered.commands, reserved_commands(absent)),
                 RouteTable([*self.own_routes(), *gathered.routes], reserved_prefixes(absent)),
                 self.registry.prepared(
-                    gathered.providers, load_catalogue(files, gathered.models), model_rules(core), absent
+                    gathered.providers, load_catalogue(files, gathered.models), model_rules(core), absent, changed
                 ),
             )
         except (CommandClash, RouteClash, ProviderClash, CatalogueClash) as error:

@@ -309,13 +309,13 @@ class Switchboard:
         stays = [part.name for part in loader.parts.values() if part.on and part.name not in started]
         kept = self._gathered.without([name for name in self.loader.parts if name not in stays])
         gathered = servable(loader, loader.gather(started, kept.without_providers(renewed), renewed))
-        self._serving.build(core, loader, gathered)  # a clash is told before anything is opened
+        self._serving.build(core, loader, gathered, self.loader)  # a clash is told before anything is opened
         await loader.enter_lifespans(core.plugins.start_timeout, started)
         for part in loader.parts.values():
             failed = part.enabled and not part.on
             if failed and (part.name in must or not self._failed_before(part.name)):
                 raise Refused(f"plugin {part.name!r} {part.reason}")
-        return self._serving.build(core, loader, gathered.without(loader.off))
+        return self._serving.build(core, loader, gathered.without(loader.off), self.loader)
 
     def _failed_before(self, name: str) -> bool:
         part = self.loader.parts.get(name)

@@ -202,6 +202,10 @@ class Context:
         """Whether nothing of the plugin but its providers and models has read a settings table."""
         return self._reads.get(table, set()) <= PROVIDER_HOOKS
 
+    def read_for_providers(self) -> set[type[BaseModel]]:
+        """The settings tables that the plugin's providers may go by: those read in their hook, or later and anywhere."""
+        return {table for table, hooks in self._reads.items() if hooks & {"register_providers", None}}
+
     def renew(self, tables: Mapping[type[BaseModel], BaseModel]) -> None:
         """Give the providers that are asked for next other settings, and resources of their own."""
         self._before = self._tables, self._providers_user

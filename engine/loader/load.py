@@ -149,6 +149,18 @@ class Loader:
             return None
         return [table for table in part.settings.values() if self.tables.get(table) != before.tables.get(table)]
 
+    def changed_for_providers(self, before: Loader, name: str) -> set[str] | None:
+        """Settings tables of other values than before that a plugin's providers go by; None where it was not on before."""
+        part, running = self.parts.get(name), before.parts.get(name)
+        if part is None or running is None or not running.on or type(running.plugin) is not type(part.plugin):
+            return None
+        read = [each.context.read_for_providers() for each in (part, running) if each.context is not None]
+        return {
+            table
+            for table, model in part.settings.items()
+            if any(model in each for each in read) and self.tables.get(model) != before.tables.get(model)
+        }
+
     def settings(self, config: RawConfig) -> Mapping[str, type[BaseModel]]:
         """Validate the settings tables of the loaded plugins; gives the model of each table.
 

@@ -61,6 +61,15 @@ class ModelRules:
     retired: OnRetired = "error"
 
 
+Changed = Callable[[str], set[str] | None]
+"""The settings tables that are others now than when a plugin's providers were made; None where all of these are new."""
+
+
+def not_there_before(plugin: str) -> None:
+    """For providers of which nothing is known but whether they stay."""
+    return
+
+
 @dataclass(frozen=True, slots=True)
 class RegistryTable:
     """What a switch replaces, in one piece: rules, providers, catalogue, and how often each provider failed."""
@@ -266,13 +275,16 @@ class Registry:
         catalogue: Catalogue,
         rules: ModelRules | None = None,
         absent: Mapping[str, str] = MappingProxyType({}),
+        changed: Changed = not_there_before,
     ) -> RegistryTable:
-        """A table of other providers, catalogue and rules, to be put in place; a provider that stays keeps its breaker.
+        """A table of other providers, catalogue and rules, to be put in place.
 
+        A provider that stays keeps its breaker, and so does one that was made again with the settings that it had: of the
+        tables that `changed` for a plugin's providers, `[vendors.x]` is a matter of the provider x alone, if there is one.
         `absent` maps plugins that take no part to why, in words. Raises `ProviderClash` where two entries have one role and
         name.
         """
-        return self._tabulate(self._table, rules or self._table.rules, entries, catalogue, absent)
+        return self._tabulate(self._table, rules or self._table.rules, entries, catalogue, absent, changed)
 
     def _tabulate(
         self,
@@ -281,6 +293,7 @@ class Registry:
         entries: Iterable[tuple[str, Provider]],
         catalogue: Catalogue,
         absent: Mapping[str, str] = MappingProxyType({}),
+        changed: Changed = not_there_before,
     ) -> RegistryTable:
         providers: dict[tuple[ProviderRole, str], Provider] = {}
         owners: dict[tuple[ProviderRole, str], str] = {}
@@ -292,7 +305,13 @@ class Registry:
                 )
             owners[key] = owner
             providers[key] = provider
-        breakers = self._breakers(before, rules.policy, providers)
+        breakers = self._breakers(rules.policy, providers)
+        if before is not None and _same_breakers(before.rules.policy, rules.policy):
+            breakers |= {
+                key: before.breakers[key]
+                for key, provider in providers.items()
+                if before.providers.get(key) is provider or _made_again(before.owners, owners, key, changed)
+            }
         former = Former(owners) if before is None else before.former.later(before.naming.catalogue, catalogue, owners)
         namings = {
             role: Naming(
@@ -309,18 +328,9 @@ class Registry:
         return RegistryTable(rules, providers, namings, breakers, owners, former)
 
     def _breakers(
-        self,
-        before: RegistryTable | None,
-        policy: ResiliencePolicy,
-        providers: Mapping[tuple[ProviderRole, str], Provider],
+        self, policy: ResiliencePolicy, keys: Iterable[tuple[ProviderRole, str]]
     ) -> dict[tuple[ProviderRole, str], Breaker]:
-        found = {
-            key: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock, " ".join(key)) for key in providers
-        }
-        if before is not None and before.rules.policy == policy:
-            kept = before.breakers
-            found |= {key: kept[key] for key in found if key in kept and before.providers[key] is providers[key]}
-        return found
+        return {key: Breaker(policy.breaker_failures, policy.breaker_reset, self._clock, " ".join(key)) for key in keys}
 
     def _find(self, table: RegistryTable, name: str) -> Named:
         try:
@@ -385,3 +395,21 @@ def _names(target: Target) -> tuple[str, ...]:
 def _distinct(found: Sequence[Named]) -> tuple[Target, ...]:
     """Each target once, in order."""
     return tuple({(named.target.provider.name, named.target.model): named.target for named in found}.values())
+
+
+def _same_breakers(one: ResiliencePolicy, other: ResiliencePolicy) -> bool:
+    return (one.breaker_failures, one.breaker_reset) == (other.breaker_failures, other.breaker_reset)
+
+
+def _made_again(
+    before: Mapping[tuple[ProviderRole, str], str],
+    now: Mapping[tuple[ProviderRole, str], str],
+    key: tuple[ProviderRole, str],
+    changed: Changed,
+) -> bool:
+    """Whether a provider is another object of the plugin that it was of, with the settings that it had."""
+    owner = now[key]
+    if before.get(key) != owner or (tables := changed(owner)) is None:
+        return False
+    others = {name for (_, name), each in now.items() if each == owner and name != key[1]}
+    return tables <= {f"vendors.{name}" for name in others}

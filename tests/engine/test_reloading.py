@@ -219,3 +219,31 @@ async def test_limits_hold_at_once(file: File) -> None:
     assert change.restart == ()
     assert (first["type"], second["error"]["code"], freed["type"]) == ("accepted", LimitExceeded.code, "accepted")
     assert "requests" in rest[-1]
+
+
+KEYS = '[vendors.openai]\napi_key = "sk-one"\n[vendors.anthropic]\napi_key = "{0}"\n{1}'
+CHAT_OF = (("chat", "openai"), ("chat", "anthropic"))
+
+
+@pytest.mark.parametrize(
+    ("more", "kept"),
+    [
+        (KEYS.format("sk-other", ""), (True, False)),
+        (KEYS.format("sk-one", "[plugins.chat]\nmax_steps = 3\n"), (True, True)),
+        (KEYS.format("sk-one", "[models]\nretries = 7\n"), (True, True)),
+        (KEYS.format("sk-one", "[models]\nbreaker_failures = 7\n"), (False, False)),
+    ],
+    ids=["another key of one vendor", "a setting of chat", "other retries", "other breakers"],
+)
+async def test_a_vendor_that_is_left_alone_stays_so_unless_its_own_settings_changed(
+    file: File, more: str, kept: tuple[bool, bool]
+) -> None:
+    file.write(more=KEYS.format("sk-one", ""))
+    async with running(file) as engine:
+        before = engine.registry.breakers()
+        for key in CHAT_OF:
+            before[key].fail()
+        file.write(more=more)
+        await engine.reload()
+        now = engine.registry.breakers()
+    assert tuple(now[key].failures == 1 for key in CHAT_OF) == kept
