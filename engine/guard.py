@@ -26,7 +26,7 @@ def is_ours(error: BaseException) -> bool:
             return True
         return task is None or task.cancelling() > 0
     if isinstance(error, GeneratorExit):
-        return not _by_statement(error)
+        return not by_statement(error)
     return isinstance(error, KeyboardInterrupt) and _interruptible()
 
 
@@ -39,7 +39,7 @@ def _interruptible() -> bool:
     return False
 
 
-def _by_statement(error: BaseException) -> bool:
+def by_statement(error: BaseException) -> bool:
     """Whether a `raise` statement began an exception; what closes a generator arrives where the generator waits."""
     step = error.__traceback__
     if step is None:

@@ -45,6 +45,7 @@ from engine.loader.strangers import check_tables
 from engine.loader.tables import open_tables
 from engine.log import configure, get_logger
 from engine.process import (
+    Blame,
     LastWord,
     LoopLag,
     StopSignals,
@@ -545,11 +546,16 @@ async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:
             log.exception("reload_failed")
 
 
-async def serve(raw: RawConfig) -> None:
-    """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns."""
+async def serve(raw: RawConfig, blame: Blame | None = None) -> None:
+    """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns.
+
+    `blame` is told whom to ask for the plugin of an error that leaves the event loop.
+    """
     raise_file_limit()
     hurry_the_threads()
     engine = Engine(raw, interrupt=True)
+    if blame is not None:
+        blame.owners = lambda: engine.plugins.owners
     configure(engine.core.log)
     last = LastWord(asyncio.get_running_loop())
     signals = StopSignals(

@@ -11,12 +11,13 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from engine.guard import raised_at
-from engine.loader.code import place_of
+from engine.guard import by_statement, raised_at
+from engine.loader.code import Ownership, place_of
 from engine.log import get_logger
 
 log = get_logger(__name__)
@@ -154,20 +155,43 @@ class LastWord:
         return [*sorted(tasks), *sorted(threads)]
 
 
+class Blame:
+    """Finds the plugin that an error came from, once there is a server whose plugins are known."""
+
+    def __init__(self) -> None:
+        self.owners: Callable[[], Ownership] | None = None
+
+    def of(self, error: BaseException) -> str | None:
+        """The plugin of the innermost frame that is a plugin's; several where it cannot be told, None where it is nobody's."""
+        owners = self.owners() if self.owners is not None else None
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        for frame in reversed(frames):
+            if owners is not None and (found := owners.owners(frame.f_code)):
+                return ",".join(sorted(found))
+        return None
+
+
 def run_to_end(
-    work: Coroutine[Any, Any, Any], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+    work: Coroutine[Any, Any, Any],
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    blame: Blame | None = None,
 ) -> Any:
-    """Run as `asyncio.run` does; an exit that foreign code asks for in a task or callback of its own ends that alone."""
+    """Run as `asyncio.run` does; an exit that foreign code asks for in a task or callback of its own ends that alone.
+
+    So does an interrupt that a statement raised: Ctrl-C is a signal, and arrives wherever the program is.
+    """
+    blame = blame or Blame()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         loop = runner.get_loop()
         main = loop.create_task(work)
         while True:
             try:
                 return loop.run_until_complete(main)
-            except SystemExit as error:
-                if main.done():
+            except (SystemExit, KeyboardInterrupt) as error:
+                if main.done() or (isinstance(error, KeyboardInterrupt) and not by_statement(error)):
                     raise
-                log.error("exit_refused", status=str(error.code), at=raised_at(error))
+                status = str(error.code) if isinstance(error, SystemExit) else "interrupt"
+                log.error("exit_refused", plugin=blame.of(error), status=status, at=raised_at(error))
 
 
 async def done_before(event: asyncio.Event, work: Coroutine[Any, Any, None]) -> bool:

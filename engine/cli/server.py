@@ -10,6 +10,7 @@ from engine.cli.judging import judged
 from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
 from engine.config import ConfigError, ConfigErrors, RawConfig, read_core
 from engine.main import serve as run_server
+from engine.process import Blame
 from engine.version import product_version
 
 
@@ -34,7 +35,8 @@ def serve(
         loop = read_core(raw).server.loop
     except ConfigError:
         fail(_all_mistakes(raw), 2)
-    run(run_server(raw), loop, lambda error: _all_mistakes(raw))
+    blame = Blame()
+    run(run_server(raw, blame), loop, lambda error: _all_mistakes(raw), blame)
 
 
 def _all_mistakes(raw: RawConfig) -> str:

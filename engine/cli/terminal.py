@@ -21,7 +21,7 @@ from engine.loader.gathered import Clash
 from engine.loader.load import RequiredPluginFailed
 from engine.log import configure
 from engine.main import CannotListen, Engine
-from engine.process import run_to_end
+from engine.process import Blame, run_to_end
 
 out = Console(markup=False, highlight=False, emoji=False)
 err = Console(markup=False, highlight=False, emoji=False, stderr=True)
@@ -77,15 +77,20 @@ def read(config: Path | None) -> RawConfig:
         fail(str(error), 2)
 
 
-def run(work: Coroutine[Any, Any, Any], loop: str = "asyncio", explain: Callable[[ConfigError], str] = str) -> Any:
+def run(
+    work: Coroutine[Any, Any, Any],
+    loop: str = "asyncio",
+    explain: Callable[[ConfigError], str] = str,
+    blame: Blame | None = None,
+) -> Any:
     """Run a command's work; ends the program with words where the operator can mend what it raises."""
     try:
         if loop == "uvloop" and sys.platform != "win32":
             # Imported here: commands other than serve have no use for it, and it is missing on Windows.
             import uvloop
 
-            return run_to_end(work, uvloop.new_event_loop)
-        return run_to_end(work)
+            return run_to_end(work, uvloop.new_event_loop, blame)
+        return run_to_end(work, None, blame)
     except ConfigError as error:
         fail(explain(error), 2)
     except TOLD as error:

@@ -21,6 +21,31 @@ async def exit_later(request: Request[Nothing]) -> Mapping[str, Any]:
     return {}
 
 
+async def interrupt_later(request: Request[Nothing]) -> Mapping[str, Any]:
+    async def interrupt() -> None:
+        raise KeyboardInterrupt("of a plugin")
+
+    asyncio.ensure_future(interrupt()).set_name("interrupts")
+    return {}
+
+
+async def give_up_later(request: Request[Nothing]) -> Mapping[str, Any]:
+    async def give_up() -> None:
+        raise GeneratorExit
+
+    asyncio.ensure_future(give_up()).set_name("gives up")
+    return {}
+
+
+def interrupt_now() -> None:
+    raise KeyboardInterrupt("of a callback")
+
+
+async def interrupt_from_a_callback(request: Request[Nothing]) -> Mapping[str, Any]:
+    asyncio.get_running_loop().call_soon(interrupt_now)
+    return {}
+
+
 async def exit_from_a_callback(request: Request[Nothing]) -> Mapping[str, Any]:
     asyncio.get_running_loop().call_soon(sys.exit, 3)
     return {}
@@ -46,6 +71,9 @@ class Lifeless(Plugin):
         return [
             Call(name="lifeless.exit", body=Nothing, handle=exit_later),
             Call(name="lifeless.callback", body=Nothing, handle=exit_from_a_callback),
+            Call(name="lifeless.interrupt", body=Nothing, handle=interrupt_later),
+            Call(name="lifeless.interrupting", body=Nothing, handle=interrupt_from_a_callback),
+            Call(name="lifeless.give_up", body=Nothing, handle=give_up_later),
         ]
 
     @hookimpl

@@ -185,6 +185,24 @@ async def test_what_it_raises_and_floods_harms_nobody_and_its_neighbour_in_the_f
     assert (heard.text, end["status"]) == ("still here", "completed")
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+async def test_what_would_end_the_program_ends_the_plugins_own_task_and_names_the_plugin(
+    tmp_path: Path, loop: str
+) -> None:
+    site = installed(tmp_path, Path(lifeless_plugin.__file__), lifeless="Lifeless")
+    with serving(tmp_path / "server", {"plugins.enabled": ["lifeless"], "server.loop": loop}, site) as server:
+        async with connected(server.url) as socket:
+            for name, status in (("exit", "3"), ("interrupt", "interrupt"), ("interrupting", "interrupt")):
+                assert (await socket.ask(f"lifeless.{name}"))["type"] == "accepted"
+                refused = await server.until_logged("exit_refused", status=status, plugin="lifeless")
+                assert "hostile_package.py:" in refused["at"]
+                assert (await socket.ask("ping"))["type"] == "pong"
+            assert (await socket.ask("lifeless.give_up"))["type"] == "accepted"
+            assert (await socket.ask("ping"))["type"] == "pong"
+        server.terminate()
+        server.logged("draining")
+
+
 async def test_neither_exits_nor_deaf_lifespans_of_plugins_rule_over_the_process(tmp_path: Path) -> None:
     site = installed(tmp_path, Path(lifeless_plugin.__file__), lifeless="Lifeless", stillborn="Stillborn")
     settings = {"plugins.enabled": ["lifeless", "stillborn"], "plugins.start_timeout": 0.3, "server.loop": "uvloop"}
