@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -70,8 +72,24 @@ def _refused(error: Exception) -> Refused:
     return Refused(f"nothing was changed: {mask_text(str(error))}")
 
 
+class _Later(Exception):
+    """Raised where a change cannot be made yet; `what` is awaited before it is tried again, without holding up others."""
+
+    def __init__(self, what: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self.what = what
+
+
+class _Overtaken(Exception):
+    """Raised where another change was made while plugins of this one opened."""
+
+
 class Switchboard:
-    """The plugins that run, and the ways to change them."""
+    """The plugins that run, and the ways to change them.
+
+    One change is made at a time, but that others may be made while plugins of one open: they may take all the time they
+    have. A change that another one came before is made anew.
+    """
 
     def __init__(
         self,
@@ -97,6 +115,8 @@ class Switchboard:
         self._find = find
         self._changed = changed
         self._switching = asyncio.Lock()
+        self._opening: dict[str, asyncio.Event] = {}
+        """Plugins that open while others may switch, each with what is set when that is over."""
         self._closing: dict[asyncio.Task[None], _Closing] = {}
         self._releasing: set[asyncio.Task[None]] = set()
         self._struck: dict[str, StruckOut] = {}
@@ -152,42 +172,62 @@ class Switchboard:
 
         Once off, its commands and routes are gone; what runs has `[server] drain` seconds to finish.
         """
-        async with self._switching:
-            installed = self._installed(name)
-            if name not in installed:
-                raise not_installed(name, installed)
-            self._refuse_switch(name, enabled, persist)
-            if enabled and not self._is_on(name):
-                await self._closed(name)  # what it holds may be wanted again
-            names = [each for each in self.core.plugins.enabled if each != name] + ([name] if enabled else [])
-            raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
-            change = await self._change(raw, installed, {name} if enabled else frozenset())
-            if not enabled:
-                self._hurry(name)
-            if persist:
-                try:
-                    await asyncio.to_thread(write_switch, self.core.plugins.switches, name, enabled)
-                except (OSError, ConfigError) as error:
-                    raise Conflict(f"the plugin is switched, but this could not be kept: {error}") from None
-            return change
+        return await self._in_turn(partial(self._switch, name, enabled, persist))
+
+    async def _in_turn(self, make: Callable[[bool], Awaitable[Change]]) -> Change:
+        """Make a change in its turn; `make` is told whether others have to wait until it is made."""
+        while True:
+            try:
+                async with self._switching:
+                    try:
+                        return await make(False)
+                    except _Overtaken:
+                        # In the same turn: who asked for something later must not come first.
+                        return await make(True)
+            except _Later as later:
+                await later.what()
+
+    async def _switch(self, name: str, enabled: bool, persist: bool, alone: bool) -> Change:
+        if (opening := self._opening.get(name)) is not None:
+            raise _Later(opening.wait)
+        installed = self._installed(name)
+        if name not in installed:
+            raise not_installed(name, installed)
+        self._refuse_switch(name, enabled, persist)
+        if enabled and not self._is_on(name) and self._closing_of_name(name):
+            raise _Later(partial(self._closed, name))  # what it holds may be wanted again
+        names = [each for each in self.core.plugins.enabled if each != name] + ([name] if enabled else [])
+        raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
+        change = await self._change(raw, installed, {name} if enabled else frozenset(), alone=alone)
+        if not enabled:
+            self._hurry(name)
+        if persist:
+            try:
+                await asyncio.to_thread(write_switch, self.core.plugins.switches, name, enabled)
+            except (OSError, ConfigError) as error:
+                raise Conflict(f"the plugin is switched, but this could not be kept: {error}") from None
+        return change
 
     async def strike_out(self, name: str, why: StruckOut) -> Change:
         """Switch a plugin off for what it did, and with it those that need it.
 
         It stays off until an operator switches it on, or the configuration is read again.
         """
-        async with self._switching:
-            if name in self.core.plugins.required:
-                raise Refused(f"plugin {name!r} stands in [plugins] required and stays on")
-            struck = {name: why}
-            for needing in self._needing(name):
-                words = f"needs the plugin {name!r}, which was switched off for holding the event loop"
-                struck[needing] = StruckOut(words, words)
-            names = [each for each in self.core.plugins.enabled if each not in struck]
-            raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
-            change = await self._change(raw, self._installed(name), frozenset(), struck={**self._struck, **struck})
-            self._hurry(name)
-            return change
+        return await self._in_turn(partial(self._strike_out, name, why))
+
+    async def _strike_out(self, name: str, why: StruckOut, alone: bool) -> Change:
+        if name in self.core.plugins.required:
+            raise Refused(f"plugin {name!r} stands in [plugins] required and stays on")
+        struck = {name: why}
+        for needing in self._needing(name):
+            words = f"needs the plugin {name!r}, which was switched off for holding the event loop"
+            struck[needing] = StruckOut(words, words)
+        names = [each for each in self.core.plugins.enabled if each not in struck]
+        raw = self._raw.with_value("plugins.enabled", names, "a switch at run time")
+        struck = {**self._struck, **struck}
+        change = await self._change(raw, self._installed(name), frozenset(), struck=struck, alone=alone)
+        self._hurry(name)
+        return change
 
     def _needing(self, name: str) -> list[str]:
         """Plugins that are on and cannot be without another."""
@@ -202,10 +242,12 @@ class Switchboard:
 
     async def reload(self, raw: RawConfig) -> Change:
         """Go over to another configuration; switches that were not kept are forgotten. Raises `Refused`."""
-        async with self._switching:
-            change = await self._change(raw, self._installed(), frozenset(), again=True)
-            self._read, self._read_names = raw, frozenset(self.core.plugins.enabled)
-            return change
+        return await self._in_turn(partial(self._reload, raw))
+
+    async def _reload(self, raw: RawConfig, alone: bool) -> Change:
+        change = await self._change(raw, self._installed(), frozenset(), again=True, alone=alone)
+        self._read, self._read_names = raw, frozenset(self.core.plugins.enabled)
+        return change
 
     def _installed(self, name: str | None = None) -> Mapping[str, Installed]:
         """What is installed now. Two packages with a plugin of one name are in the way of this plugin alone."""
@@ -236,10 +278,12 @@ class Switchboard:
         *,
         struck: Mapping[str, StruckOut] | None = None,
         again: bool = False,
+        alone: bool,
     ) -> Change:
         """Go over to a configuration; `must` names plugins that have to be on then.
 
-        Plugins that failed before are tried `again`, or left as they are; either way they are in nobody's way.
+        Plugins that failed before are tried `again`, or left as they are; either way they are in nobody's way. While plugins
+        open, others may switch, but for a change that is made `alone`.
         """
         before = self.loader
         try:
@@ -255,9 +299,12 @@ class Switchboard:
             check_tables(raw, loader.settings(raw), loader.off)
             started, renewed = loader.adopt(before)
             loader.strike(struck)
-            tables = await self._started(core, loader, started, renewed, must)
+            if (opening := next((self._opening[name] for name in started if name in self._opening), None)) is not None:
+                raise _Later(opening.wait)
+            # Contexts that are renewed are shared with the plugins that run, so nobody else may renew them meanwhile.
+            tables = await self._started(core, loader, started, renewed, must, alone or bool(renewed))
         except BaseException as error:
-            await self._give_up(loader)
+            await self._give_up(loader, before)
             if isinstance(error, ConfigError | Clash | RequiredPluginFailed | EngineError):
                 raise _refused(error) from None
             raise
@@ -298,7 +345,13 @@ class Switchboard:
         }
 
     async def _started(
-        self, core: CoreSettings, loader: Loader, started: list[str], renewed: list[str], must: Collection[str]
+        self,
+        core: CoreSettings,
+        loader: Loader,
+        started: list[str],
+        renewed: list[str],
+        must: Collection[str],
+        alone: bool,
     ) -> Tables:
         """Everything that is new, opened; what serves is untouched. Raises `Refused` for a plugin that fails by the change."""
         self._furnish(loader, started)
@@ -310,12 +363,42 @@ class Switchboard:
         kept = self._gathered.without([name for name in self.loader.parts if name not in stays])
         gathered = servable(loader, loader.gather(started, kept.without_providers(renewed), renewed))
         self._serving.build(core, loader, gathered, self.loader)  # a clash is told before anything is opened
-        await loader.enter_lifespans(core.plugins.start_timeout, started)
+        if alone or not started:
+            await loader.enter_lifespans(core.plugins.start_timeout, started)
+        else:
+            before = self.loader
+            async with self._others_may_switch(started):
+                await loader.enter_lifespans(core.plugins.start_timeout, started)
+            if self.loader is not before:
+                raise _Overtaken
         for part in loader.parts.values():
             failed = part.enabled and not part.on
             if failed and (part.name in must or not self._failed_before(part.name)):
                 raise Refused(f"plugin {part.name!r} {part.reason}")
         return self._serving.build(core, loader, gathered.without(loader.off), self.loader)
+
+    @asynccontextmanager
+    async def _others_may_switch(self, opening: Collection[str]) -> AsyncIterator[None]:
+        """While these plugins open."""
+        over = asyncio.Event()
+        self._opening |= dict.fromkeys(opening, over)
+        self._switching.release()
+        try:
+            yield
+        finally:
+            cancelled: asyncio.CancelledError | None = None
+            while True:
+                # Whoever is cancelled here has to have its turn again, which it gives back.
+                try:
+                    await self._switching.acquire()
+                    break
+                except asyncio.CancelledError as error:
+                    cancelled = error
+            for name in opening:
+                del self._opening[name]
+            over.set()
+            if cancelled is not None:
+                raise cancelled
 
     def _failed_before(self, name: str) -> bool:
         part = self.loader.parts.get(name)
@@ -329,10 +412,10 @@ class Switchboard:
         now = loader.parts.get(part.name)
         return now is not None and now.on and now.plugin is part.plugin
 
-    async def _give_up(self, loader: Loader) -> None:
+    async def _give_up(self, loader: Loader, before: Loader) -> None:
         """Close what a refused change has opened; what it took over from the running plugins is theirs."""
         for part in loader.parts.values():
-            running = self.loader.parts.get(part.name)
+            running = before.parts.get(part.name)
             if running is not None and running.plugin is part.plugin:
                 if part.context is not None:
                     await part.context.undo_renewal()
@@ -387,9 +470,11 @@ class Switchboard:
 
     async def _closed(self, name: str) -> None:
         """Return when no plugin of this name is closing any more."""
-        waiting = [task for task, closing in self._closing.items() if closing.part.name == name]
-        if waiting:
+        if waiting := self._closing_of_name(name):
             await asyncio.wait(waiting)
+
+    def _closing_of_name(self, name: str) -> list[asyncio.Task[None]]:
+        return [task for task, closing in self._closing.items() if closing.part.name == name]
 
     async def _close(self, closing: _Closing) -> None:
         part = closing.part

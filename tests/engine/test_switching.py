@@ -45,14 +45,42 @@ Thing = plugin(
     "thing", register_routes=lambda _: [route("/api/v1/thing")], register_commands=lambda _: [call("thing.do")]
 )
 Broken = plugin("broken", register_lifespan=fails)
+
+
+class Gate:
+    """What plugin `slow_to_open` waits for; counts how often it began to open and was closed."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.begun, self.closed = 0, 0
+        self.waits, self.opens = asyncio.Event(), asyncio.Event()
+
+    @asynccontextmanager
+    async def lifespan(self) -> AsyncIterator[None]:
+        self.begun += 1
+        self.waits.set()
+        await self.opens.wait()
+        yield
+        self.closed += 1
+
+
+GATE = Gate()
 Stuck = plugin("stuck", register_lifespan=lambda _: [never_opens()])
+SlowToOpen = plugin(
+    "slow_to_open",
+    register_lifespan=lambda _: [GATE.lifespan()],
+    register_routes=lambda _: [route("/api/v1/slow_to_open")],
+)
+SlowAndNeedy = plugin("slow_and_needy", requires=("thing",), register_lifespan=lambda _: [GATE.lifespan()])
 Needy = plugin("needy", requires=("thing",))
 Thief = plugin("thief", register_routes=lambda _: [route("/api/v1/thing")])
 
 
 def all_of_them() -> dict[str, Installed]:
     chat = {name: found for name, found in installed_plugins().items() if name in ("chat", "openai_api")}
-    return {**chat, **given_plugins(Slow, Thing, Broken, Stuck, Needy, Thief, Echo)}
+    return {**chat, **given_plugins(Slow, Thing, Broken, Stuck, SlowToOpen, SlowAndNeedy, Needy, Thief, Echo)}
 
 
 @asynccontextmanager
@@ -179,6 +207,64 @@ async def test_a_plugin_that_comes_back_is_a_fresh_one(tmp_path: Path) -> None:
         first, second = Slow.made
     assert first is not second
     assert not first.open
+
+
+async def test_others_are_switched_while_one_opens(tmp_path: Path) -> None:
+    GATE.reset()
+    async with running(tmp_path, "chat", "slow") as engine:
+        opening = asyncio.create_task(engine.plugins.switch("slow_to_open", True))
+        await GATE.waits.wait()
+        await engine.plugins.switch("thing", True)
+        assert (await status(engine, "/api/v1/thing"))[0] == 200
+        await engine.plugins.switch("slow", False)
+        await engine.plugins.switch("thing", False)
+        assert not opening.done()
+        off_again = asyncio.create_task(engine.plugins.switch("slow_to_open", False))
+        GATE.opens.set()
+        assert (await opening).started == ("slow_to_open",)
+        assert (await off_again).stopped == ("slow_to_open",)
+        await closed(engine)
+        assert GATE.begun == GATE.closed
+        assert {name for name, state in standing(engine).items() if state == "on"} == {"chat"}
+
+
+async def test_a_plugin_opens_once_where_nobody_switches_meanwhile_and_twice_at_the_same_time_never(
+    tmp_path: Path,
+) -> None:
+    GATE.reset()
+    async with running(tmp_path, "chat") as engine:
+        both = [asyncio.create_task(engine.plugins.switch("slow_to_open", True)) for _ in range(2)]
+        await GATE.waits.wait()
+        GATE.opens.set()
+        changes = await asyncio.gather(*both)
+        assert sorted(len(change.started) for change in changes) == [0, 1]
+        assert (GATE.begun, GATE.closed) == (1, 0)
+        assert (await status(engine, "/api/v1/slow_to_open"))[0] == 200
+
+
+async def test_a_caller_that_leaves_while_a_plugin_opens_leaves_nothing_behind(tmp_path: Path) -> None:
+    GATE.reset()
+    async with running(tmp_path, "chat") as engine:
+        opening = asyncio.create_task(engine.plugins.switch("slow_to_open", True))
+        await GATE.waits.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        await engine.plugins.switch("thing", True)
+        assert standing(engine)["slow_to_open"] == "off"
+
+
+async def test_a_plugin_that_needs_one_that_went_while_it_opened_is_refused(tmp_path: Path) -> None:
+    GATE.reset()
+    async with running(tmp_path, "chat", "thing") as engine:
+        opening = asyncio.create_task(engine.plugins.switch("slow_and_needy", True))
+        await GATE.waits.wait()
+        await engine.plugins.switch("thing", False)
+        GATE.opens.set()
+        with pytest.raises(Refused, match="needs the plugin 'thing'"):
+            await opening
+        assert GATE.begun == GATE.closed == 1
+        assert standing(engine)["slow_and_needy"] == "off"
 
 
 async def test_the_others_are_left_alone(tmp_path: Path) -> None:
