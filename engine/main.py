@@ -73,6 +73,9 @@ log = get_logger(__name__)
 
 SECRET_FILE = Path("var/auth-secret")
 
+MOST_IMPORTS = 10
+"""Imports that a log line names; the others are counted."""
+
 
 STOPPED_WITHIN = 20.0
 """Seconds after the drain in which the process has ended: turns write their ends down, plugins and databases close."""
@@ -190,10 +193,18 @@ class Engine:
         assert self.probes is not None
         for line in await self.probes.lines():
             log.warning("not_ready", part=line.name, state=line.state, reason=line.detail)
+        await self._warn_of_inner_imports(None)
         # Where the database is away, the lines have said so.
         with suppress(EngineError):
             if self.keys is not None and (void := await self.keys.void()):
                 log.warning("api_keys_void", count=void, remedy=VOID_REMEDY)
+
+    async def _warn_of_inner_imports(self, only: Iterable[str] | None) -> None:
+        """Name the plugins that go past the public door; an upgrade of the engine may break them without a word."""
+        names = None if only is None else set(only)
+        found = await asyncio.to_thread(self.loader.inner_imports, names)
+        for plugin, imports in found.items():
+            log.warning("plugin_imports_internals", plugin=plugin, imports=imports[:MOST_IMPORTS], count=len(imports))
 
     async def _enter_lifespans(self) -> None:
         failed = await self.loader.enter_lifespans(self.core.plugins.start_timeout)
@@ -335,6 +346,8 @@ class Engine:
         self._apply(self.plugins.core)
         if self.http is not None and (change.started or change.stopped):
             await self.http.sockets.tell(Switched(self.features))
+        if change.started:
+            await self._warn_of_inner_imports(change.started)
 
     def _apply(self, core: CoreSettings) -> None:
         """Let the settings of the engine that need no restart hold from now on."""

@@ -27,10 +27,14 @@ PLUGIN_NAMES = ("plugins.enabled", "plugins.required")
 
 @dataclass(slots=True)
 class Verdict:
-    """`mistakes` stop the start; `lacking` is what was asked for and a server that starts would not have."""
+    """`mistakes` stop the start; `lacking` is what was asked for and a server that starts would not have.
+
+    `remarks` are worth knowing, and keep nothing from working.
+    """
 
     mistakes: list[ConfigError] = field(default_factory=list)
     lacking: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
 
 
 async def judged(raw: RawConfig) -> Verdict:
@@ -48,6 +52,7 @@ async def judged(raw: RawConfig) -> Verdict:
     if engine is not None:
         verdict.mistakes += _secret(engine)
         verdict.lacking += _lacking(engine)
+        verdict.remarks += _remarks(engine)
     return verdict
 
 
@@ -127,6 +132,14 @@ def _lacking(engine: Engine) -> list[str]:
     faults = [str(error) for errors in loader.faults.values() for error in errors]
     folders = [problem for key, folder in _folders(engine) if (problem := _unusable(key, folder)) is not None]
     return [*off, *faults, *folders, *engine.registry.warnings()]
+
+
+def _remarks(engine: Engine) -> list[str]:
+    return [
+        f"plugin {name} imports {each}; only engine.api and engine.wire stay as they are from one version to the next"
+        for name, imports in engine.loader.inner_imports().items()
+        for each in imports
+    ]
 
 
 def _folders(engine: Engine) -> Iterator[tuple[str, Path]]:

@@ -54,7 +54,7 @@ def check(config: ConfigOption = None) -> None:
     if verdict.mistakes:
         fail("\n".join([str(ConfigErrors(verdict.mistakes)), *verdict.lacking]), 2)
     say(f"configuration: {raw.file or 'built in'}")
-    for line in verdict.lacking:
+    for line in (*verdict.lacking, *verdict.remarks):
         say(line, "yellow")
     say("the server would start, degraded" if verdict.lacking else "ok")
     raise typer.Exit(1 if verdict.lacking else 0)

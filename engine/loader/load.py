@@ -23,6 +23,7 @@ from engine.loader.context import PROVIDER_HOOKS, Context
 from engine.loader.find import Installed
 from engine.loader.gathered import Clash, Gathered
 from engine.loader.guarding import guarded
+from engine.loader.inner_imports import inner_imports
 from engine.loader.lifespan import CLOSED_WITHIN, Lifespan, OpenedTooLate
 from engine.loader.salvage import salvaged
 from engine.log import get_logger
@@ -260,6 +261,15 @@ class Loader:
             part = self.parts.get(name)
             if part is not None and not part.enabled:
                 part.struck, part.reason = why.public, why.reason
+
+    def inner_imports(self, only: Collection[str] | None = None) -> dict[str, list[str]]:
+        """What plugins that are not shipped import of the engine beside its public door, by their names.
+
+        Reads their source: not for the event loop.
+        """
+        others = [part for part in self._loaded() if not part.own and (only is None or part.name in only)]
+        found = {part.name: inner_imports(type(part.plugin)) for part in others if part.plugin is not None}
+        return {name: imports for name, imports in found.items() if imports}
 
     @property
     def off(self) -> list[str]:

@@ -373,6 +373,19 @@ def test_a_signal_ends_a_start_that_hangs(tmp_path: Path) -> None:
         server.kill()
 
 
+def test_the_check_names_a_plugin_that_goes_past_the_public_door_and_finds_no_fault(tmp_path: Path) -> None:
+    inner = "from engine.bus.bus import Bus\n"
+    source = f"from engine.api import Plugin\n{inner}\nclass Acme(Plugin):\n    name = 'acme'\n"
+    path = install_plugin(tmp_path, source)
+    done = run(tmp_path, "check", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=path)
+    (tmp_path / "packages" / "acme_plugin.py").write_text(source.replace(inner, ""))
+    without = run(tmp_path, "check", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=path)
+    assert done.returncode == without.returncode
+    assert "imports engine" not in without.stdout
+    assert "plugin acme imports engine.bus.bus at" in done.stdout
+    assert "acme_plugin.py:2; only engine.api and engine.wire stay as they are" in done.stdout
+
+
 # keys
 
 
