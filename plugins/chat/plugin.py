@@ -13,6 +13,7 @@ from engine.api.plugin import Listener, Plugin, PluginContext, SettingsTable
 from engine.api.providers import Provider
 from engine.api.routes import Route
 from plugins.chat.bodies import ChatSend, ToolResultSend
+from plugins.chat.history.claims import turns_here
 from plugins.chat.history.routes import routes as history_routes
 from plugins.chat.history.store import History
 from plugins.chat.history.tables import TABLES
@@ -56,7 +57,12 @@ class Chat(Plugin):
 
     @hookimpl
     def register_commands(self, context: PluginContext) -> Iterable[Command[ChatSend] | Call[ToolResultSend]]:
-        self._history = History(context.database(), forget=context.commands.forget, is_open=context.commands.is_open)
+        self._history = History(
+            context.database(),
+            forget=context.commands.forget,
+            is_open=context.commands.is_open,
+            here=context.shared(turns_here).get,
+        )
         self._sending = Sending(context, context.settings(ChatSettings), self._history)
         return [
             Command(

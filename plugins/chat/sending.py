@@ -20,7 +20,7 @@ from engine.api.tools import Tool
 from engine.wire.apart import apart_if, is_long
 from engine.wire.bounds import first_repeated
 from plugins.chat.bodies import ChatSend, FunctionToolInput, ToolResultSend
-from plugins.chat.history.claims import Claims
+from plugins.chat.history.claims import Claims, Here
 from plugins.chat.history.store import History
 from plugins.chat.history.thread import Thread
 from plugins.chat.history.turns import Opened
@@ -96,7 +96,7 @@ class Sending:
         except BaseException:
             hold.release()
             raise
-        hold.begin(opened.conversation)
+        await hold.begin(opened.conversation)
         return Serve(
             serve=waits.serving(turn),
             rows=opened.rows,
@@ -163,6 +163,7 @@ class _Hold:
         self._claims = claims
         self._principal = principal
         self._stream = stream
+        self._here = Here()
         self._conversation: str | None = None
         self._everywhere = False
         self.closed = False
@@ -170,19 +171,20 @@ class _Hold:
 
     async def take(self, conversation: str) -> None:
         """Take a conversation that is there; raises `Conflict` while another turn runs in it."""
-        self.begin(conversation)
+        await self.begin(conversation)
         self._everywhere = True
         await self._claims.take(self._principal, conversation, self._stream)
 
-    def begin(self, conversation: str) -> None:
+    async def begin(self, conversation: str) -> None:
         """Take a conversation in this process: for one that the turn begins, its rows do the rest."""
         if self._conversation is None:
-            self._claims.take_here(self._principal, conversation, self._stream)
-            self._conversation = conversation
+            here = await self._claims.here()
+            here.take(self._principal, conversation, self._stream)
+            self._conversation, self._here = conversation, here
 
     def release(self) -> None:
         if self._conversation is not None:
-            self._claims.leave_here(self._principal, self._conversation, self._stream)
+            self._here.leave(self._principal, self._conversation, self._stream)
             if self._everywhere and not self.closed:
                 self._claims.leave(self._conversation, self._stream)
 

@@ -221,6 +221,28 @@ async def test_limits_hold_at_once(file: File) -> None:
     assert "requests" in rest[-1]
 
 
+async def test_a_conversation_stays_taken_when_chat_is_put_in_its_own_place(file: File) -> None:
+    hold = Hold()
+    file.write(more="[plugins.chat]\nmax_steps = 5\n")
+    async with OpenAIEmulator() as vendor, running(file, vendor) as engine, connected(url(engine)) as socket:
+        first = await socket.chat("Hi", model="openai/gpt-test")
+        await socket.end_of(first.stream)
+        conversation = next(event["conversation"] for event in first.events if event["type"] == "message.saved")
+        vendor.script.append(Say(pieces=["one ", hold, "two"]))
+        heard = await socket.chat("Go", model="openai/gpt-test", conversation=conversation)
+        await socket.text_of(heard.stream, "one ")
+        file.write(more="[plugins.chat]\nmax_steps = 6\n")
+        change = await engine.reload()
+        refused = await socket.ask("chat.send", input="And?", model="openai/gpt-test", conversation=conversation)
+        hold.release()
+        await socket.end_of(heard.stream)
+        after = await socket.chat("And?", model="openai/gpt-test", conversation=conversation)
+        await socket.end_of(after.stream)
+    assert change.started == change.stopped == ("chat",)
+    assert refused["error"]["code"] == "conflict"
+    assert heard.stream in refused["error"]["message"]
+
+
 KEYS = '[vendors.openai]\napi_key = "sk-one"\n[vendors.anthropic]\napi_key = "{0}"\n{1}'
 CHAT_OF = (("chat", "openai"), ("chat", "anthropic"))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
@@ -36,6 +36,41 @@ async def nothing_is_open(principal: Principal, stream: str) -> bool:
     return False
 
 
+class Here:
+    """Streams by principal and conversation: whoever names a conversation of another takes nothing of theirs."""
+
+    def __init__(self) -> None:
+        self._streams: dict[tuple[str, str], str] = {}
+
+    def running(self, principal: Principal, conversation: str) -> str | None:
+        """The stream of the principal's turn that this process runs in a conversation."""
+        return self._streams.get((principal.id, conversation))
+
+    def take(self, principal: Principal, conversation: str, stream: str) -> None:
+        """Take a conversation in this process; raises `Conflict` while another turn runs in it."""
+        if (running := self.running(principal, conversation)) is not None:
+            raise _taken(running)
+        self._streams[principal.id, conversation] = stream
+
+    def leave(self, principal: Principal, conversation: str, stream: str) -> None:
+        """Let go of what `take` took."""
+        if self.running(principal, conversation) == stream:
+            del self._streams[principal.id, conversation]
+
+
+@asynccontextmanager
+async def turns_here() -> AsyncIterator[Here]:
+    """To be shared: when the plugin is put in its own place, turns of the former one run on."""
+    yield Here()
+
+
+def _always(here: Here) -> Callable[[], Awaitable[Here]]:
+    async def get() -> Here:
+        return here
+
+    return get
+
+
 class Claims:
     """Conversations in which a turn runs.
 
@@ -44,33 +79,24 @@ class Claims:
     that a claim ends with the lease of a dead one. The embedded database has one process, whose memory is enough.
     """
 
-    def __init__(self, database: Database, now: Callable[[], datetime], is_open: IsOpen = nothing_is_open) -> None:
+    def __init__(
+        self,
+        database: Database,
+        now: Callable[[], datetime],
+        is_open: IsOpen = nothing_is_open,
+        here: Callable[[], Awaitable[Here]] | None = None,
+    ) -> None:
         self._database = database
         self._now = now
         self._is_open = is_open
         self._everywhere = database.dialect != "sqlite"
-        self._here: dict[tuple[str, str], str] = {}
-        """Streams by principal and conversation: whoever names a conversation of another takes nothing of theirs."""
+        self.here = here or _always(Here())
 
-    def here(self, principal: Principal, conversation: str) -> str | None:
-        """The stream of the principal's turn that this process runs in a conversation."""
-        return self._here.get((principal.id, conversation))
-
-    def shown(self, principal: Principal, conversation: ConversationT) -> ConversationT:
+    async def shown(self, principal: Principal, conversation: ConversationT) -> ConversationT:
         """The conversation with the stream that runs in it."""
-        running = self.here(principal, conversation.id) or conversation.running_stream
+        here = await self.here()
+        running = here.running(principal, conversation.id) or conversation.running_stream
         return msgspec.structs.replace(conversation, running_stream=running)
-
-    def take_here(self, principal: Principal, conversation: str, stream: str) -> None:
-        """Take a conversation that nobody else can know yet, or the process's part of one."""
-        if (running := self.here(principal, conversation)) is not None:
-            raise _taken(running)
-        self._here[principal.id, conversation] = stream
-
-    def leave_here(self, principal: Principal, conversation: str, stream: str) -> None:
-        """Let go of what `take_here` took."""
-        if self.here(principal, conversation) == stream:
-            del self._here[principal.id, conversation]
 
     async def take(self, principal: Principal, conversation: str, stream: str) -> None:
         """Take a conversation for a turn on all servers; raises `Conflict` while another one runs there."""
@@ -92,7 +118,8 @@ class Claims:
 
     async def check(self, principal: Principal, conversation: str) -> None:
         """Raise `Conflict` while a turn runs, here or elsewhere: its end would write after what is taken away."""
-        if (running := self.here(principal, conversation)) is not None:
+        here = await self.here()
+        if (running := here.running(principal, conversation)) is not None:
             raise _taken(running)
         if not self._everywhere:
             return

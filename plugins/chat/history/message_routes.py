@@ -99,4 +99,4 @@ class MessageRoutes:
         id, message = request.path["id"], request.path["message"]
         await self._messages.get(request.principal, id, message)
         left = await self._messages.delete(request.principal, id, message)
-        return Answer(self._claims.shown(request.principal, left))
+        return Answer(await self._claims.shown(request.principal, left))

@@ -136,7 +136,7 @@ class ConversationRoutes:
             favourite=query.favourite,
             model=query.model,
         )
-        page.conversations = [self._claims.shown(request.principal, each) for each in page.conversations]
+        page.conversations = [await self._claims.shown(request.principal, each) for each in page.conversations]
         return Answer(page)
 
     async def create(self, request: HttpRequest[ConversationCreate | None, Any]) -> Answer:
@@ -154,7 +154,7 @@ class ConversationRoutes:
 
     async def get(self, request: HttpRequest[None, None]) -> Answer:
         found = await self._conversations.shown(request.principal, request.path["id"])
-        return Answer(self._claims.shown(request.principal, found))
+        return Answer(await self._claims.shown(request.principal, found))
 
     async def change(self, request: HttpRequest[ConversationChange, Any]) -> Answer:
         body = request.body
@@ -166,7 +166,7 @@ class ConversationRoutes:
             favourite=body.favourite,
             leaf=body.leaf,
         )
-        return Answer(self._claims.shown(request.principal, changed))
+        return Answer(await self._claims.shown(request.principal, changed))
 
     async def delete(self, request: HttpRequest[None, None]) -> Answer:
         id = request.path["id"]

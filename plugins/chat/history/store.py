@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -12,7 +12,7 @@ from engine.api.data import Database, Write
 from engine.api.errors import InvalidRequest
 from engine.api.identity import Principal
 from engine.api.streams import Ending
-from plugins.chat.history.claims import Claims, IsOpen, nothing_is_open
+from plugins.chat.history.claims import Claims, Here, IsOpen, nothing_is_open
 from plugins.chat.history.conversations import Conversations
 from plugins.chat.history.errors import ConversationNotFound
 from plugins.chat.history.forgetting import Forget, nothing_to_forget
@@ -51,10 +51,11 @@ class History:
         now: Callable[[], datetime] = utc_now,
         forget: Forget = nothing_to_forget,
         is_open: IsOpen = nothing_is_open,
+        here: Callable[[], Awaitable[Here]] | None = None,
     ) -> None:
         self._database = database
         self._now = now
-        self.claims = Claims(database, now, is_open)
+        self.claims = Claims(database, now, is_open, here)
         self.conversations = Conversations(database, now, self.claims, forget)
         self.messages = Messages(database, now, self.claims, forget)
         self.prompts = Prompts(database, now)

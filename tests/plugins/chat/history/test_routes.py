@@ -81,7 +81,7 @@ async def test_a_conversation_shows_its_branch_and_the_stream_that_runs(
     client: Client, history: History, me: Principal, talk: Talk
 ) -> None:
     opened = await talk.turn("Hello", "Hi!")
-    history.claims.take_here(me, opened.conversation, "s_running")
+    (await history.claims.here()).take(me, opened.conversation, "s_running")
     shown = await client("GET", f"{ROOT}/{opened.conversation}")
     assert shown["running_stream"] == "s_running"
     question, answer = shown["messages"]
@@ -123,7 +123,7 @@ async def test_nothing_is_taken_away_under_a_running_turn(
     client: Client, history: History, me: Principal, talk: Talk
 ) -> None:
     opened = await talk.ask("Hello")
-    history.claims.take_here(me, opened.conversation, "s_running")
+    (await history.claims.here()).take(me, opened.conversation, "s_running")
     for address in (f"{ROOT}/{opened.conversation}", f"{ROOT}/{opened.conversation}/messages/{opened.leaf}"):
         with pytest.raises(Conflict, match="s_running"):
             await client("DELETE", address)
@@ -135,7 +135,7 @@ async def test_a_stranger_learns_nothing_of_a_running_turn(
 ) -> None:
     opened = await talk.ask("Hello")
     client = Client(history, stranger)
-    history.claims.take_here(me, opened.conversation, "s_running")
+    (await history.claims.here()).take(me, opened.conversation, "s_running")
     for method, address in (
         ("DELETE", f"{ROOT}/{opened.conversation}"),
         ("DELETE", f"{ROOT}/{opened.conversation}/messages/{opened.leaf}"),
