@@ -163,6 +163,7 @@ from engine.api.plugin import (
 from engine.api.providers import (
     ChatChain,
     ChatProvider,
+    ContinuedAnswer,
     EmbeddingModel,
     EmbeddingProvider,
     ModelInfo,
@@ -264,6 +265,7 @@ __all__ = (
     "Commands",
     "Conflict",
     "ContextTooLong",
+    "ContinuedAnswer",
     "Cost",
     "Database",
     "DatabaseUnavailable",

@@ -368,6 +368,8 @@ class ProviderError(EngineError):
 
     code = "provider_error"
     status = 502
+    begun: bool = False
+    """The vendor had begun to answer when it failed, so that it may bill the call."""
 
 
 class ProviderUnavailable(ProviderError):

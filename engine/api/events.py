@@ -15,7 +15,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
     `characters` were spoken and `seconds` of audio heard, in turns that speak or listen. `audio_input_tokens` and
     `audio_output_tokens` are part of input and output, where a model hears or speaks by itself, `audio_cached_tokens` part of
-    those that are cached. `estimated` is true where the vendor gave no figures, as after a cancel or a kill.
+    those that are cached. `searches` are those of the web that the vendor ran, `written_tokens` the part of the input that it
+    wrote into its prompt cache, and `written_hour_tokens` those of them that it keeps for an hour. `estimated` is true where
+    the vendor gave no figures, as after a cancel or a kill.
     """
 
     input_tokens: int = 0
@@ -28,6 +30,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     audio_input_tokens: int | msgspec.UnsetType = msgspec.UNSET
     audio_output_tokens: int | msgspec.UnsetType = msgspec.UNSET
     audio_cached_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    searches: int | msgspec.UnsetType = msgspec.UNSET
+    written_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    written_hour_tokens: int | msgspec.UnsetType = msgspec.UNSET
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -41,6 +46,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
             audio_input_tokens=_sum(self.audio_input_tokens, other.audio_input_tokens),
             audio_output_tokens=_sum(self.audio_output_tokens, other.audio_output_tokens),
             audio_cached_tokens=_sum(self.audio_cached_tokens, other.audio_cached_tokens),
+            searches=_sum(self.searches, other.searches),
+            written_tokens=_sum(self.written_tokens, other.written_tokens),
+            written_hour_tokens=_sum(self.written_hour_tokens, other.written_hour_tokens),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -80,6 +80,14 @@ class PushedAnswer(Protocol):
         vendor.
         """
         ...
+
+
+class ContinuedAnswer(PushedAnswer, Protocol):
+    """An answer for which the vendor is asked more than once, as by Anthropic's `pause_turn`: each time is paid for."""
+
+    again: Callable[[], Awaitable[None]] | None
+    """Set by the engine: to be awaited before each request after the first, once the usage so far was given out. Raises
+    `BudgetExceeded` where nothing pays for another."""
 
 
 class EmbeddingProvider(Provider, Protocol):
@@ -241,7 +249,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars for a million tokens. Missing figures: cached input costs as input, reasoning as output.
 
     `characters` is the price of a million of them, spoken; `minute` that of a minute of audio, heard. `audio_input`,
-    `audio_cached_input` and `audio_output` are prices of tokens of sound; missing ones cost as words do.
+    `audio_cached_input` and `audio_output` are prices of tokens of sound; missing ones cost as words do. `cache_write` and
+    `cache_write_hour` are those of input that is written into a prompt cache, for minutes and for an hour; missing ones are a
+    quarter more than input, and twice as much. `search` is the price of one search of the web that the vendor runs.
     """
 
     input: Decimal = Decimal(0)
@@ -253,6 +263,9 @@ class Price(msgspec.Struct, frozen=True, kw_only=True):
     audio_input: Decimal | None = None
     audio_output: Decimal | None = None
     audio_cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
+    cache_write_hour: Decimal | None = None
+    search: Decimal | None = None
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):

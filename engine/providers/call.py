@@ -1,7 +1,7 @@
 """One call to one provider: its deadlines, its meter, and whether it has said anything yet."""
 
 from asyncio import get_running_loop, sleep
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from functools import partial
@@ -12,9 +12,9 @@ from typing import NoReturn, cast, get_args
 from msgspec import structs
 
 from engine.api.chat import Answered, ChatDelta, ChatDeltas, ChatRequest, Extra
-from engine.api.errors import EngineError, Overloaded, ProviderTimeout, ProviderUnavailable
-from engine.api.events import StatusChanged, TextDelta, Usage
-from engine.api.providers import ChatProvider, PushedAnswer, Target
+from engine.api.errors import EngineError, Overloaded, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.events import Cost, StatusChanged, TextDelta, Usage
+from engine.api.providers import ChatProvider, ContinuedAnswer, PushedAnswer, Target
 from engine.api.streams import Writer
 from engine.providers.breaker import Breaker
 from engine.providers.estimating import tokens_of, weight
@@ -74,6 +74,7 @@ class Call:
         "_stats",
         "asked",
         "expired",
+        "judge",
         "source",
         "spoke",
         "target",
@@ -98,6 +99,8 @@ class Call:
         self.asked = 0.0
         """Since when the vendors' time runs that this call has to tell of. uvloop's clock counts milliseconds, so that this is
         `time.perf_counter`."""
+        self.judge: Callable[[int], Awaitable[None]] | None = None
+        """Asked before each request after the first whether it is paid for, with the tokens that its input has grown by."""
         self._heard = 0.0
         self._burst = 0
         self._pushing: float | None = None
@@ -135,10 +138,27 @@ class Call:
                     turn = now
                     await sleep(0)
         elif hasattr(source, "push"):
+            if hasattr(source, "again"):
+                cast("ContinuedAnswer", source).again = self._again
             await source.push(self._take)
         else:
             self._refuse_source(source)
         self._finish()
+
+    async def _again(self) -> None:
+        """The vendor is about to be asked once more for this answer."""
+        grown = self._meter.continued()
+        if self.judge is not None:
+            try:
+                await self.judge(grown)
+            except BaseException as error:
+                self._ours = error
+                raise
+
+    @property
+    def spent(self) -> tuple[Usage, Cost | None]:
+        """What the turn has used with what the vendor has told of this call so far."""
+        return self._meter.spent
 
     def _refuse_source(self, source: object) -> NoReturn:
         if iscoroutine(source):
@@ -248,8 +268,11 @@ class Call:
         if not self._judged:
             self._breaker.release()
             self._judged = True
-        # A call that failed before it answered is not billed; one that was cancelled may be.
-        if self.spoke or not (self.expired or isinstance(raised, Exception)):
+        # A call that failed before it answered is not billed. One that was cancelled may be, and one whose answer broke off.
+        cut = self.expired or (isinstance(raised, ProviderError) and raised.begun)
+        if self.spoke or (self._begun and cut) or not (self.expired or isinstance(raised, Exception)):
+            if isinstance(raised, Exception):
+                self._meter.failed()
             await self._metered(self._waited() if self.spoke else 0.0)
         aclose = getattr(getattr(self, "source", None), "aclose", None)
         if aclose is not None:

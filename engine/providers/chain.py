@@ -106,6 +106,7 @@ class Chain:
             raised: BaseException | None = None
             # Pauses before another try are the vendor's doing, too.
             call.asked = asked
+            call.judge = partial(self._again, call, request, inputs, stream)
             self._uses.begin(call, call.target.provider)
             try:
                 with self._tracing.call("chat", call.target.provider.name, call.target.name):
@@ -150,6 +151,16 @@ class Chain:
         except BaseException:
             call.drop()
             raise
+
+    async def _again(self, call: Call, request: ChatRequest, inputs: _Inputs, stream: Writer, grown: int) -> None:
+        """Put aside one more request for an answer, whose input has grown by so many tokens."""
+        if self._purse is None or not self._purse.applies(stream.id):
+            return
+        self._purse.used(stream.id, *call.spent)
+        tokens, cost = most(request, call.target, await inputs.of(call.target))
+        price = call.target.info.price if call.target.info is not None else None
+        more = (grown * price.input).scaleb(-6) if price is not None else 0
+        await self._purse.reserve(stream.id, tokens + grown, cost + more)
 
     def _ledger(self, stream: Writer) -> Ledger:
         """What this stream has used; the first call of a stream tells the chain's notices."""

@@ -175,6 +175,8 @@ class Embedder:
 
 def _may_be_billed(error: BaseException) -> bool:
     """Whether a call that failed so may have been answered: one that the vendor refused, or that never got there, was not."""
+    if isinstance(error, ProviderError) and error.begun:
+        return True
     return isinstance(error, asyncio.CancelledError | ProviderError) and not isinstance(error, _UNBILLED)
 
 

@@ -9,11 +9,21 @@ dearest; 10 to 32 tokens a second of sound; a page of a document as many as a pi
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from engine.api.chat import AudioPart, ChatRequest, FilePart, ImagePart, Message, Part, ReasoningPart, TextPart
+from engine.api.chat import (
+    AudioPart,
+    ChatRequest,
+    FilePart,
+    ImagePart,
+    Message,
+    Part,
+    ReasoningPart,
+    TextPart,
+    WebSearch,
+)
 from engine.api.providers import Target
 
 CHARACTERS_A_TOKEN = 4
@@ -35,6 +45,14 @@ _RAW = ("wav", "pcm", "pcm16", "l16", "g711_ulaw", "g711_alaw")
 
 FAR_FILE = 100_000
 """Tokens of a file that only its address is known of."""
+
+SEARCHES, MOST_SEARCHES = 10, 1000
+"""Searches of the web that a vendor is taken to run for a call whose request bounds them by no `max_uses`."""
+
+FOUND = 10_000
+"""Tokens that a search brings into the input."""
+
+_GOOGLES = frozenset({"google_search", "googleSearch", "google_search_retrieval", "googleSearchRetrieval"})
 
 _PICTURES = ("image", "image_url", "input_image")
 _DOCUMENTS = ("document", "file", "input_file")
@@ -150,6 +168,42 @@ def most_input(request: ChatRequest, target: Target) -> int:
     most = max([own, *natives])
     window = target.info.context if target.checked and target.info is not None else None
     return most if window is None else min(most, window)
+
+
+def searches_of(request: ChatRequest) -> int:
+    """The most searches that a vendor is taken to run for a call: what bounds them, or `SEARCHES`."""
+    tools: list[Any] = [{"type": "web_search", **tool.options} for tool in request.tools if isinstance(tool, WebSearch)]
+    for body in (request.provider_options, *request.native.values()):
+        found = body.get("tools")
+        tools += [tool for tool in found if isinstance(tool, Mapping)] if isinstance(found, list | tuple) else []
+        tools += [{"type": "web_search"}] * ("web_search_options" in body)
+    return max((_searches(tool) for tool in tools), default=0)
+
+
+def _searches(tool: Mapping[str, Any]) -> int:
+    kind, bound = tool.get("type"), tool.get("max_uses")
+    searches = (isinstance(kind, str) and kind.startswith(("web_search", "web_fetch"))) or not _GOOGLES.isdisjoint(tool)
+    if not searches:
+        return 0
+    return bound if isinstance(bound, int) and not isinstance(bound, bool) and 0 <= bound < MOST_SEARCHES else SEARCHES
+
+
+def kept_for(request: ChatRequest) -> Literal["minutes", "hour"] | None:
+    """For how long the input is to stay in a vendor's prompt cache, to be written into which costs more."""
+    marked: list[Any] = [part for message in request.messages for part in message.parts]
+    marks = [mark for each in (*marked, *request.tools) if (mark := getattr(each, "cache", None))]
+    rest: list[Any] = [request.provider_options, *request.native.values()]
+    while rest:
+        each = rest.pop()
+        if isinstance(each, Mapping):
+            if isinstance(mark := each.get("cache_control"), Mapping):
+                marks.append(mark)
+            rest.extend(each.values())
+        elif isinstance(each, list | tuple):
+            rest.extend(each)
+    if not marks:
+        return None
+    return "hour" if any(mark.get("ttl") == "1h" for mark in marks) else "minutes"
 
 
 def sound_of(request: ChatRequest) -> int:

@@ -1,7 +1,7 @@
 """What a turn used and what that costs, from the vendor's figures or, where it gives none, from an estimate."""
 
 from decimal import Decimal
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 from weakref import WeakKeyDictionary
 
 from msgspec import UNSET, structs
@@ -11,7 +11,7 @@ from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDel
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
 from engine.log import get_logger
-from engine.providers.estimating import about, most_input, sound_of, tokens_of, weight
+from engine.providers.estimating import FOUND, about, kept_for, most_input, searches_of, sound_of, tokens_of, weight
 from engine.providers.wording import thinking_of
 from engine.wire.counts import Checked, checked
 
@@ -151,7 +151,20 @@ class Meter:
     `said` is the weight of the answer's text; `finished` is true once the provider has said why its answer ends.
     """
 
-    __slots__ = ("_ledger", "_priced", "_streamed", "_target", "_usage", "_writer", "finished", "said")
+    __slots__ = (
+        "_before",
+        "_continued",
+        "_ledger",
+        "_priced",
+        "_said_before",
+        "_streamed",
+        "_target",
+        "_told_at",
+        "_usage",
+        "_writer",
+        "finished",
+        "said",
+    )
 
     def __init__(self, target: Target, writer: Writer, ledger: Ledger, *, priced: bool = True) -> None:
         self._streamed: set[tuple[int, str]] = set()
@@ -161,6 +174,11 @@ class Meter:
         self._writer = writer
         self._ledger = ledger
         self._usage: Checked | None = None
+        self._before = Usage()
+        """What was used before the last request for this answer but one."""
+        self._continued: int | None = None
+        """The input of a request that goes on with an answer, until its usage is told."""
+        self._said_before = self._told_at = 0
         self.said = 0
         self.finished = False
 
@@ -185,6 +203,7 @@ class Meter:
             self._streamed.add((delta.choice, delta.call_id))
         elif isinstance(delta, Usage):
             self._usage = self._bounded(delta)
+            self._continued, self._told_at = None, self.said
             usage, cost = self._ledger.total(self._usage.usage, self._price)
             self._writer.meter(usage=usage, cost=cost)
         elif isinstance(delta, Finish):
@@ -194,6 +213,25 @@ class Meter:
     def counted(self) -> bool:
         """Whether the vendor has told how many tokens were sent, so that no estimate of them is needed."""
         return self._usage is not None and self._usage.input_known and bool(self._usage.usage.input_tokens)
+
+    @property
+    def spent(self) -> tuple[Usage, Cost | None]:
+        """What the turn has used, with what the vendor has told of this call so far."""
+        return self._ledger.total(self._usage.usage if self._usage is not None else Usage(), self._price)
+
+    def continued(self) -> int:
+        """The vendor is asked to go on with an answer that it paused; gives the tokens that it said and found until then."""
+        so_far = self._usage.usage if self._usage is not None else Usage()
+        sent = so_far.input_tokens - self._before.input_tokens
+        said = so_far.output_tokens - self._before.output_tokens
+        self._before, self._said_before = so_far, self.said
+        self._continued = max(0, sent) + max(0, said)
+        return self._continued
+
+    def failed(self) -> None:
+        """The last request for the answer failed: it is not billed where it said nothing."""
+        if self.said == self._said_before:
+            self._continued = None
 
     def close(self, request: ChatRequest, waited: float, sent: int = 0) -> None:
         """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing.
@@ -215,12 +253,17 @@ class Meter:
     def _used(self, request: ChatRequest, estimate: int) -> Usage:
         """What the call used, by an estimate where the vendor did not say; no count is not a count of 0."""
         given = self._usage
+        if self._continued is not None and given is not None:
+            said = about(self.said - self._said_before)
+            return given.usage + Usage(input_tokens=self._continued, output_tokens=said, estimated=True)
         sent = given.usage.input_tokens if given is not None and given.input_known else 0
         said = given.usage.output_tokens if given is not None and given.output_known else 0
-        if given is not None and given.known and sent and (said or not self.said):
+        # Of an answer that was cut the vendor may have told only how it began.
+        short = 0 if self.finished or given is None else about(self.said - self._told_at)
+        if given is not None and given.known and sent and (said or not self.said) and not short:
             return given.usage
         sent = sent or estimate or tokens_of(request)
-        said = said or about(self.said)
+        said = said + short if said else about(self.said)
         return structs.replace(
             given.usage if given is not None else Usage(), input_tokens=sent, output_tokens=said, estimated=True
         )
@@ -231,15 +274,17 @@ class Meter:
 
 
 class Sent(NamedTuple):
-    """The most tokens of an input, and how many of them are sound."""
+    """The most tokens of an input, how many of them are sound, and what else of it makes a call dearer."""
 
     tokens: int
     sound: int
+    searches: int = 0
+    kept: Literal["minutes", "hour"] | None = None
 
 
 def sent_to(request: ChatRequest, target: Target) -> Sent:
     """The most that the input of a call to a target can have."""
-    return Sent(most_input(request, target), sound_of(request))
+    return Sent(most_input(request, target), sound_of(request), searches_of(request), kept_for(request))
 
 
 def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tuple[int, Decimal]:
@@ -249,14 +294,16 @@ def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tup
     """
     price = target.info.price if target.info is not None else None
     input = input or sent_to(request, target)
-    sent = input.tokens
+    sent = input.tokens + input.searches * FOUND
     said, thinking = max(0, request.max_output_tokens or 0), thinking_of(request.provider_options)
     said = (max(said, _longest(target)) if thinking is None else said + thinking) * max(1, request.n)
     if price is None:
         return sent + said, Decimal(0)
+    searched = input.searches * (price.search or Decimal(0))
     heard = min(input.sound, sent) if price.audio_input is not None else 0
-    words = (sent - heard) * price.input + heard * (price.audio_input or price.input)
-    return sent + said, (words + said * dearest(price)).scaleb(-6)
+    each = price.input if input.kept is None else max(price.input, written(price, hour=input.kept == "hour"))
+    words = (sent - heard) * each + heard * max(each, price.audio_input or price.input)
+    return sent + said, (words + said * dearest(price)).scaleb(-6) + searched
 
 
 def _longest(target: Target) -> int:
@@ -307,7 +354,19 @@ def cost_of(usage: Usage, price: Price) -> Decimal:
     if price.audio_output is not None and usage.audio_output_tokens is not UNSET:
         spoken = min(usage.audio_output_tokens, usage.output_tokens - reasoning)
         millionths += spoken * (price.audio_output - price.output)
-    return millionths.scaleb(-6)
+    if usage.written_tokens is not UNSET:
+        hour = 0 if usage.written_hour_tokens is UNSET else min(usage.written_hour_tokens, usage.written_tokens)
+        millionths += (usage.written_tokens - hour) * (written(price) - price.input)
+        millionths += hour * (written(price, hour=True) - price.input)
+    searched = Decimal(0) if usage.searches is UNSET or price.search is None else usage.searches * price.search
+    return millionths.scaleb(-6) + searched
+
+
+def written(price: Price, *, hour: bool = False) -> Decimal:
+    """Dollars for a million tokens of input that are written into a prompt cache, for minutes or for an hour."""
+    if hour:
+        return price.input * 2 if price.cache_write_hour is None else price.cache_write_hour
+    return price.input * Decimal("1.25") if price.cache_write is None else price.cache_write
 
 
 def amount(cost: Decimal) -> str:

@@ -12,6 +12,9 @@ Count: TypeAlias = Any
 MOST = 100_000_000
 """Tokens of one call beyond any model's window: more than these is nonsense, not usage."""
 
+MOST_SEARCHES = 10_000
+"""Searches of one call beyond what any vendor runs."""
+
 NONSENSE = -1
 """What stands for a count that is none; the engine's meter puts an estimate in its place."""
 
@@ -59,6 +62,7 @@ def checked(usage: Usage) -> Checked:
     sent, said = count(usage.input_tokens), count(usage.output_tokens)
     whole = max(0, sent), max(0, said)
     cached = min(known(usage.cached_tokens), whole[0])
+    written = _part(usage.written_tokens, whole[0] - cached)
     seen = Usage(
         input_tokens=whole[0],
         output_tokens=whole[1],
@@ -70,6 +74,9 @@ def checked(usage: Usage) -> Checked:
         audio_input_tokens=_part(usage.audio_input_tokens, whole[0]),
         audio_output_tokens=_part(usage.audio_output_tokens, whole[1]),
         audio_cached_tokens=_part(usage.audio_cached_tokens, cached),
+        searches=_part(usage.searches, MOST_SEARCHES),
+        written_tokens=written,
+        written_hour_tokens=_part(usage.written_hour_tokens, 0 if written is UNSET else written),
     )
     return Checked(seen, sent != NONSENSE, said != NONSENSE)
 

@@ -106,8 +106,10 @@ class Vendor:
         return error
 
     def cut_off(self) -> ProviderUnavailable:
-        """The connection ended before the answer did."""
-        return ProviderUnavailable(f"{self.title} cut off its answer.")
+        """The connection ended before the answer did, which had begun."""
+        error = ProviderUnavailable(f"{self.title} cut off its answer.")
+        error.begun = True
+        return error
 
     def empty(self) -> ProviderError:
         """The answer ended before anything of it came. The vendor is there, and may answer the next time."""

@@ -14,9 +14,10 @@ import openai
 import pytest
 import pytest_asyncio
 
+from tests.emulators.anthropic import AnthropicEmulator
 from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.openai_realtime import Answers, OpenAIRealtimeEmulator
-from tests.emulators.reply import Hold, Say, Usage
+from tests.emulators.reply import Citation, Hold, Say, Usage
 from tests.journeys.caller import Caller
 from tests.journeys.client import Socket, connected
 from tests.server import RunningServer, Start
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SECRET = "a secret of thirty-two characters"
 MODEL = "openai/gpt-6.2-sol"
 SPEAKING = "openai/gpt-realtime-2.1"
+SOURCE = Citation("https://a", "A", quote="more")
 KEYS = {"auth.mode": "keys", "auth.secret": SECRET}
 
 
@@ -145,6 +147,44 @@ async def test_no_words_of_a_vendor_get_past_a_budget(start: Start, vendor: Open
     [asked] = vendor.requests
     [bound] = [value for name, value in asked.body.items() if name.startswith("max_")]
     assert 0 < bound <= 10_000
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def claude() -> AsyncIterator[AnthropicEmulator]:
+    async with AnthropicEmulator() as emulator:
+        yield emulator
+
+
+@pytest.mark.parametrize("auth", [KEYS, {}], ids=["keys", "local"])
+async def test_each_time_that_an_answer_goes_on_after_a_pause_is_paid_for(
+    start: Start, claude: AnthropicEmulator, auth: dict[str, Any]
+) -> None:
+    claude.script += [Say("more and more ", paused=True, citations=[SOURCE], usage=Usage(1500, 100))] * 16
+    vendor = {"vendors.anthropic.base_url": claude.base_url, "vendors.anthropic.api_key": "sk-ant-test"}
+    server = start({**auth, **vendor, "plugins.enabled": ["chat"]})
+    headers = {"Authorization": f"Bearer {key_for(server, 'ann')}"} if auth else {}
+    server.run("budgets", "set", f"principal:{'ann' if auth else 'local'}", "--day-tokens", "20000")
+    async with connected(server.url, headers=headers) as socket:
+        tools = [{"type": "web_search", "options": {"max_uses": 1}}]
+        answer = await socket.ask(
+            "chat.send",
+            input="Search.",
+            model="anthropic/claude-sonnet-5",
+            store=False,
+            tools=tools,
+            max_output_tokens=100,
+        )
+        assert answer["type"] == "accepted", answer
+        ended = await socket.end_of(answer["stream"])
+        text = socket.of(answer["stream"]).text
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "budget_exceeded")
+    times = len(claude.requests)
+    assert 1 < times < 16
+    assert text == "more and more " * times
+    used = ended["usage"]
+    assert (used["input_tokens"], used["output_tokens"], used["searches"]) == (1500 * times, 100 * times, times)
+    assert used["input_tokens"] + used["output_tokens"] <= 20_000
+    assert Decimal(ended["cost"]["amount"]) == times * (Decimal("0.01") + Decimal("0.003") + Decimal("0.001"))
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import UNSET
 
 from engine.api import (
     Answered,
@@ -19,7 +20,7 @@ from engine.api import (
     Usage,
     VendorPart,
 )
-from engine.wire.counts import Count, count, total
+from engine.wire.counts import Count, count, known, total
 from engine.wire.sse import SseEvent
 from plugins.chat.providers.anthropic_body import REDACTED
 from plugins.chat.providers.anthropic_events import (
@@ -331,6 +332,8 @@ def merged(before: MessageUsage | None, after: MessageUsage) -> MessageUsage:
         cache_read_input_tokens=_newest(before.cache_read_input_tokens, after.cache_read_input_tokens),
         output_tokens=_newest(before.output_tokens, after.output_tokens),
         output_tokens_details=after.output_tokens_details or before.output_tokens_details,
+        server_tool_use=after.server_tool_use or before.server_tool_use,
+        cache_creation=after.cache_creation or before.cache_creation,
     )
 
 
@@ -342,9 +345,15 @@ def usage_of(usage: MessageUsage) -> Usage:
     """The vendor's counts as ours, whose input contains what was read from and written to the cache."""
     cached = usage.cache_read_input_tokens
     thought = usage.output_tokens_details.thinking_tokens if usage.output_tokens_details else None
+    searches = known(usage.server_tool_use.web_search_requests) if usage.server_tool_use else 0
+    written = known(usage.cache_creation_input_tokens)
+    hour = known(usage.cache_creation.ephemeral_1h_input_tokens) if usage.cache_creation else 0
     return Usage(
         input_tokens=total(usage.input_tokens, cached, usage.cache_creation_input_tokens),
         output_tokens=count(usage.output_tokens),
         cached_tokens=count(cached),
         reasoning_tokens=count(thought),
+        searches=searches or UNSET,
+        written_tokens=written or UNSET,
+        written_hour_tokens=hour or UNSET,
     )

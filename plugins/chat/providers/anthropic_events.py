@@ -83,6 +83,18 @@ class OutputDetails(msgspec.Struct):
     thinking_tokens: Count = None
 
 
+class ServerTools(msgspec.Struct):
+    """How often the vendor's own tools ran."""
+
+    web_search_requests: Count = None
+
+
+class Written(msgspec.Struct):
+    """What was written into the cache, by how long it is kept."""
+
+    ephemeral_1h_input_tokens: Count = None
+
+
 class MessageUsage(msgspec.Struct):
     """Cumulative token counts; `input_tokens` leaves out what was read from or written to the cache."""
 
@@ -91,6 +103,8 @@ class MessageUsage(msgspec.Struct):
     cache_read_input_tokens: Count = None
     output_tokens: Count = None
     output_tokens_details: OutputDetails | None = None
+    server_tool_use: ServerTools | None = None
+    cache_creation: Written | None = None
 
 
 class Message(msgspec.Struct):

@@ -5,7 +5,7 @@ Source: the stop reason `pause_turn` of the Messages API.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from engine.api import ChatDeltas
@@ -18,14 +18,15 @@ MOST_REQUESTS = 16
 
 
 class PausingAnswer:
-    """One answer in as many requests as the vendor pauses it; implements `engine.api.PushedAnswer`."""
+    """One answer in as many requests as the vendor pauses it; implements `engine.api.ContinuedAnswer`."""
 
-    __slots__ = ("_body", "_decoder", "_open")
+    __slots__ = ("_body", "_decoder", "_open", "again")
 
     def __init__(self, open: Callable[[Body], EventStream], body: dict[str, Any], decoder: AnthropicDecoder) -> None:
         self._open = open
         self._body = body
         self._decoder = decoder
+        self.again: Callable[[], Awaitable[None]] | None = None
 
     async def push(self, take: Callable[[ChatDeltas], object]) -> None:
         decoder, body = self._decoder, self._body
@@ -34,6 +35,8 @@ class PausingAnswer:
             await Answer(self._open(encoded(body)), decoder).push(take)
             if decoder.paused is None:
                 return
+            if self.again is not None:
+                await self.again()
             said = {"role": "assistant", "content": decoder.paused}
             body = {**body, "messages": [*body["messages"], said]}
 

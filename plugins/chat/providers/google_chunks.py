@@ -146,6 +146,7 @@ class Grounding(Fields):
 
     grounding_chunks: list[GroundingChunk] | None = None
     grounding_supports: list[Support] | None = None
+    web_search_queries: list[msgspec.Raw] | None = None
 
 
 read_chunk = Reader(Chunk)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from msgspec import UNSET, structs
 
 from engine.api import (
     Answered,
@@ -89,7 +90,8 @@ class GoogleDecoder(Decoder):
             for citation in citations(self._grounding, "".join(self._kept or ())):
                 self.out.add(citation)
         if self._usage != NOTHING and (usage := self.beside(read_usage, bytes(self._usage))) is not None:
-            self.out.add(usage_of(usage))
+            searches = len(self._grounding.web_search_queries or ()) if self._grounding is not None else 0
+            self.out.add(structs.replace(usage_of(usage), searches=searches or UNSET))
         self.over = True
 
     def _open(self, chunk: Chunk) -> None:

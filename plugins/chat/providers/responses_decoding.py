@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from msgspec import UNSET, structs
+
 from engine.api import (
     Answered,
     Citation,
@@ -45,6 +47,7 @@ class ResponsesDecoder(Decoder):
         super().__init__(vendor)
         self._provider = provider
         self._calls = Calls(vendor, self.out)
+        self._searches = 0
         self._texts: set[int | str | None] = set()
         """Messages of which text was given out: by their places and ids; None stands for one whose place was not said."""
         self._kept: set[str] = set()
@@ -102,6 +105,7 @@ class ResponsesDecoder(Decoder):
             self.out.add(Citation(url=source.url, title=source.title, start=source.start_index, end=source.end_index))
 
     def _searching(self, data: bytes) -> None:
+        self._searches += 1
         self.out.add(StatusChanged(stage="web_search", detail="Searching the web."))
 
     def _item_added(self, data: bytes) -> None:
@@ -184,7 +188,8 @@ class ResponsesDecoder(Decoder):
         if fields := {name: value for name, value in told.items() if value is not None}:
             self.out.add(Extra(fields))
         if response.usage is not None:
-            self.out.add(usage_of(response.usage))
+            searches = sum(self.read(read_type, bytes(item)).type == "web_search_call" for item in response.output)
+            self.out.add(structs.replace(usage_of(response.usage), searches=max(searches, self._searches) or UNSET))
         self.over = True
 
 

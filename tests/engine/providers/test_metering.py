@@ -8,8 +8,10 @@ import pytest
 from msgspec import structs
 
 from engine.api import Cost, FunctionTool, Message, ModelInfo, Price, ProviderRefused, ProviderUnavailable, Usage
-from engine.api.chat import ChatRequest, FilePart, ResponseFormat, TextPart
+from engine.api.chat import Answered, ChatRequest, FilePart, ResponseFormat, TextPart, WebSearch
+from engine.api.providers import Target
 from engine.providers import ResiliencePolicy, cost_of, tokens_of
+from engine.providers.metering import most
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
 from tests.engine.providers.conftest import play, registry
 
@@ -104,6 +106,26 @@ async def test_a_cut_meters_what_was_said(writer: RecordingWriter) -> None:
     assert writer.usage == Usage(input_tokens=1, output_tokens=2, estimated=True)
 
 
+async def test_a_cut_meters_what_was_said_though_the_vendor_told_how_it_began(writer: RecordingWriter) -> None:
+    begun = Usage(input_tokens=10, output_tokens=1)
+    provider = ScriptedProvider(begun, "12345678", "12345678", ProviderUnavailable("cut off"))
+    with pytest.raises(ProviderUnavailable):
+        await play(registry(provider).chat("scripted/m"), writer, ask("1234"))
+    assert writer.usage == Usage(input_tokens=10, output_tokens=5, estimated=True)
+
+
+@pytest.mark.parametrize(("begun", "tokens"), [(True, 1), (False, None)])
+async def test_an_answer_that_breaks_off_before_its_first_word_costs_its_input(
+    writer: RecordingWriter, begun: bool, tokens: int | None
+) -> None:
+    error = ProviderUnavailable("cut off")
+    error.begun = begun
+    provider = ScriptedProvider(Answered("m"), error)
+    with pytest.raises(ProviderUnavailable):
+        await play(registry(provider, policy=ResiliencePolicy(retries=0)).chat("scripted/m"), writer, ask("1234"))
+    assert (writer.usage.input_tokens if writer.usage is not None else None) == tokens
+
+
 async def test_a_call_that_was_refused_costs_nothing(writer: RecordingWriter) -> None:
     provider = FailingProvider(ProviderRefused("bad key"))
     with pytest.raises(ProviderRefused):
@@ -171,3 +193,45 @@ async def test_an_answer_without_words_may_have_no_tokens(writer: RecordingWrite
     told = Usage(input_tokens=9)
     await play(registry(ScriptedProvider(*answer(usage=told))).chat("scripted/m"), writer)
     assert writer.usage == told
+
+
+def test_what_is_written_into_a_cache_and_what_is_searched_have_their_own_price() -> None:
+    usage = Usage(input_tokens=1000, written_tokens=600, written_hour_tokens=200, cached_tokens=100, searches=3)
+    price = Price(input=Decimal(4), search=Decimal("0.01"))
+    assert cost_of(usage, price) == Decimal("0.03") + (400 * 4 + 400 * 5 + 200 * 8) / Decimal(1_000_000)
+    told = Price(input=Decimal(4), cache_write=Decimal(6), cache_write_hour=Decimal(10))
+    assert cost_of(usage, told) == (400 * 4 + 400 * 6 + 200 * 10) / Decimal(1_000_000)
+
+
+@pytest.mark.parametrize(
+    ("fields", "times"),
+    [
+        ({"messages": (Message(role="user", parts=(TextPart("Hi", cache={"type": "ephemeral"}),)),)}, "1.25"),
+        ({"messages": (Message(role="user", parts=(TextPart("Hi", cache={"ttl": "1h"}),)),)}, "2"),
+        ({"native": {"acme": {"system": [{"text": "Hi", "cache_control": {"ttl": "1h"}}]}}}, "2"),
+        ({"provider_options": {"cache_control": {"type": "ephemeral"}}}, "1.25"),
+        ({}, "1"),
+    ],
+)
+def test_input_that_may_be_written_into_a_cache_is_put_aside_at_that_price(fields: dict[str, Any], times: str) -> None:
+    info = ModelInfo(id="m", provider="scripted", price=Price(input=Decimal(4)))
+    tokens, cost = most(ChatRequest(model="m", **{"messages": (), **fields}), Target(ScriptedProvider(), "m", info))
+    assert cost == (tokens * 4 * Decimal(times)).scaleb(-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "searches"),
+    [
+        ({"tools": (WebSearch(options={"max_uses": 3}),)}, 3),
+        ({"tools": (WebSearch(),)}, 10),
+        ({"native": {"acme": {"tools": [{"type": "web_search_20260318", "max_uses": 2}]}}}, 2),
+        ({"native": {"acme": {"web_search_options": {}}}}, 10),
+        ({"provider_options": {"tools": [{"google_search": {}}]}}, 10),
+        ({"tools": (FunctionTool(name="web_search"),)}, 0),
+    ],
+)
+def test_searches_that_a_vendor_may_run_are_put_aside(fields: dict[str, Any], searches: int) -> None:
+    info = ModelInfo(id="m", provider="scripted", price=Price(search=Decimal("0.01")))
+    tokens, cost = most(ChatRequest(model="m", messages=(), **fields), Target(ScriptedProvider(), "m", info))
+    assert cost == searches * Decimal("0.01")
+    assert tokens >= searches * 10_000

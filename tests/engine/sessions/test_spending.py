@@ -100,6 +100,10 @@ class Vectors:
         match request.inputs[0]:
             case "down":
                 raise ProviderRefused("no")
+            case "broke off":
+                error = ProviderUnavailable("cut", retryable=False)
+                error.begun = True
+                raise error
             case "odd":
                 return Embedded(vectors=())
             case "held":
@@ -324,7 +328,7 @@ def test_every_path_is_counted_once_by_both_servers(tmp_path: Path) -> None:
     asyncio.run(play(steps, tmp_path / "turns.db"))
 
 
-@pytest.mark.parametrize("text", ["odd", "held", "empty"])
+@pytest.mark.parametrize("text", ["odd", "held", "empty", "broke off"])
 def test_an_embedding_that_went_out_and_was_cut_off_counts(tmp_path: Path, text: str) -> None:
     asyncio.run(_embed_and_count(tmp_path / "betterai.db", text))
 

@@ -70,7 +70,9 @@ async def test_an_answer_streams_with_its_model_reasoning_finish_and_usage(
     assert only(Answered, deltas) == [Answered("claude-sonnet-5")]
     assert only(Extra, deltas)[0].fields["id"] == "msg_1"
     assert finish_of(deltas) == "stop"
-    assert usage_of(deltas) == Usage(input_tokens=20, output_tokens=9, cached_tokens=5, reasoning_tokens=3)
+    assert usage_of(deltas) == Usage(
+        input_tokens=20, output_tokens=9, cached_tokens=5, reasoning_tokens=3, written_tokens=2
+    )
 
 
 async def test_the_key_and_the_version_go_in_headers(provider: Anthropic, claude: AnthropicEmulator) -> None:
@@ -152,7 +154,7 @@ async def test_an_answer_that_the_vendor_pauses_goes_on_from_what_was_said(
     assert text_of(deltas) == "Sun today. Rain tomorrow."
     assert finish_of(deltas) == "stop"
     assert [(place.start, place.end) for place in only(Citation, deltas)] == [(0, 11), (11, 25)]
-    assert only(Usage, deltas)[-1] == Usage(input_tokens=40, output_tokens=9)
+    assert only(Usage, deltas)[-1] == Usage(input_tokens=40, output_tokens=9, searches=2)
     asked, again = (request.body["messages"] for request in claude.requests)
     assert again[:-1] == asked
     kinds = [block["type"] for block in again[-1]["content"]]
