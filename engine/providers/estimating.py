@@ -52,7 +52,29 @@ SEARCHES, MOST_SEARCHES = 10, 1000
 FOUND = 10_000
 """Tokens that a search brings into the input."""
 
-_GOOGLES = frozenset({"google_search", "googleSearch", "google_search_retrieval", "googleSearchRetrieval"})
+_RUN_BY_VENDORS = (
+    "web_search",
+    "web_fetch",
+    "code_execution",
+    "code_interpreter",
+    "file_search",
+    "image_generation",
+    "mcp",
+)
+_RUN_BY_GOOGLE = frozenset(
+    {
+        *(
+            "google_search",
+            "googleSearch",
+            "google_search_retrieval",
+            "googleSearchRetrieval",
+            "google_maps",
+            "googleMaps",
+        ),
+        *("url_context", "urlContext", "code_execution", "codeExecution", "file_search", "fileSearch"),
+    }
+)
+"""Tools that vendors run themselves: what they bring is input that comes after the request."""
 
 _PICTURES = ("image", "image_url", "input_image")
 _DOCUMENTS = ("document", "file", "input_file")
@@ -170,8 +192,14 @@ def most_input(request: ChatRequest, target: Target) -> int:
     return most if window is None else min(most, window)
 
 
+def predicted_of(request: ChatRequest) -> int:
+    """The most tokens of an answer that is foretold: OpenAI charges what of it is wrong as output, beside the answer."""
+    bodies = (request.provider_options, *request.native.values())
+    return max((most_of(told) for body in bodies if (told := body.get("prediction"))), default=0)
+
+
 def searches_of(request: ChatRequest) -> int:
-    """The most searches that a vendor is taken to run for a call: what bounds them, or `SEARCHES`."""
+    """The most searches, and runs of its other tools, that a vendor is taken to make for a call: its bound, or `SEARCHES`."""
     tools: list[Any] = [{"type": "web_search", **tool.options} for tool in request.tools if isinstance(tool, WebSearch)]
     for body in (request.provider_options, *request.native.values()):
         found = body.get("tools")
@@ -182,7 +210,7 @@ def searches_of(request: ChatRequest) -> int:
 
 def _searches(tool: Mapping[str, Any]) -> int:
     kind, bound = tool.get("type"), tool.get("max_uses")
-    searches = (isinstance(kind, str) and kind.startswith(("web_search", "web_fetch"))) or not _GOOGLES.isdisjoint(tool)
+    searches = (isinstance(kind, str) and kind.startswith(_RUN_BY_VENDORS)) or not _RUN_BY_GOOGLE.isdisjoint(tool)
     if not searches:
         return 0
     return bound if isinstance(bound, int) and not isinstance(bound, bool) and 0 <= bound < MOST_SEARCHES else SEARCHES

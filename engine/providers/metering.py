@@ -11,7 +11,17 @@ from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDel
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
 from engine.log import get_logger
-from engine.providers.estimating import FOUND, about, kept_for, most_input, searches_of, sound_of, tokens_of, weight
+from engine.providers.estimating import (
+    FOUND,
+    about,
+    kept_for,
+    most_input,
+    predicted_of,
+    searches_of,
+    sound_of,
+    tokens_of,
+    weight,
+)
 from engine.providers.wording import thinking_of
 from engine.wire.counts import Checked, checked
 
@@ -297,6 +307,7 @@ def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tup
     sent = input.tokens + input.searches * FOUND
     said, thinking = max(0, request.max_output_tokens or 0), thinking_of(request.provider_options)
     said = (max(said, _longest(target)) if thinking is None else said + thinking) * max(1, request.n)
+    said += predicted_of(request) * max(1, request.n)
     if price is None:
         return sent + said, Decimal(0)
     searched = input.searches * (price.search or Decimal(0))
@@ -326,7 +337,7 @@ def affordable(
 
 def dearest(price: Price) -> Decimal:
     """Dollars for a million tokens of an answer, whatever they are."""
-    return max(price.output, price.reasoning or price.output)
+    return max(price.output, price.reasoning or price.output, price.audio_output or price.output)
 
 
 def cost_of(usage: Usage, price: Price) -> Decimal:

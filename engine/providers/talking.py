@@ -12,7 +12,7 @@ from msgspec import UNSET, structs
 
 from engine.api.errors import BudgetExceeded, EngineError
 from engine.api.events import Usage
-from engine.api.providers import Price, Target
+from engine.api.providers import Target
 from engine.api.realtime import (
     REALTIME_RATE,
     RealtimeAnswer,
@@ -173,7 +173,7 @@ class Talking:
         most = [UNASKED_ANSWER, self._longest]
         if tokens is not None:
             most.append((tokens - sent) // 2)
-        if dollars is not None and self._price is not None and (each := _said_price(self._price)):
+        if dollars is not None and self._price is not None and (each := dearest(self._price)):
             most.append(int((dollars - cost).scaleb(6) / each) // 2)
         return max(LEAST_ANSWER, min(most))
 
@@ -181,7 +181,7 @@ class Talking:
         tokens, cost = self._most_input()
         said = self.bound if self.bound is not None else min(UNASKED_ANSWER, self._longest)
         if self._price is not None:
-            cost += (said * _said_price(self._price)).scaleb(-6)
+            cost += (said * dearest(self._price)).scaleb(-6)
         await self._ledgers.reserve(self._stream, tokens + said, cost)
 
 
@@ -209,10 +209,6 @@ class Overheard:
 
     def answered(self, *, usage: Usage | None = None, **told: Any) -> None:
         self._stage.answered(usage=usage if usage is not None else self._talking.unsaid(), **told)
-
-
-def _said_price(price: Price) -> Decimal:
-    return max(dearest(price), price.audio_output or Decimal(0))
 
 
 def _words_of(request: RealtimeRequest) -> int:

@@ -227,6 +227,9 @@ def test_input_that_may_be_written_into_a_cache_is_put_aside_at_that_price(field
         ({"native": {"acme": {"tools": [{"type": "web_search_20260318", "max_uses": 2}]}}}, 2),
         ({"native": {"acme": {"web_search_options": {}}}}, 10),
         ({"provider_options": {"tools": [{"google_search": {}}]}}, 10),
+        ({"provider_options": {"tools": [{"urlContext": {}}, {"functionDeclarations": []}]}}, 10),
+        ({"provider_options": {"tools": [{"type": "file_search", "vector_store_ids": ["a"]}]}}, 10),
+        ({"native": {"acme": {"tools": [{"type": "bash_20250124", "name": "bash"}]}}}, 0),
         ({"tools": (FunctionTool(name="web_search"),)}, 0),
     ],
 )
@@ -235,3 +238,12 @@ def test_searches_that_a_vendor_may_run_are_put_aside(fields: dict[str, Any], se
     tokens, cost = most(ChatRequest(model="m", messages=(), **fields), Target(ScriptedProvider(), "m", info))
     assert cost == searches * Decimal("0.01")
     assert tokens >= searches * 10_000
+
+
+def test_an_answer_that_is_foretold_and_one_of_sound_are_put_aside_at_the_price_of_output() -> None:
+    info = ModelInfo(id="m", provider="scripted", price=Price(output=Decimal(3), audio_output=Decimal(9)))
+    target = Target(ScriptedProvider(), "m", info)
+    plain = ChatRequest(model="m", messages=(), max_output_tokens=100)
+    assert most(plain, target)[1] == Decimal("0.0009")
+    told = structs.replace(plain, provider_options={"prediction": {"type": "content", "content": "word " * 1000}}, n=2)
+    assert most(told, target)[1] >= Decimal("0.0018") + 2 * 2000 * Decimal("0.000009")
