@@ -65,6 +65,9 @@ class Talking:
         self._due = asyncio.Event()
         self._said = 0.0
         self._asked = False
+        self._request = request
+        self._untold = False
+        """The vendor does not know the bound yet: it is told before the next thing that the client says."""
         self.bound: int | None = None
         self.refused: asyncio.Future[BudgetExceeded] = asyncio.get_running_loop().create_future()
 
@@ -81,7 +84,7 @@ class Talking:
             await self._due.wait()
             self._due.clear()
             try:
-                await self._put_aside()
+                await self._put_aside_some()
             except BudgetExceeded as error:
                 self.refused.set_result(error)
                 return
@@ -89,9 +92,23 @@ class Talking:
                 # Conversations go on while a database is away, within the budgets that are known.
                 log.warning("answer_not_put_aside", stream=self._stream.id, error=error.message)
 
+    async def _put_aside_some(self) -> None:
+        """Put the next answer aside, a shorter one where that is what is left for it."""
+        try:
+            await self._put_aside()
+        except BudgetExceeded:
+            less = self._affordable()
+            if self.bound is not None and less >= self.bound:
+                raise
+            self.bound, self._untold = less, True
+            await self._put_aside()
+
     async def intake(self, items: AsyncIterator[RealtimeInput]) -> AsyncIterator[RealtimeInput]:
         """What the client says, on its way to the vendor."""
         async for item in items:
+            if self._untold:
+                self._untold = False
+                yield RealtimeUpdate(structs.replace(self._request, max_output_tokens=self.bound))
             match item:
                 case RealtimeAudio(pcm):
                     self._heard += len(pcm)
@@ -108,6 +125,7 @@ class Talking:
                 case RealtimeCommit():
                     self._asked = self._asked or self._answers
                 case RealtimeUpdate(request):
+                    self._request = request
                     self._words, self._answers = _words_of(request), request.turn_detection.answer
                     item = RealtimeUpdate(structs.replace(request, max_output_tokens=self.bound))
                 case _:
