@@ -290,11 +290,13 @@ class Sent(NamedTuple):
     sound: int
     searches: int = 0
     kept: Literal["minutes", "hour"] | None = None
+    predicted: int = 0
 
 
 def sent_to(request: ChatRequest, target: Target) -> Sent:
     """The most that the input of a call to a target can have."""
-    return Sent(most_input(request, target), sound_of(request), searches_of(request), kept_for(request))
+    kept, predicted = kept_for(request), predicted_of(request)
+    return Sent(most_input(request, target), sound_of(request), searches_of(request), kept, predicted)
 
 
 def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tuple[int, Decimal]:
@@ -307,7 +309,7 @@ def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tup
     sent = input.tokens + input.searches * FOUND
     said, thinking = max(0, request.max_output_tokens or 0), thinking_of(request.provider_options)
     said = (max(said, _longest(target)) if thinking is None else said + thinking) * max(1, request.n)
-    said += predicted_of(request) * max(1, request.n)
+    said += input.predicted * max(1, request.n)
     if price is None:
         return sent + said, Decimal(0)
     searched = input.searches * (price.search or Decimal(0))
