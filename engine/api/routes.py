@@ -98,10 +98,9 @@ class EventStream:
     """An answer as server-sent events, written as the stream goes on.
 
     Without an `encoder` the events go out in the engine's own form. With another `content_type` they are one file, which is
-    cut off where the stream fails. `hold` keeps back the status line until the first delta or the end, so that a failure before
-    it is an HTTP error; of a vendor that has begun to answer and long shows nothing of it (hidden thinking), for some seconds
-    only. `keep_alive` is what is sent in a silence: a comment, unless the dialect has an event for it. The caller's leaving
-    closes `reader`.
+    cut off where the stream fails. `hold` keeps back the status line until the vendor's answer has begun, and a moment more for
+    an error close behind it, or until the end, so that a failure before it is an HTTP error. `keep_alive` is what is sent in a
+    silence: a comment, unless the dialect has an event for it. The caller's leaving closes `reader`.
     """
 
     reader: StreamReader

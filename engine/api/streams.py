@@ -152,8 +152,11 @@ class Writer(Protocol):
         """
         ...
 
-    def begun(self) -> None:
-        """Say that the vendor has begun to answer, whether or not there is anything to show of it yet."""
+    def begun(self, answers: bool = True) -> None:
+        """Say that the vendor has begun to answer, whether or not there is anything to show of it yet.
+
+        False takes it back: it failed, and another one may be asked.
+        """
         ...
 
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:

@@ -188,11 +188,11 @@ class Stream:
             cursor.wake(cursor)
         return n
 
-    def begin(self, token: Token) -> None:
-        """A provider has begun to answer, of which there may be nothing to show yet."""
+    def begin(self, token: Token, answers: bool = True) -> None:
+        """A provider has begun to answer, of which there may be nothing to show yet; or it was given up again."""
         self.owned(token)
-        if not self.begun:
-            self.begun = True
+        if self.begun is not answers:
+            self.begun = answers
             self._wake()
 
     def settle(self, token: Token) -> None:

@@ -34,6 +34,10 @@ KEEP_ALIVE = 15.0
 """Seconds of silence after which a sign of life keeps proxies and clients from closing the connection."""
 
 
+CLOSE_BEHIND = 0.25
+"""Seconds in which an error that a vendor sends behind the head of its answer is still told by our status line."""
+
+
 class NativeEncoder:
     """The engine's own form: `id` is the number, `data` the frame of the socket. Audio stays on the socket."""
 
@@ -179,24 +183,28 @@ def takes_chunks(request: web.Request) -> bool:
     return request.version >= HttpVersion11
 
 
-async def first_word(cursor: Cursor, patience: float = KEEP_ALIVE) -> EngineError | None:
-    """Wait for the first delta or the end, without taking anything; once the vendor answers, `patience` seconds in all.
+async def first_word(cursor: Cursor, patience: float = CLOSE_BEHIND) -> EngineError | None:
+    """Wait for the first delta or the end, without taking anything; once the vendor's answer has begun, for `patience` seconds.
 
     Gives the error of a stream that failed before it said anything.
     """
     loop = asyncio.get_running_loop()
     stream = cursor.stream
-    until = loop.time() + patience
+    until: float | None = None
     while True:
         started = any(_is_word(entry.event) for entry in stream.log.read(max(cursor.after, stream.log.tail), 64))
         if started or stream.ended is not None:
             ended = stream.ended
             return None if started or ended is None else failure(ended)
-        if stream.begun and loop.time() >= until:
+        if not stream.begun:
+            until = None
+        elif until is None:
+            until = loop.time() + patience
+        elif loop.time() >= until:
             return None
         waiter: asyncio.Future[None] = loop.create_future()
         cursor.wake = lambda _, waiter=waiter: waiter.done() or waiter.set_result(None)  # type: ignore[misc]
-        await asyncio.wait((waiter,), timeout=until - loop.time() if stream.begun else None)
+        await asyncio.wait((waiter,), timeout=None if until is None else max(0.0, until - loop.time()))
 
 
 def failure(ended: StreamEnded) -> EngineError | None:

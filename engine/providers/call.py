@@ -32,6 +32,10 @@ CONNECTING = "connecting"
 """A provider that can tell says so first: the wait for its next delta, which may be an empty batch, is then bounded by
 `connect`. Clients do not see it."""
 
+ANSWERING = "answering"
+"""A provider that can tell says so once the head of its vendor's answer is there: clients may be told that an answer comes,
+and do not see it. No deadline changes, since a head is no event."""
+
 _PREFACE = (StatusChanged, Answered, Usage, Extra)
 """What may come before the answer: after these the same question can still be put elsewhere."""
 
@@ -171,6 +175,9 @@ class Call:
     def _take(self, raw: ChatDeltas) -> None:
         """Account for what one read brought, and pass it on."""
         if not self.spoke:
+            if type(raw) is StatusChanged and raw.stage == ANSWERING:
+                self._meter.begun()
+                return
             raw = self._open(self._batch(raw))
         elif not raw:
             self._batch(raw)  # an empty batch is a sign of life; nothing else that is empty is due
@@ -243,6 +250,9 @@ class Call:
     def failure(self, raised: BaseException) -> EngineError | None:
         """What went wrong, told for people; None for what is not the provider's failure: a cancellation, or who takes."""
         self.watch.stop()
+        if not self.spoke:
+            # Whoever is asked next may refuse, and that is told by a status as if nobody had begun.
+            self._meter.begun(False)
         error = self._explain(raised)
         if error is not None:
             note_failure(self._stats, self.target, error, seconds=perf_counter() - self.asked if self.asked else None)
@@ -293,6 +303,8 @@ class Call:
             # A sign of life; after the notice of a connection it says that this one is made.
             self._begun = self._begun or not self._connecting
             self._connecting = False
+            if self._begun:
+                self._meter.begun()
         elif not all(isinstance(delta, StatusChanged) for delta in batch):
             self._begun = True
         self.watch.release(self._policy.idle if self._begun else self._policy.first_event)

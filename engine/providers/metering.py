@@ -196,9 +196,9 @@ class Meter:
         """The model has begun to answer, after so many seconds."""
         self._writer.meter(model=self._target.name, waited=waited)
 
-    def begun(self) -> None:
-        """The vendor has begun to answer, of which there may be nothing to show yet."""
-        self._writer.begun()
+    def begun(self, answers: bool = True) -> None:
+        """The vendor has begun to answer, of which there may be nothing to show yet; or it was given up again."""
+        self._writer.begun(answers)
 
     def take(self, delta: ChatDelta) -> None:
         """Count one delta. A later `Usage` of the same call replaces an earlier one: some vendors count up."""

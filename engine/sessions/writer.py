@@ -133,8 +133,8 @@ class StreamWriter:
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 
-    def begun(self) -> None:
-        self._stream.begin(self._token)
+    def begun(self, answers: bool = True) -> None:
+        self._stream.begin(self._token, answers)
 
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
         reasons = self.finish_reasons

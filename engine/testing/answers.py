@@ -10,15 +10,22 @@ from typing import cast
 from msgspec import Struct
 
 from engine.api.chat import ChatDelta, ChatDeltas, ChatRequest
+from engine.api.events import StatusChanged
 from engine.api.providers import ChatProvider, PushedAnswer
+from engine.providers.call import ANSWERING
 
 
 async def batches_of(provider: ChatProvider, request: ChatRequest) -> AsyncGenerator[Sequence[ChatDelta], None]:
-    """What each read brought, whether the provider is iterated or pushes its answer. Leaving early ends the call."""
+    """What each read brought, whether the provider is iterated or pushes its answer. Leaving early ends the call.
+
+    That the answer has begun (`answering`) is left out, as clients do not see it.
+    """
     answer = provider.stream(request)
     pulled = answer if isinstance(answer, AsyncIterator) else _pull(answer)
     async with aclosing(cast("AsyncGenerator[ChatDeltas, None]", pulled)):
         async for deltas in pulled:
+            if isinstance(deltas, StatusChanged) and deltas.stage == ANSWERING:
+                continue
             yield (deltas,) if isinstance(deltas, Struct) else deltas
 
 

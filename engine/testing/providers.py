@@ -160,6 +160,7 @@ class RecordingWriter:
         self.cost: Cost | None = None
         self.finish_reason: FinishReason | None = None
         self.extras: dict[str, object] = {}
+        self.answers = False
         self._lanes = 0
 
     @property
@@ -215,8 +216,8 @@ class RecordingWriter:
         self.usage = usage or self.usage
         self.cost = cost or self.cost
 
-    def begun(self) -> None:
-        pass
+    def begun(self, answers: bool = True) -> None:
+        self.answers = answers
 
     def finish(self, reason: FinishReason, *, choice: int = 0) -> None:
         if choice == 0:

@@ -18,6 +18,7 @@ from engine.api import (
     InvalidRequest,
     PushedAnswer,
     ReasoningDelta,
+    StatusChanged,
     TextDelta,
     ToolDelta,
 )
@@ -32,6 +33,9 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 MOST_AT_ONCE = 256
 """Deltas of one read that are given out in one turn of the loop; a vendor may send very many citations in one event."""
+
+ANSWERING = StatusChanged(stage="answering")
+"""The vendor's answer has begun: its head is there."""
 
 
 class Batch:
@@ -162,13 +166,14 @@ class Decoder(ABC):
 
 
 class Answer:
-    """A vendor's answer, to be pushed once; see `engine.api.PushedAnswer`."""
+    """A vendor's answer, to be pushed once; see `engine.api.PushedAnswer`. One that `goes_on` is no new one to the client."""
 
-    __slots__ = ("_decoder", "_stream")
+    __slots__ = ("_decoder", "_goes_on", "_stream")
 
-    def __init__(self, stream: EventStream, decoder: Decoder) -> None:
+    def __init__(self, stream: EventStream, decoder: Decoder, *, goes_on: bool = False) -> None:
         self._stream = stream
         self._decoder = decoder
+        self._goes_on = goes_on
 
     async def push(self, take: Callable[[ChatDeltas], object]) -> None:
         """Send the request and call `take` with the deltas of each read, within the callback that brought its bytes."""
@@ -192,6 +197,8 @@ class Answer:
             return decoder.over
 
         async with self._stream as stream:
+            if not self._goes_on:
+                take(ANSWERING)
             await stream.read(read)
             if decoder.over:
                 return

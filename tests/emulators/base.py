@@ -338,6 +338,8 @@ class Emulator:
                     if not join:
                         pending = await self._flush(request, response, pending)
                 case Hold():
+                    if not response.prepared:
+                        await response.prepare(request)
                     pending = await self._flush(request, response, pending)
                     await step.wait()
                 case Fault(kind="malformed"):

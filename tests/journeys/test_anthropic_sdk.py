@@ -255,3 +255,24 @@ async def test_a_wish_for_the_likeliest_tokens_reaches_the_vendors_that_take_it(
     assert request.body.get("generationConfig", {}).get("topK") == (5 if vendor == "google" else None)
     assert "top_k" not in request.body
     assert ("top_k" in raw.headers.get("x-betterai-ignored", "")) is (vendor == "openai")
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+async def test_a_stream_has_begun_when_the_vendors_answer_has(behind: Behind, vendor: str) -> None:
+    nothing_yet = Hold()
+    behind.vendors[vendor].script.append(Say(pieces=[nothing_yet, "Hi"]))
+    async with asyncio.timeout(10):
+        stream = await behind.client.messages.create(
+            model=MODELS[vendor], max_tokens=2_000, messages=HELLO, stream=True
+        )
+    nothing_yet.release()
+    events = [event async for event in stream]
+    assert events[0].type == "message_start" and events[-1].type == "message_stop"
+
+
+@pytest.mark.parametrize("vendor", MODELS)
+async def test_an_error_that_comes_first_in_the_vendors_stream_is_a_status(behind: Behind, vendor: str) -> None:
+    behind.vendors[vendor].script += [Fault.error_event(), Fault.error_event(), Fault.error_event()]
+    with pytest.raises(anthropic.APIStatusError) as raised:
+        await behind.client.messages.create(model=MODELS[vendor], max_tokens=100, messages=HELLO, stream=True)
+    assert raised.value.status_code == 502

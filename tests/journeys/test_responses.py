@@ -347,6 +347,7 @@ async def test_a_failure_before_the_first_word_is_an_http_error(behind: Behind, 
     for fault, raised in (
         (Fault.because("rate_limit"), openai.RateLimitError),
         (Fault.because("server"), openai.InternalServerError),
+        (Fault.error_event(), openai.InternalServerError),
     ):
         behind.vendor.script.append(fault)
         with pytest.raises(raised):
@@ -522,3 +523,18 @@ async def test_items_of_a_response_that_is_only_remembered_are_found_by_their_ki
                 named: Any = {"type": "item_reference", "id": first.output[0].id}
                 await client.responses.create(input=[named, {"role": "user", "content": "Why?"}])
         assert "Blue." in str(vendor.requests[1].body)
+
+
+async def test_a_stream_has_begun_when_the_vendors_answer_has(behind: Behind) -> None:
+    for create in (
+        behind.client.responses.create(input="Hi", stream=True),
+        behind.client.chat.completions.create(
+            model=MODELS["openai"], messages=[{"role": "user", "content": "Hi"}], stream=True
+        ),
+    ):
+        nothing_yet = Hold()
+        behind.vendor.script.append(Say(pieces=[nothing_yet, "Hi"]))
+        async with asyncio.timeout(10):
+            stream: Any = await create
+        nothing_yet.release()
+        assert len([event async for event in stream]) > 2

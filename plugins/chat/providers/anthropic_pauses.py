@@ -32,7 +32,7 @@ class PausingAnswer:
         decoder, body = self._decoder, self._body
         for number in range(1, MOST_REQUESTS + 1):
             decoder.begin(keep=number < MOST_REQUESTS)
-            await Answer(self._open(encoded(body)), decoder).push(take)
+            await Answer(self._open(encoded(body)), decoder, goes_on=number > 1).push(take)
             if decoder.paused is None:
                 return
             if self.again is not None:

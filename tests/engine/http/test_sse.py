@@ -15,7 +15,7 @@ from engine.api.events import StatusChanged, StreamEnded, TextDelta, ToolDelta
 from engine.api.identity import LOCAL
 from engine.bus.bus import Bus
 from engine.bus.stream import Token
-from engine.http.sse import KEEP_ALIVE, EventWriter, NativeEncoder, first_word
+from engine.http.sse import CLOSE_BEHIND, KEEP_ALIVE, EventWriter, NativeEncoder, first_word
 from engine.testing.clock import virtual_time
 
 FAILED = StreamEnded(
@@ -64,21 +64,34 @@ async def test_a_status_line_waits_for_the_first_word(word: Any) -> None:
 
 
 @in_virtual_time
-async def test_a_vendor_that_answers_and_shows_nothing_holds_it_for_some_seconds_only() -> None:
+async def test_a_vendor_that_answers_and_shows_nothing_does_not_hold_it() -> None:
     held = Held()
+    assert not await held.after(KEEP_ALIVE * 10)
     held.token.stream.begin(held.token)
-    assert not await held.after(KEEP_ALIVE - 1)
-    assert await held.after(2)
+    assert not await held.after(CLOSE_BEHIND * 0.9)
+    assert await held.after(CLOSE_BEHIND * 0.2)
     assert await held.waits is None
 
 
 @in_virtual_time
-async def test_a_failure_before_the_first_word_is_told_by_the_status_line() -> None:
+async def test_a_failure_close_behind_the_head_of_an_answer_is_told_by_the_status_line() -> None:
     held = Held()
     held.token.stream.begin(held.token)
+    await held.after(CLOSE_BEHIND * 0.9)
     held.bus.end(held.token, FAILED)
     error = await held.waits
     assert isinstance(error, EngineError) and error.code == "provider_unavailable"
+
+
+@in_virtual_time
+async def test_a_vendor_that_began_and_was_given_up_holds_it_as_if_it_had_not() -> None:
+    held = Held()
+    held.token.stream.begin(held.token)
+    await held.after(CLOSE_BEHIND * 0.9)
+    held.token.stream.begin(held.token, False)
+    assert not await held.after(KEEP_ALIVE * 10)
+    held.bus.end(held.token, FAILED)
+    assert isinstance(await held.waits, EngineError)
 
 
 class Wire(asyncio.Transport):

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from engine.api import Answered, ChatDelta, ChatRequest, Finish, ProviderTimeout, StatusChanged, TextDelta
+from engine.api import (
+    Answered,
+    ChatDelta,
+    ChatRequest,
+    Finish,
+    ProviderTimeout,
+    ProviderUnavailable,
+    StatusChanged,
+    TextDelta,
+)
 from engine.providers import ResiliencePolicy
 from engine.testing import RecordingWriter, ScriptedProvider, SlowProvider, answer
 from tests.engine.providers.conftest import play, registry
@@ -111,6 +120,40 @@ async def test_once_connected_the_first_event_has_its_own_time(writer: Recording
     asyncio.get_running_loop().call_later(15, thinking.set)
     await play(registry(provider, policy=POLICY).chat("far/m"), writer)
     assert writer.said == "hi"
+
+
+HEAD = StatusChanged(stage="answering")
+
+
+async def test_the_head_of_an_answer_is_not_shown_and_moves_no_deadline(writer: RecordingWriter) -> None:
+    asyncio.get_running_loop().call_later(15, (headed := asyncio.Event()).set)
+    silent = ScriptedProvider(headed, HEAD, asyncio.Event(), name="far")
+    with pytest.raises(ProviderTimeout, match="20 s"):
+        await play(registry(silent, policy=POLICY).chat("far/m"), writer)
+    assert now() == pytest.approx(20, abs=0.01)
+    assert writer.statuses == []
+
+
+@pytest.mark.parametrize("sign", [HEAD, [], Answered("m")])
+async def test_the_first_sign_of_an_answer_says_that_it_has_begun(writer: RecordingWriter, sign: Any) -> None:
+    began, goes_on = asyncio.Event(), asyncio.Event()
+    provider = ScriptedProvider(began, sign, goes_on, *answer("hi"), name="far")
+    playing = asyncio.create_task(play(registry(provider, policy=POLICY).chat("far/m"), writer))
+    await asyncio.sleep(1)
+    assert not writer.answers
+    began.set()
+    await asyncio.sleep(1)
+    assert writer.answers
+    goes_on.set()
+    await playing
+    assert writer.said == "hi"
+
+
+async def test_an_answer_that_breaks_off_before_it_says_anything_has_not_begun(writer: RecordingWriter) -> None:
+    broken = ScriptedProvider(HEAD, [], name="broken")
+    with pytest.raises(ProviderUnavailable):
+        await play(registry(broken, policy=POLICY).chat("broken/m"), writer)
+    assert not writer.answers
 
 
 async def test_a_cancellation_at_the_deadline_is_not_mistaken_for_it(writer: RecordingWriter) -> None:
