@@ -159,7 +159,8 @@ class RealtimeProvider(Provider, Protocol):
     answer which was held for a cough goes on. A class attribute `rate` says how many samples a second it hears, where those
     are not `REALTIME_RATE`: audio that comes so is passed on as it is, and each change of rate would cost it 25 ms.
     A method `interruptible(request)` may say that speech stops no answer of a model, whatever its turn detection asks for.
-    A class attribute `forgets = True` says that it takes `RealtimeForget` in a call that nothing is kept of.
+    A class attribute `forgets = True` says that it takes `RealtimeForget` in a call that nothing is kept of, and
+    `bounds_answers = True` that it heeds `max_output_tokens`, which is refused elsewhere.
     """
 
     role: ClassVar[ProviderRole] = "realtime"

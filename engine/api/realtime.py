@@ -45,8 +45,8 @@ class RealtimeRequest(msgspec.Struct, frozen=True, kw_only=True):
     """How to converse. `model` is the vendor's own name of it; `voice` None is the provider's own choice.
 
     `options` are those of the command that only a provider of this machine's own pipeline reads, `provider_options` go to
-    the vendor as they are. `translate_to` asks for an interpreter: a BCP 47 tag. `max_output_tokens` bounds each answer where
-    a budget has to pay for it; a smaller bound among the options stays.
+    the vendor as they are. `translate_to` asks for an interpreter: a BCP 47 tag. `max_output_tokens` bounds each answer, as
+    the client wants it or as a budget can pay for it; a smaller bound among the options stays.
     """
 
     model: str

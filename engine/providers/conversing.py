@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from msgspec import structs
 
-from engine.api.errors import BudgetExceeded, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import BudgetExceeded, ProviderTimeout, ProviderUnavailable, UnsupportedParameter
 from engine.api.events import Cost, Usage
 from engine.api.providers import RealtimeProvider, Target
 from engine.api.realtime import RealtimeInput, RealtimeRequest, RealtimeStage
@@ -43,6 +43,10 @@ class Converser:
     def check(self, request: RealtimeRequest) -> None:
         """Raise what the provider has against a request, where it can tell before it is asked."""
         refuse_unjudged("realtime", request.provider_options)
+        if request.max_output_tokens is not None and not getattr(self.target.provider, "bounds_answers", False):
+            raise UnsupportedParameter(
+                f"{self.target.name} takes no bound for its answers; leave it out", field="max_output_tokens"
+            )
         check: Any = getattr(self.target.provider, "check", None)
         if check is not None:
             check(request)

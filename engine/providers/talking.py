@@ -76,7 +76,12 @@ class Talking:
         if self._ledgers.applies(self._stream):
             self.bound = self._affordable()
             await self._put_aside()
-        return structs.replace(request, max_output_tokens=self.bound)
+        return self._bounded(request)
+
+    def _bounded(self, request: RealtimeRequest) -> RealtimeRequest:
+        """The request with the smaller of its own bound and of what budgets can pay for."""
+        bounds = [each for each in (self.bound, request.max_output_tokens) if each is not None]
+        return structs.replace(request, max_output_tokens=min(bounds, default=None))
 
     async def judge(self) -> None:
         """Put aside each answer that may follow; a budget that does not pay for it is told as `refused`."""
@@ -127,7 +132,7 @@ class Talking:
                 case RealtimeUpdate(request):
                     self._request = request
                     self._words, self._answers = _words_of(request), request.turn_detection.answer
-                    item = RealtimeUpdate(structs.replace(request, max_output_tokens=self.bound))
+                    item = RealtimeUpdate(self._bounded(request))
                 case _:
                     pass
             yield item

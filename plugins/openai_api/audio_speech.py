@@ -109,14 +109,15 @@ class AudioSpeech:
         model = speech_named(self._providers, body.model, self._default_vendor)
         hints = Hints(strict=self._strict)
         hints.judge(body, RULES)
-        voice = body.voice.id if isinstance(body.voice, VoiceId) else body.voice
+        voice, replaced = body.voice.id if isinstance(body.voice, VoiceId) else body.voice, None
         if await stands_in(self._providers.speech(model), voice):
             hints.drop("voice")
-            voice = None
+            voice, replaced = None, voice
         headers = hints.headers()
         told: dict[str, Any] = {
             "model": model,
             "voice": voice,
+            "voice_instead_of": replaced,
             "text": body.input,
             "format": body.response_format,
             "speed": body.speed,

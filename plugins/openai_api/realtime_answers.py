@@ -32,6 +32,10 @@ class Answers:
 
     def __init__(self, log: SessionLog) -> None:
         self.modality: Literal["audio", "text"] = "audio"
+        self.bound: int | Literal["inf"] = "inf"
+        """Tokens that an answer has at most, as it is shown."""
+        self.cut: str | None = None
+        """Why the model stopped with the answer that ends next, where it is not whole."""
         self.stopped = False
         """Whether the client stopped the answer that ends next."""
         self.waiting: set[str] = set()
@@ -65,7 +69,7 @@ class Answers:
             "output": response.output,
             "conversation_id": self.conversation,
             "output_modalities": [self.modality],
-            "max_output_tokens": "inf",
+            "max_output_tokens": self.bound,
             "usage": None,
             "metadata": response.metadata,
             **more,
@@ -182,7 +186,8 @@ class Answers:
             return  # it was over when its calls were told
         self.waiting.clear()
         yield from self.opened()
-        yield from self._close_message("completed" if event.status == "completed" else "incomplete")
+        whole = event.status == "completed" and self.cut is None
+        yield from self._close_message("completed" if whole else "incomplete")
         if len(self._parts) == 1 and event.answered_by is not None:
             self._log.names[self._parts[0]] = {"answer": event.answered_by}
         self._parts.clear()
@@ -192,7 +197,11 @@ class Answers:
         response, self._response = self._response, None
         assert response is not None
         details: dict[str, Any] | None = None
-        if status == "cancelled":
+        cut, self.cut = self.cut, None
+        if status == "completed" and cut is not None:
+            status = "incomplete"
+            details = {"type": status, "reason": cut}
+        elif status == "cancelled":
             details = {"type": status, "reason": "client_cancelled" if self.stopped else "turn_detected"}
         elif status == "failed":
             told = told_error(error) if error is not None else None

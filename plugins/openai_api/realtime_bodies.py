@@ -132,6 +132,7 @@ class SessionBody(OpenPart):
     audio: Sound | None = None
     tools: list[Function] | None = Field(default=None, max_length=MOST_TOOLS_OF_A_CALL)
     parallel_tool_calls: bool | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | Literal["inf"] | None = None
 
 
 class Listening(OpenPart):

@@ -24,6 +24,7 @@ _SPELLINGS = {
     "instructions": "session.instructions",
     "encoding": "session.audio.input.format",
     "model": "session.model",
+    "max_output_tokens": "session.max_output_tokens",
     "transcription_model": "session.audio.input.transcription.model",
     "prompt": "session.audio.input.transcription.prompt",
     "transcription_prompt": "session.audio.input.transcription.prompt",

@@ -109,6 +109,7 @@ class Conversation:
     def _follow(self) -> None:
         """The events are those of the session as it is now."""
         self._fold.answers.modality = self._session.modality
+        self._fold.answers.bound = self._session.bound
         self._fold.heard.detects = self._session.ears.detection is not None
         self._silence.after = self._session.ears.patience
 

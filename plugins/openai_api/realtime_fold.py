@@ -68,6 +68,9 @@ class RealtimeFold:
                 self.heard.fail(event.detail or "the transcriber failed")
             case "speech_forgotten":
                 self.heard.forget()
+            case "answer_cut":
+                filtered = "content_filter" in (event.detail or "")
+                self.answers.cut = "content_filter" if filtered else "max_output_tokens"
             case "no_words":
                 return self.heard.wordless()
             case _:

@@ -136,7 +136,9 @@ class RealtimeSession:
         self.started = False
         self.ears = Ears()
         self.modality: Literal["audio", "text"] = "audio"
+        self.bound: int | Literal["inf"] = "inf"
         self._voice: str | None = None
+        self._instead_of: str | None = None
         self._instructions = ""
         self._tools: list[Function] = []
 
@@ -145,10 +147,17 @@ class RealtimeSession:
         """Who writes what was recorded; None is the operator's choice."""
         return "local" if self.model.partition("/")[0] == "local" else None
 
-    def update(self, body: SessionBody, voice: str | None = None) -> dict[str, Any]:
-        """Take what a client sets, and the voice that its model has; gives the fields of `realtime.update` for it.
+    def update(
+        self,
+        body: SessionBody,
+        voice: str | None = None,
+        *,
+        instead_of: str | None = None,
+        bound: int | Literal["inf"] | None = None,
+    ) -> dict[str, Any]:
+        """Take what a client sets, and the voice and bound that its model has; gives the fields of `realtime.update` for it.
 
-        Raises what cannot change any more.
+        `instead_of` is the voice that was asked for where another one speaks. Raises what cannot change any more.
         """
         sound = body.audio or Sound()
         into, out = sound.input or Input(), sound.output or Output()
@@ -158,6 +167,11 @@ class RealtimeSession:
         changes = self.ears.update(into)
         if voice is not None:
             self._voice = changes["voice"] = voice
+            self._instead_of = instead_of
+            if instead_of is not None:
+                changes["voice_instead_of"] = instead_of
+        if bound is not None:
+            self.bound = changes["max_output_tokens"] = bound
         if body.instructions is not None:
             self._instructions = changes["instructions"] = body.instructions
         if body.output_modalities is not None:
@@ -176,6 +190,10 @@ class RealtimeSession:
         told: dict[str, Any] = {"model": self.model, "modalities": [self.modality], **self.ears.start()}
         if self._voice is not None:
             told["voice"] = self._voice
+        if self._instead_of is not None:
+            told["voice_instead_of"] = self._instead_of
+        if self.bound != "inf":
+            told["max_output_tokens"] = self.bound
         if self._instructions:
             told["instructions"] = self._instructions
         if self._tools:
@@ -193,7 +211,7 @@ class RealtimeSession:
             "instructions": self._instructions,
             "tools": [tool.model_dump() for tool in self._tools],
             "tool_choice": "auto",
-            "max_output_tokens": "inf",
+            "max_output_tokens": self.bound,
             "audio": {
                 "input": self.ears.shown(),
                 "output": {"format": self.ears.plain(), "voice": self._voice or "default", "speed": 1.0},
@@ -209,6 +227,7 @@ class TranscriptionSession:
 
     type: ClassVar[Literal["realtime", "transcription"]] = "transcription"
     modality: ClassVar[Literal["audio", "text"]] = "text"
+    bound: ClassVar[Literal["inf"]] = "inf"
 
     def __init__(self, id: str, model: str | None, named: Callable[[str | None], str | None]) -> None:
         self.id = id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from engine.api import EngineError, InvalidRequest, Providers, RealtimeRequest
 from engine.api.ids import random_hex
@@ -52,32 +52,50 @@ class Sessions:
             session = self._turned(session, body)
         if isinstance(session, RealtimeSession):
             assert isinstance(body, SessionBody)
-            return session, session.update(body, self._voice(session, body, hints or Hints(), refused))
+            hints = hints or Hints()
+            voice, instead_of = self._voice(session, body, hints, refused)
+            bound = self._bound(session, body, hints)
+            return session, session.update(body, voice, instead_of=instead_of, bound=bound)
         assert isinstance(body, TranscriptionBody)
         return session, session.update(body)
 
     def _voice(
         self, session: RealtimeSession, body: SessionBody, hints: Hints, refused: list[EngineError] | None
-    ) -> str | None:
+    ) -> tuple[str | None, str | None]:
+        """The voice that is taken, None where none is, and the one of OpenAI's that it stands in for."""
         out = body.audio.output if body.audio is not None else None
         if out is None or out.voice is None:
-            return None
+            return None, None
         voice = out.voice if isinstance(out.voice, str) else out.voice.id
         model = self._providers.realtime(session.model)
         try:
             model.check(RealtimeRequest(model=model.target.model, voice=voice))
         except EngineError as error:
             if error.field != "voice":
-                return voice
+                return voice, None
             if voice in VOICES:
                 hints.drop(VOICE)
-                return None
+                return DEFAULT, voice
             error.field = VOICE
             if refused is None:
                 raise
             refused.append(error)
-            return None
-        return voice
+            return None, None
+        return voice, None
+
+    def _bound(self, session: RealtimeSession, body: SessionBody, hints: Hints) -> int | Literal["inf"] | None:
+        """The bound of answers that is set, where the model takes one; None where nothing is said of it."""
+        bound = body.max_output_tokens
+        if not isinstance(bound, int):
+            return bound
+        model = self._providers.realtime(session.model)
+        try:
+            model.check(RealtimeRequest(model=model.target.model, max_output_tokens=bound))
+        except EngineError as error:
+            if error.field == "max_output_tokens":
+                hints.drop("session.max_output_tokens")
+                return None
+        return bound
 
     def _turned(self, session: Session, body: SessionBody | TranscriptionBody) -> Session:
         if session.started:
@@ -93,6 +111,7 @@ class Sessions:
 
 
 VOICE = "session.audio.output.voice"
+DEFAULT = "default"
 
 
 def _new_id() -> str:

@@ -15,7 +15,6 @@ _BETA = (
 )  # fmt: skip
 _HINTS = {
     "include": (),
-    "max_output_tokens": ("inf",),
     "tracing": (),
     "truncation": ("auto",),
 }
@@ -71,6 +70,8 @@ def sort_response(told: dict[str, Any], hints: Hints) -> dict[str, Any]:
     options.pop("tool_choice", None)
     if options.pop("audio", None):
         hints.drop("response.audio")
+    if options.pop("max_output_tokens", None) not in (None, "inf"):
+        hints.drop("response.max_output_tokens")
     _drop_hints(options, hints, "response.")
     _both_modalities(options)
     return options

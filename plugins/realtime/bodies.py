@@ -47,6 +47,14 @@ class RealtimeUpdateFields(Body):
         default=None, max_length=2, description="How it answers: with audio, which has its words too, or text alone."
     )
     tools: list[CallTool] | None = Field(default=None, max_length=128)
+    max_output_tokens: Annotated[int, Field(ge=1)] | Literal["inf"] | None = Field(
+        default=None, description='Bound of each answer, for models that take one; "inf": none.'
+    )
+    voice_instead_of: str | None = Field(
+        default=None,
+        max_length=200,
+        description="A voice that was asked for and is not there; a status says that another one speaks instead.",
+    )
 
 
 class RealtimeStart(RealtimeUpdateFields):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -63,7 +63,7 @@ STOPPED = 2.0
 
 
 class RealtimeCall:
-    """Implements `engine.api.RealtimeStage`, and serves the stream of one `realtime.start`."""
+    """Implements `engine.api.RealtimeStage`, and serves the stream of one `realtime.start`; `first` begins it."""
 
     def __init__(
         self,
@@ -76,9 +76,11 @@ class RealtimeCall:
         rate: int,
         codec: Codec,
         recorder: Recorder,
+        first: Sequence[StatusChanged] = (),
     ) -> None:
         self._model = model
         self._request = request
+        self._first = first
         self._settings = settings
         self._commands = commands
         self._calls = CallTools(tools, self._put)
@@ -155,8 +157,16 @@ class RealtimeCall:
         """What the model was asked last."""
         return self._request
 
-    def change(self, **changes: Any) -> None:
-        """Go on with other settings; raises what the model has against them, and then nothing changes."""
+    @property
+    def model(self) -> str:
+        """The model that answers, as clients are told it."""
+        return self._model.target.name
+
+    def change(self, *notes: StatusChanged, **changes: Any) -> None:
+        """Go on with other settings, and tell the notes of them.
+
+        Raises what the model has against them, and then nothing changes.
+        """
         self._intake.check_room()
         request = structs.replace(self._request, **changes)
         if self._sounds < ("audio" in request.modalities):
@@ -165,6 +175,8 @@ class RealtimeCall:
         self._request = request
         self._turns = structs.replace(self._turns, interrupt=self._interruptible(request))
         self.tell(RealtimeUpdate(self._request))
+        for note in notes:
+            self.stream.publish(note)
 
     @property
     def _manual(self) -> bool:
@@ -187,6 +199,8 @@ class RealtimeCall:
     async def serve(self, stream: Writer) -> None:
         """Hold the call; it ends when the client hangs up, when the vendor does, and when nobody is there any more."""
         self._stream = stream
+        for note in self._first:
+            stream.publish(note)
         async with AsyncExitStack() as lanes:
             if self._sounds:
                 self._lane = await lanes.enter_async_context(

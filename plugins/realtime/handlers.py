@@ -30,6 +30,7 @@ from engine.api import (
     RealtimeToolResult,
     Request,
     Serve,
+    StatusChanged,
     StreamNotFound,
     Tool,
     TurnDetection,
@@ -54,6 +55,7 @@ from plugins.realtime.settings import RealtimeSettings
 from plugins.realtime.sound import codec
 from plugins.realtime.tools import as_text
 from plugins.vendors.codecs import load_resampling
+from plugins.vendors.speaking import voice_replaced
 
 log = structlog.get_logger(__name__)
 
@@ -141,6 +143,7 @@ class Handlers:
             rate=body.sample_rate,
             codec=codec(body.encoding),
             recorder=Recorder(self._store() if body.store else None, body.sample_rate),
+            first=_notes(body, model.target.name),
         )
         slot = request.principal.id, request.stream
         self._calls[slot] = call
@@ -154,7 +157,7 @@ class Handlers:
 
     async def update(self, request: Request[RealtimeUpdateCall]) -> None:
         call = self._find(request.principal, request.body.stream)
-        call.change(**_changes(request.body, call.request))
+        call.change(*_notes(request.body, call.model), **_changes(request.body, call.request))
 
     async def commit(self, request: Request[OfCall]) -> None:
         self._tell(request, RealtimeCommit())
@@ -233,6 +236,10 @@ def _offered(tool: Tool) -> FunctionTool:
     return FunctionTool(name=tool.name, description=tool.description, parameters=tool.parameters.model_json_schema())
 
 
+def _notes(body: RealtimeUpdateFields, model: str) -> tuple[StatusChanged, ...]:
+    return () if body.voice_instead_of is None else (voice_replaced(model, body.voice_instead_of),)
+
+
 def _changes(body: RealtimeUpdateFields, now: RealtimeRequest) -> dict[str, Any]:
     """What a body says of how a call goes on; what it leaves out stays."""
     changes: dict[str, Any] = {}
@@ -246,6 +253,8 @@ def _changes(body: RealtimeUpdateFields, now: RealtimeRequest) -> dict[str, Any]
         if not body.modalities:
             raise InvalidRequest("modalities names audio, text, or both", field="modalities")
         changes["modalities"] = frozenset(body.modalities)
+    if body.max_output_tokens is not None:
+        changes["max_output_tokens"] = None if body.max_output_tokens == "inf" else body.max_output_tokens
     if body.tools is not None:
         names = [tool.name for tool in body.tools]
         if (twice := first_repeated(names)) is not None:

@@ -28,6 +28,11 @@ class SpeechOptions(Body):
         le=48_000,
         description="Samples a second; absent: as the voice gives them, and 8000 of mulaw and alaw.",
     )
+    voice_instead_of: str | None = Field(
+        default=None,
+        max_length=200,
+        description="A voice that was asked for and is not there; a status says that another one speaks instead.",
+    )
     language: str | None = Field(default=None, max_length=35, description="BCP 47 tag, for voices that speak several.")
     speed: float = Field(default=1.0, ge=0.25, le=4.0, description="1 is the voice's own.")
     instructions: str | None = Field(

@@ -88,6 +88,7 @@ class Handlers:
             format=body.format,
             rate=body.rate,
             ahead=self._settings.ahead,
+            instead_of=body.voice_instead_of,
         )
         return Serve(
             serve=speech.serve,

@@ -7,7 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from functools import partial
 
-from engine.api import EngineError, InvalidRequest, LaneWriter, ProviderError, Sound, SpeechModel, SpeechRequest, Writer
+from engine.api import (
+    EngineError,
+    InvalidRequest,
+    LaneWriter,
+    ProviderError,
+    Sound,
+    SpeechModel,
+    SpeechRequest,
+    StatusChanged,
+    Writer,
+)
 from engine.wire.apart import LONG, apart_if
 from engine.wire.sentences import Sentences
 from engine.wire.spoken import Spoken
@@ -47,6 +57,11 @@ class TextFeed:
     async def __aiter__(self) -> AsyncIterator[str]:
         while (piece := await self._pieces.get()) is not None:
             yield piece
+
+
+def voice_replaced(name: str, voice: str) -> StatusChanged:
+    """What is told where a model speaks with another voice than the one that was asked for."""
+    return StatusChanged(stage="voice_replaced", detail=f"{name} has no voice {voice!r}; another one of it speaks")
 
 
 def stand_in(model: SpeechModel) -> str | None:
@@ -96,6 +111,7 @@ class Speech:
         rate: int | None,
         ahead: float,
         beside: bool = False,
+        instead_of: str | None = None,
     ) -> None:
         check_rate(format, rate)
         self._model = model
@@ -105,12 +121,15 @@ class Speech:
         self._rate = rate
         self._ahead = ahead
         self._beside = beside
+        self._instead_of = instead_of
         self._asked = self._speakable = False
 
     async def serve(self, stream: Writer) -> None:
         """Write the turn's stream: the lane opens with the first sound. What only stands in for a voice is told first."""
         if (told := stand_in(self._model)) is not None:
             stream.status("canned", told)
+        if self._instead_of is not None:
+            stream.publish(voice_replaced(self._model.target.name, self._instead_of))
         async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
             lane: LaneWriter | None = None
             at, form = 0.0, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
@@ -382,7 +383,7 @@ async def test_what_clients_ask_by_habit_is_taken_and_the_rest_of_an_update_hold
         "tracing": "auto",
         "truncation": {"type": "retention_ratio", "retention_ratio": 0.8},
         "include": ["item.input_audio_transcription.logprobs"],
-        "max_output_tokens": 500,
+        "max_output_tokens": "inf",
         "colour": "red",
         "output_modalities": ["audio", "text"],
         "instructions": "Be brief.",
@@ -413,8 +414,67 @@ async def test_a_voice_of_openai_is_the_default_one_of_a_model_without_it(local_
         await talk.write("Say hello.")
         await connection.response.create()
         await talk.until("response.output_audio.delta")
+        noted = await status_of_the_call(local_server.url)
     assert updated["session"]["audio"]["output"]["voice"] == "default"
     assert "error" not in talk.kinds
+    assert (noted["stage"], "'ash'" in noted["detail"]) == ("voice_replaced", True)
+
+
+async def status_of_the_call(url: str) -> dict[str, Any]:
+    """The first status of the call that runs, as its stream has it."""
+    async with aiohttp.ClientSession(url) as http:
+        async with http.get("/api/v1/streams") as answer:
+            (call,) = [each for each in (await answer.json())["streams"] if each["command"] == "realtime.start"]
+        async with asyncio.timeout(10), http.get(f"/api/v1/streams/{call['stream']}/events") as events:
+            async for line in events.content:
+                if line.startswith(b"data: ") and (told := json.loads(line[6:]))["type"] == "status":
+                    return dict(told)
+    raise AssertionError("the call told no status")
+
+
+async def test_another_voice_in_a_call_that_runs_is_told_in_it(shared: tuple[Engine, OpenAIEmulator]) -> None:
+    """Natively: who maps a voice says so, at the start and with an update."""
+    url = f"ws://127.0.0.1:{shared[0].port}"
+    told: list[str] = []
+    async with aiohttp.ClientSession() as http, http.ws_connect(f"{url}/ws") as socket, asyncio.timeout(20):
+        start = {"type": "realtime.start", "id": "r", "model": "cascade", "store": False, "voice_instead_of": "ash"}
+        await socket.send_json(start)
+        while len(told) < 2:
+            event = json.loads((await socket.receive()).data)
+            if event["type"] == "status" and event["stage"] == "voice_replaced":
+                told.append(event["detail"])
+                more = {"stream": event["stream"], "voice": "default", "voice_instead_of": "marin"}
+                await socket.send_json({"type": "realtime.update", "id": "u", **more})
+    assert ["ash" in told[0], "marin" in told[1]] == [True, True]
+
+
+async def test_a_bound_of_answers_reaches_the_model_and_is_told_where_it_cuts(
+    shared: tuple[Engine, OpenAIEmulator], talk: Talk
+) -> None:
+    shared[1].script += [Say("It is", finish="length"), Say("It is late.")]
+    session: Any = {"type": "realtime", "output_modalities": ["text"], "max_output_tokens": 7}
+    await talk.connection.session.update(session=session)
+    assert (await talk.until("session.updated"))["session"]["max_output_tokens"] == 7
+    await talk.write("How late is it?")
+    await talk.connection.response.create()
+    cut = (await talk.until("response.done"))["response"]
+    assert shared[1].requests[-1].body["max_tokens"] == 7
+    assert (cut["status"], cut["max_output_tokens"]) == ("incomplete", 7)
+    assert cut["status_details"] == {"type": "incomplete", "reason": "max_output_tokens"}
+    assert cut["output"][0]["status"] == "incomplete"
+    session["max_output_tokens"] = "inf"
+    await talk.connection.session.update(session=session)
+    await talk.write("Again?")
+    await talk.connection.response.create()
+    whole = (await talk.until("response.done"))["response"]
+    assert "max_tokens" not in shared[1].requests[-1].body
+    assert (whole["status"], whole["max_output_tokens"]) == ("completed", "inf")
+
+
+@pytest.mark.parametrize("bound", [0, -1, 1.5, "seven", True])
+async def test_a_bound_that_is_none_is_named(talk: Talk, bound: Any) -> None:
+    await talk.connection.session.update(session={"type": "realtime", "max_output_tokens": bound})
+    assert (await talk.until("error"))["error"]["param"].startswith("session.max_output_tokens")
 
 
 async def test_a_model_that_is_not_there_and_a_plain_request_are_http_errors(local_server: RunningServer) -> None:

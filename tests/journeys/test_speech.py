@@ -438,6 +438,13 @@ async def test_what_says_nothing_is_absent_and_hints_are_named(
 async def test_a_voice_of_openai_is_another_vendors_default_one(speaking: Speaking) -> None:
     status, ignored, sound = await spoken_for_openai(speaking, model="local", voice="nova", response_format="wav")
     assert (status, ignored, sound[:4]) == (200, "voice", b"RIFF")
+    body = {"input": "one two", "model": "local", "voice": "nova"}
+    async with speaking.http.post(f"{speaking.url}/v1/audio/speech", json=body) as answer:
+        await answer.read()
+        stream = answer.headers["X-Stream-Id"]
+    async with speaking.http.get(f"{speaking.url}/api/v1/streams/{stream}/events") as answer:
+        events = await answer.text()
+    assert '"stage":"voice_replaced"' in events and "'nova'" in events
     status, _, told = await spoken_for_openai(speaking, model="local", voice="af_heart")
     assert (status, json.loads(told)["error"]["param"]) == (400, "voice")
 

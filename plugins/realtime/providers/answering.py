@@ -196,6 +196,8 @@ class Answering:
             if voice is not None:
                 await voice.close()
         assert ended is not None
+        if ended.finish_reason == "length" and self.request.max_output_tokens is not None:
+            stage.show(StatusChanged(stage="answer_cut", detail="the model stopped: max_output_tokens"))
         stage.answered(
             usage=ended.usage,
             cost=ended.cost,
@@ -215,6 +217,8 @@ class Answering:
             "client_tools": "wait",
             "store": request.store,
         }
+        if (bound := request.max_output_tokens) is not None:
+            body["max_output_tokens"] = min(bound, self._body.get("max_output_tokens", bound))
         if request.tools:
             body["tools"] = [
                 {"name": tool.name, "description": tool.description, "parameters": dict(tool.parameters)}

@@ -47,6 +47,7 @@ class Cascade:
     role: ClassVar[ProviderRole] = "realtime"
     answers_by_itself = False
     forgets = True
+    bounds_answers = True
     default_model = ANY
     rate = RATE
 

@@ -42,6 +42,7 @@ class GoogleRealtime:
 
     role: ClassVar[ProviderRole] = "realtime"
     name = "google"
+    bounds_answers = True
     default_model = "gemini-3.8-live"
     rate = INPUT_RATE
 

@@ -25,7 +25,11 @@ def check_interpreter(request: RealtimeRequest) -> None:
         raise InvalidRequest(
             f"{request.model} does nothing but interpret: say in translate_to into which language", field="translate_to"
         )
-    for field, wanted in (("instructions", request.instructions), ("voice", request.voice)):
+    for field, wanted in (
+        ("instructions", request.instructions),
+        ("voice", request.voice),
+        ("max_output_tokens", request.max_output_tokens),
+    ):
         if wanted is not None:
             raise UnsupportedParameter(f"{request.model} takes no {field}: it says what it hears", field=field)
     if request.turn_detection.type == "manual":

@@ -37,6 +37,7 @@ class OpenAIRealtime:
 
     role: ClassVar[ProviderRole] = "realtime"
     name = "openai"
+    bounds_answers = True
     default_model = "gpt-realtime-2.1-mini"
 
     def __init__(

@@ -14,6 +14,8 @@ from engine.wire.counts import count
 from plugins.vendors.openai_realtime import PCM, merged
 
 DEFAULT_VOICE = "marin"
+LONGEST_ANSWER = 4_096
+"""Tokens: the largest bound of an answer that OpenAI takes."""
 TRANSCRIBER = "gpt-4o-mini-transcribe"
 """Writes down what the person says; the model itself hears the sound."""
 
@@ -38,8 +40,8 @@ def spoken(pcm: bytes) -> dict[str, Any]:
     }
 
 
-def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
-    """The session that a request asks for; `voice` says whether one is named."""
+def session(request: RealtimeRequest, *, voice: bool = True, bound: bool = False) -> dict[str, Any]:
+    """The session that a request asks for; `voice` says whether one is named, `bound` whether that of answers has to be."""
     heard: dict[str, Any] = {
         "format": PCM,
         "transcription": {"model": TRANSCRIBER},
@@ -66,8 +68,15 @@ def session(request: RealtimeRequest, *, voice: bool = True) -> dict[str, Any]:
     if request.max_output_tokens is not None:
         asked = sent.get("max_output_tokens")
         less = isinstance(asked, int) and asked < request.max_output_tokens
-        sent["max_output_tokens"] = asked if less else request.max_output_tokens
+        sent["max_output_tokens"] = asked if less else _bound(request.max_output_tokens)
+    elif bound:
+        sent.setdefault("max_output_tokens", "inf")
     return sent
+
+
+def _bound(tokens: int) -> int | str:
+    """The bound as OpenAI takes it: its models end their answers at the largest one by themselves."""
+    return tokens if tokens <= LONGEST_ANSWER else "inf"
 
 
 def _turn_detection(turns: TurnDetection) -> dict[str, Any] | None:

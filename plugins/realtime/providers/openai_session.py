@@ -203,9 +203,10 @@ class Conversation:
                 await self._tool_result(socket, call_id, output)
             case RealtimeUpdate(request):
                 # A voice that has spoken cannot be changed, so it is named only where it is to.
-                other = request.voice != self._request.voice
+                other, bound = request.voice != self._request.voice, self._request.max_output_tokens is not None
                 self._request = self._listener.request = request
-                await socket.send_str(line.event("session.update", session=wire.session(request, voice=other)))
+                session = wire.session(request, voice=other, bound=bound)
+                await socket.send_str(line.event("session.update", session=session))
 
     async def _create(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         if (owed := self._answers.ask()) is not None:

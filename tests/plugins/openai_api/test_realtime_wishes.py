@@ -15,8 +15,8 @@ from plugins.openai_api.realtime_wishes import sort_response, sort_session
     ("asked", "dropped"),
     [
         ({"tracing": "auto"}, ["session.tracing"]),
-        ({"tracing": None, "include": [], "truncation": "auto", "max_output_tokens": "inf"}, []),
-        ({"truncation": "disabled", "max_output_tokens": 5}, ["session.max_output_tokens", "session.truncation"]),
+        ({"tracing": None, "include": [], "truncation": "auto"}, []),
+        ({"truncation": "disabled", "max_output_tokens": 5}, ["session.truncation"]),
         ({"audio": {"output": {"speed": 1.2}}}, ["session.audio.output.speed"]),
         ({"audio": {"output": {"speed": 1.0}}}, []),
     ],
@@ -26,7 +26,7 @@ def test_a_hint_is_dropped_and_the_rest_stays(asked: dict[str, Any], dropped: li
     session, refused = sort_session({"type": "realtime", "instructions": "x", **asked}, hints)
     assert (sorted(hints.dropped), refused) == (sorted(dropped), [])
     assert session["instructions"] == "x"
-    assert not session.keys() & {"tracing", "truncation", "include", "max_output_tokens"}
+    assert not session.keys() & {"tracing", "truncation", "include"}
     assert not session.get("audio", {}).get("output", {}).get("speed")
 
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from engine.api import (
     EngineError,
@@ -449,3 +450,12 @@ async def test_cancelling_closes_the_connection(vendor: OpenAIRealtimeEmulator) 
         await talk.stage.until("sound")
         talk.over.cancel()
         await vendor.streaming(0)
+
+
+async def test_a_bound_of_answers_is_told_and_taken_back(vendor: OpenAIRealtimeEmulator) -> None:
+    asked = RealtimeRequest(model="gpt-realtime", max_output_tokens=50)
+    async with talking(vendor, max_output_tokens=50) as talk:
+        for bound in (5_000, None, None):
+            talk.say(RealtimeUpdate(structs.replace(asked, max_output_tokens=bound)))
+        updates = await vendor.told("session.update", 4)
+    assert [update["session"].get("max_output_tokens") for update in updates] == [50, "inf", "inf", None]
