@@ -6,31 +6,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.api import Answer, HttpRequest, ModelInfo, Price, Providers, Route
+from engine.api import Answer, EngineError, HttpRequest, ModelInfo, Providers, Route
+from plugins.openai_api.anthropic_models import ModelsQuery, anthropic_model, anthropic_page, is_anthropics
 from plugins.openai_api.errors import answer_error
+from plugins.openai_api.messages_errors import answer_error as anthropic_error
+from plugins.openai_api.models_cards import ModelCard
 from plugins.openai_api.naming import ModelNames
-
-
-class ModelCard(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A model that can be used now; what follows `owned_by` is ours.
-
-    `created` is 0: the catalogue does not know it. `context` and `max_output` are in tokens, prices in US dollars for a
-    million of them.
-    """
-
-    id: str
-    object: str
-    created: int
-    owned_by: str
-    shutdown_date: str | None = None
-    role: str | None = None
-    aliases: list[str] = []
-    context: int | None = None
-    max_output: int | None = None
-    capabilities: list[str] = []
-    price: Price | None = None
-    successor: str | None = None
-    description: str = ""
 
 
 class ModelList(msgspec.Struct, kw_only=True):
@@ -54,9 +35,10 @@ class Models:
                 method="GET",
                 path="/v1/models",
                 handler=self.all,
+                query=ModelsQuery,
                 returns=ModelList,
                 errors=answer_error,
-                summary="The models that can be used now, in OpenAI's shape.",
+                summary="The models that can be used now, in OpenAI's shape; with anthropic-version in Anthropic's.",
                 tag="openai",
             ),
             Route(
@@ -72,11 +54,22 @@ class Models:
             ),
         ]
 
-    async def all(self, request: HttpRequest[Any, Any]) -> Answer:
-        return Answer(ModelList(object="list", data=[_card(info) for info in self._providers.models()]))
+    async def all(self, request: HttpRequest[Any, ModelsQuery]) -> Answer:
+        cards = [_card(info) for info in self._providers.models()]
+        if not is_anthropics(request.headers):
+            return Answer(ModelList(object="list", data=cards))
+        try:
+            return Answer(anthropic_page(cards, request.query))
+        except EngineError as error:
+            return anthropic_error(error, request.id)
 
     async def one(self, request: HttpRequest[Any, Any]) -> Answer:
-        return Answer(self._find(request.path["model"]))
+        if not is_anthropics(request.headers):
+            return Answer(self._find(request.path["model"]))
+        try:
+            return Answer(anthropic_model(self._find(request.path["model"])))
+        except EngineError as error:
+            return anthropic_error(error, request.id)
 
     def _find(self, name: str) -> ModelCard:
         for info in self._providers.models():

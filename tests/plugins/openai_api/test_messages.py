@@ -291,3 +291,16 @@ async def test_tokens_of_a_model_whose_vendor_does_not_count_are_estimated(servi
         )
     assert few.headers["x-betterai-estimated"] == "true"
     assert 1 <= (await few.parse()).input_tokens < 50 < 1200 < many.input_tokens < 1500
+
+
+async def test_models_are_listed_as_anthropics_client_reads_them(serving: Serving) -> None:
+    async with claude(serving, ScriptedProvider(*answer("Hi"))) as client:
+        listed = await client.models.list(limit=5)
+        assert all(model.display_name for model in listed.data)
+        one = await client.models.retrieve("scripted/any/model")
+        assert (one.id, one.display_name, one.created_at.year) == ("scripted/any/model", "scripted/any/model", 1970)
+        with pytest.raises(anthropic.NotFoundError) as raised:
+            await client.models.retrieve("nobody/model")
+        assert raised.value.body["type"] == "error"  # type: ignore[index]
+        with pytest.raises(anthropic.BadRequestError, match="after_id"):
+            await client.models.list(after_id="nothing")

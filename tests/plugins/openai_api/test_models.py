@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import anthropic.types
 import msgspec
 import openai.types
 import pytest
@@ -15,7 +16,9 @@ from engine.http.table import RouteTable
 from engine.providers.catalogue import Catalogue
 from engine.providers.registry import ModelRules, Registry
 from engine.testing import ScriptedProvider
+from plugins.openai_api.anthropic_models import ModelsQuery, anthropic_model, anthropic_page
 from plugins.openai_api.models import Models
+from plugins.openai_api.models_cards import ModelCard
 from plugins.openai_api.naming import ModelNames
 
 BIG = ModelInfo(
@@ -103,3 +106,36 @@ def test_an_unknown_name_is_not_found_where_the_default_vendor_cannot_serve(vend
 def test_what_the_engine_refuses_for_a_reason_does_not_go_to_the_default_vendor(name: str) -> None:
     with pytest.raises(EngineError, match=name):
         names().find(name)
+
+
+CARDS = [
+    ModelCard(id=f"m{at}", object="model", created=0, owned_by="x", role="chat", context=10, max_output=5)
+    for at in range(5)
+]
+
+
+@pytest.mark.parametrize(
+    ("query", "ids", "more"),
+    [
+        ({}, ["m0", "m1", "m2", "m3", "m4"], False),
+        ({"limit": 2}, ["m0", "m1"], True),
+        ({"limit": 2, "after_id": "m1"}, ["m2", "m3"], True),
+        ({"limit": 2, "after_id": "m3"}, ["m4"], False),
+        ({"limit": 2, "after_id": "m4"}, [], False),
+        ({"limit": 2, "before_id": "m3"}, ["m1", "m2"], True),
+        ({"limit": 2, "before_id": "m1"}, ["m0"], False),
+    ],
+)
+def test_a_page_of_models_is_cut_as_anthropic_cuts_it(query: dict[str, Any], ids: list[str], more: bool) -> None:
+    voice = ModelCard(id="voice", object="model", created=0, owned_by="x", role="speech")
+    page = anthropic_page([voice, *CARDS], ModelsQuery(**query))
+    assert ([model.id for model in page.data], page.has_more) == (ids, more)
+    assert (page.first_id, page.last_id) == ((ids[0], ids[-1]) if ids else (None, None))
+    known = anthropic.types.ModelInfo.model_validate(msgspec.to_builtins(page.data[0])) if ids else None
+    assert known is None or (known.max_input_tokens, known.max_tokens, known.lifecycle) == (10, 5, "active")
+
+
+def test_a_model_that_its_vendor_closes_has_its_day_for_anthropics_clients_too() -> None:
+    card = ModelCard(id="m", object="model", created=0, owned_by="x", role="chat", shutdown_date="2099-01-31")
+    told = anthropic.types.ModelInfo.model_validate(msgspec.to_builtins(anthropic_model(card)))
+    assert told.lifecycle == "deprecated" and told.retires_at is not None and told.retires_at.year == 2099
