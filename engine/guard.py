@@ -76,3 +76,21 @@ def raised_at(error: BaseException) -> str:
     source = error.__cause__ if isinstance(error, PluginExited) and error.__cause__ is not None else error
     frames = traceback.extract_tb(source.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+
+
+def let_go(error: BaseException | None) -> None:
+    """Drop the traceback of an error that was answered and logged, and those of the errors that it came from.
+
+    Its frames hold what was worked on, a request's body for one, and where one of them holds the error, too, only the
+    collector of cycles would free it: at some time.
+    """
+    waiting, seen = [error], set[int]()
+    while waiting:
+        each = waiting.pop()
+        if each is None or id(each) in seen:
+            continue
+        seen.add(id(each))
+        each.__traceback__ = None
+        waiting += (each.__cause__, each.__context__)
+        if isinstance(each, BaseExceptionGroup):
+            waiting += each.exceptions

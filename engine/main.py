@@ -49,6 +49,7 @@ from engine.process import (
     LastWord,
     LoopLag,
     StopSignals,
+    Trimming,
     calm_the_collector,
     done_before,
     hurry_the_threads,
@@ -127,6 +128,7 @@ class Engine:
         self.commands = InProcessCommands(self.supervisor)
         self.passes = SignedPasses(self._secret)
         self._loop_lag = LoopLag(self.supervisor.stats.late)
+        self._trimming = Trimming()
         self.strikes = Strikes(
             self.supervisor.stats,
             self._loop_time,
@@ -180,6 +182,7 @@ class Engine:
             await self.supervisor.open()
             await self._enter_lifespans()
             self._loop_lag.start()
+            self._trimming.start()
             await self._listen()
             self._blocking.serving()
         except BaseException:
@@ -309,6 +312,7 @@ class Engine:
             database_rows={each.name: each.writer.queued_rows for each in self.databases if each.is_open},
             breakers=self.registry.left_alone(),
             resident_bytes=resident_bytes(),
+            body_bytes=self.http.room.taken if self.http is not None else 0,
             struck_out={name: why.reason for name, why in self.plugins.struck.items()},
         )
 
@@ -410,6 +414,7 @@ class Engine:
             cors=cors,
             admit_socket=self._sockets.admit,
             rates=self.supervisor.rates,
+            large_gone=self._trimming.ask,
         )
 
     def _check_extras(self) -> None:
@@ -507,6 +512,7 @@ class Engine:
             return
         self._stopped = True
         self._loop_lag.stop()
+        await self._trimming.stop()
         self._blocking.stop()
         for task in self._striking:
             task.cancel()

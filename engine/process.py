@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import math
 import os
@@ -13,6 +14,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +85,80 @@ def resident_bytes() -> int:
     except (OSError, IndexError, ValueError):
         return 0
     return pages * resource.getpagesize()
+
+
+def _malloc_trim() -> Callable[[], object] | None:
+    """What has glibc give its free memory back to the system; None with another C library."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError):
+        return None
+    return partial(trim, 0)
+
+
+class Trimming:
+    """Looks every few seconds whether the process has grown, or large bodies have gone, and then has the C library give
+    back what is free.
+
+    glibc keeps freed memory in a heap for each thread, and what lies under a block in use for good.
+    """
+
+    EVERY = 5.0
+
+    GROWN = 32 << 20
+    """Bytes above the last look after which free memory is worth looking for, and of a find after which to look again."""
+
+    def __init__(self, trim: Callable[[], object] | None = None, resident: Callable[[], int] = resident_bytes) -> None:
+        self._trim = trim or _malloc_trim()
+        self._resident = resident
+        self._low = 0
+        self._asked = self._stopped = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin, in the running loop; does nothing where the C library keeps no such memory."""
+        self._low = self._resident()
+        if self._trim is not None:
+            self._arm()
+
+    async def settled(self) -> None:
+        """Wait until memory that is given back at this moment has been."""
+        if self._task is not None:
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Look no more."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        await self.settled()
+
+    def ask(self) -> None:
+        """Have the next look find something to do: much memory was freed."""
+        self._asked = True
+
+    def _arm(self) -> None:
+        if not self._stopped:
+            self._timer = asyncio.get_running_loop().call_later(self.EVERY, self._look)
+
+    def _look(self) -> None:
+        now = self._resident()
+        if self._asked or now > self._low + self.GROWN:
+            self._asked = False
+            # In a thread: it takes a lock of each heap in turn, for as long as its pages are walked.
+            self._task = asyncio.create_task(self._give_back(), name="giving memory back")
+        else:
+            self._low = min(self._low, now)
+            self._arm()
+
+    async def _give_back(self) -> None:
+        assert self._trim is not None
+        before = self._resident()
+        await asyncio.to_thread(self._trim)
+        self._low = self._resident()
+        self._asked = self._asked or before - self._low > self.GROWN
+        self._arm()
 
 
 class StopSignals:

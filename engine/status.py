@@ -80,6 +80,9 @@ class ServerStatus(msgspec.Struct, kw_only=True):
     streams: int
     held_streams: int
     held_bytes: int
+    """Of streams that ended and can be resumed."""
+    body_bytes: int
+    """Of the bodies of requests that are in memory."""
     waiting_commands: int
     reader_lag: int
     database_rows: dict[str, int]
@@ -217,6 +220,7 @@ class StatusRoutes:
             streams=now.streams,
             held_streams=now.held_streams,
             held_bytes=now.held_bytes,
+            body_bytes=now.body_bytes,
             waiting_commands=now.waiting_commands,
             reader_lag=now.reader_lag,
             database_rows=dict(now.database_rows),

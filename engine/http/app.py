@@ -25,7 +25,7 @@ from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
-from engine.guard import is_ours, raised_at
+from engine.guard import is_ours, let_go, raised_at
 from engine.http import answers
 from engine.http.arriving import MOST_AT_ONCE, Arriving, Room
 from engine.http.connections import Connection, Listening, Strangers, most_strangers
@@ -97,6 +97,7 @@ class Http:
         cors: Cors,
         admit_socket: Callable[[Principal], Callable[[], None]] | None = None,
         rates: Rates | None = None,
+        large_gone: Callable[[], None] | None = None,
     ) -> None:
         self.routes = RouteTable(())
         self.access_log = False
@@ -115,7 +116,8 @@ class Http:
         self._admit_socket = admit_socket
         self._rates = rates
         self._stats = supervisor.stats
-        self._room = Room(MOST_AT_ONCE * bounds.max_body)
+        self.room = Room(MOST_AT_ONCE * bounds.max_body, large_gone)
+        """What bodies hold of the memory."""
         self._uploads = UploadPlaces(bounds.uploads, bounds.principal_uploads)
 
     def application(self) -> web.Application:
@@ -236,7 +238,9 @@ class Http:
         request[CODE] = error.code if isinstance(error, EngineError) else "internal"
         if isinstance(error, StreamFailed) and error.stream is not None:
             extra = {**extra, answers.STREAM_HEADER: error.stream}
-        return answers.whole(answer_error(error, id, route.errors if route else None, request.path), extra)
+        answer = answers.whole(answer_error(error, id, route.errors if route else None, request.path), extra)
+        let_go(error)
+        return answer
 
     async def _answer(
         self,
@@ -317,7 +321,7 @@ class Http:
     ) -> web.StreamResponse:
         bounds = self._bounds
         arriving = Arriving(
-            request, self._room, most=bounds.max_body, inflated=bounds.max_inflated, patience=bounds.body_timeout
+            request, self.room, most=bounds.max_body, inflated=bounds.max_inflated, patience=bounds.body_timeout
         )
         try:
             body = await arriving.read() if request.body_exists and form is None else b""

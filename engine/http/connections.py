@@ -105,6 +105,9 @@ class Connection(RequestHandler):
         self._expect_nothing()
         self._strangers.left(self)
         super().connection_lost(exc)
+        # Each of these holds the connection: without it they are freed at once, with what is left of a body.
+        self._body = self._framing = None
+        self._data_received_cb = None
 
     def data_received(self, data: bytes) -> None:
         before, between = self._request_count, self._between_requests()
@@ -153,7 +156,8 @@ class Connection(RequestHandler):
                 raise ConnectionResetError("the client left before its request was handled")
             return await super()._handle_request(request, start_time, request_handler)
         finally:
-            self._body = request.content
+            if self.transport is not None:
+                self._body = request.content
             self._pending = bool(self._messages)
 
     def known(self) -> None:

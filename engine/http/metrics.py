@@ -34,6 +34,8 @@ class Standing:
     breakers: Mapping[tuple[str, str], bool]
     """By role and provider: whether it is left alone for now."""
     resident_bytes: int
+    body_bytes: int
+    """Of the bodies of requests that are in memory."""
     struck_out: Mapping[str, str]
     """Plugins that were switched off for blocking the event loop, and why."""
 
@@ -173,6 +175,7 @@ def _standing(now: Standing) -> Iterator[Metric]:
         ("role", "provider"),
         [(names, float(is_open)) for names, is_open in now.breakers.items()],
     )
+    yield _gauge("betterai_body_bytes", "Memory of the bodies of requests.", (), [((), now.body_bytes)])
     yield _gauge("betterai_resident_bytes", "Memory of the process.", (), [((), now.resident_bytes)])
 
 

@@ -9,7 +9,7 @@ from aiohttp import ClientConnectionResetError, WSCloseCode, WSMsgType, web
 
 from engine.api.errors import EngineError, Forbidden, Unauthenticated
 from engine.api.routes import Upgrade
-from engine.guard import is_ours, raised_at
+from engine.guard import is_ours, let_go, raised_at
 from engine.log import get_logger
 
 log = get_logger(__name__)
@@ -101,6 +101,7 @@ class RouteSockets:
             await door.close(WSCloseCode.INTERNAL_ERROR, "the server failed in a way that it did not foresee")
         finally:
             del self._open[use]
+            let_go(socket.exception())
         return socket
 
     def shut(self, use: object, reason: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from engine.guard import let_go
 from engine.log import get_logger
 from engine.sessions.actor import Hangup, News, Session, TextFrame
 
@@ -94,6 +95,7 @@ class Sockets:
             if not actor.cancelled() and (error := actor.exception()) is not None:
                 log.error("session_crashed", session=session.id, exc_info=error)
             await peer.closed()
+            let_go(socket.exception())
         return socket
 
     async def _read(self, socket: web.WebSocketResponse, session: Session, actor: asyncio.Task[None]) -> None:

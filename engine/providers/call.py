@@ -274,7 +274,8 @@ class Call:
 
     async def close(self, raised: BaseException | None) -> None:
         """Meter what was used, then close the connection to the vendor."""
-        self.watch.stop()
+        self.watch.close()
+        self._ours = None
         if not self._judged:
             self._breaker.release()
             self._judged = True

@@ -14,6 +14,7 @@ from engine.api.errors import EngineError
 from engine.api.events import Usage
 from engine.api.providers import Provider, Target
 from engine.api.streams import Writer
+from engine.guard import let_go
 from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
@@ -116,10 +117,12 @@ class Chain:
                 error = call.failure(caught)
                 if error is None or call.spoke:
                     _reraise(caught, error)
+                let_go(caught)
             finally:
                 try:
                     await call.close(raised)
                 finally:
+                    raised = None  # its frames hold this one
                     self._uses.end(call)
                     if self._purse is not None:
                         self._purse.settle(stream.id, *self._ledger(stream).total(Usage(), None))
@@ -195,6 +198,9 @@ class _Inputs:
 
 def _reraise(caught: BaseException, error: EngineError | None) -> NoReturn:
     """Raise the error that people are told, without the cause: an SDK's exception may hold headers with the key."""
-    if error is None or error is caught:
-        raise caught
-    raise error from None
+    try:
+        if error is None or error is caught:
+            raise caught
+        raise error from None
+    finally:
+        del caught, error  # an error whose frames hold it is freed by the collector of cycles alone

@@ -93,6 +93,11 @@ class Watchdog:
             self._timer = None
             self._armed = math.inf
 
+    def close(self) -> None:
+        """Let go of the task, too, whose error may hold the call; the deadline is not asked about any more."""
+        self.stop()
+        self._task = None
+
     def expired(self) -> bool:
         """True when the deadline ended the wait; takes back the cancellation, unless somebody else cancelled too."""
         if not self.fired or self._task is None:

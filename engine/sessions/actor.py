@@ -26,6 +26,7 @@ from engine.api.identity import LOCAL, Principal
 from engine.api.ids import random_hex
 from engine.api.streams import OnDisconnect, parse_on_disconnect
 from engine.bus.stream import Stream
+from engine.guard import let_go
 from engine.log import get_logger
 from engine.request_size import REQUEST_SIZE
 from engine.sessions.core import (
@@ -287,13 +288,16 @@ class Session:
             self._outlet.send(Rejected(re=re, error=error.body()))
             self._outlet.flush()
             self._peer.close(UNAUTHENTICATED_CLOSE, error.message[:100])
+            let_go(error)
         except EngineError as error:
             self._outlet.send(Rejected(re=re or _salvaged_id(data), error=error.body()))
-        except Exception:
+            let_go(error)
+        except Exception as error:
             log.exception("command_crashed", session=self.id)
             self._outlet.send(
                 Rejected(re=re, error=Internal("the command failed inside the server; its log has the cause").body())
             )
+            let_go(error)
 
     async def _open(self, data: str) -> Envelope:
         size = len(data) if data.isascii() else len(data.encode(errors="replace"))
@@ -397,10 +401,12 @@ class Session:
                 await self._start(start)
             except EngineError as error:
                 self._outlet.send(Rejected(re=start.id, error=error.body()))
-            except Exception:
+                let_go(error)
+            except Exception as error:
                 log.exception("start_crashed", session=self.id, command=start.command.name)
                 problem = Internal("the command failed inside the server; its log has the cause")
                 self._outlet.send(Rejected(re=start.id, error=problem.body()))
+                let_go(error)
             finally:
                 del self._starts[0]
                 if self._started is not None:

@@ -23,7 +23,7 @@ from engine.api.events import Cost, Reason, Status, StatusChanged, StreamEnded, 
 from engine.api.streams import CancelAfter, Ending, OnDisconnect
 from engine.bus.bus import Bus
 from engine.bus.stream import Stream, Token
-from engine.guard import raised_at
+from engine.guard import let_go, raised_at
 from engine.log import bound_contextvars, get_logger
 from engine.sessions.ledger import Ledger
 from engine.sessions.table import CommandTable
@@ -166,6 +166,14 @@ class Turn:
     def _served(self, task: asyncio.Task[None]) -> None:
         # A task cancelled before its first step never enters its own `finally`, so the end is written from here.
         error = None if task.cancelled() else task.exception()
+        self._task = None  # it holds the traceback of its error, whose frames hold this turn
+        try:
+            self._end_as(task, error)
+        finally:
+            let_go(error)
+
+    def _end_as(self, task: asyncio.Task[None], error: BaseException | None) -> None:
+        """Write the end that follows from how the work ended."""
         if self._ending:
             return
         if self._stop is not None:

@@ -325,7 +325,8 @@ class _Tap(asyncio.Protocol):
                     return
         except Exception as error:
             if not over.done():
-                over.set_exception(error)
+                # This frame holds the future: what is answered and not logged goes without its frames.
+                over.set_exception(error.with_traceback(None) if isinstance(error, EngineError) else error)
         # What takes the events may have had the call cancelled.
         if not over.done():
             over.set_result(None)

@@ -383,6 +383,7 @@ HTTP: Mapping[str, Exchange] = {
             "streams": 1,
             "held_streams": 4,
             "held_bytes": 20480,
+            "body_bytes": 18432,
             "waiting_commands": 0,
             "reader_lag": 0,
             "database_rows": {"default": 0},

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator
 
 import pytest
 
-from engine.guard import Contained, PluginExited
+from engine.guard import Contained, PluginExited, let_go
 
 ENDING = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 
@@ -94,3 +96,43 @@ def test_a_coroutine_that_waits_in_a_plugin_can_be_closed() -> None:
     coroutine = guarded()
     coroutine.send(None)
     coroutine.close()
+
+
+class Large:
+    """Stands for what a failed call worked on."""
+
+
+def test_what_an_error_is_let_go_of_is_freed_without_the_collector() -> None:
+    held: list[weakref.ref[Large]] = []
+
+    def call() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        failed: Exception | None = None
+        try:
+            raise ValueError("cause")
+        except ValueError as error:
+            failed = error
+        raise RuntimeError("failed") from failed
+
+    gc.disable()
+    try:
+        try:
+            call()
+        except RuntimeError as error:
+            assert held[0]() is not None
+            let_go(error)
+        assert held[0]() is None
+    finally:
+        gc.enable()
+
+
+def test_an_error_that_is_its_own_context_is_let_go_of_once() -> None:
+    first, second = ValueError("a"), ValueError("b")
+    first.__context__, second.__cause__ = second, first
+    group = ExceptionGroup("both", [first])
+    try:
+        raise group
+    except ExceptionGroup as error:
+        let_go(error)
+    assert (group.__traceback__, first.__traceback__) == (None, None)

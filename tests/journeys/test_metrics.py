@@ -68,6 +68,7 @@ async def test_turns_are_counted_with_their_tokens_and_times(asked: Asked) -> No
     assert told["betterai_http_requests_total", "POST", "/api/v1/chat", "200"] == 1
     assert told["betterai_sockets_opened_total",] == told["betterai_sockets",] == 1
     assert told["betterai_resident_bytes",] > 1 << 20
+    assert told["betterai_body_bytes",] == 0
     assert told["betterai_events_total",] > 4
 
 

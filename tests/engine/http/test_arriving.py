@@ -124,3 +124,14 @@ async def test_long_work_leaves_the_event_loop_to_others() -> None:
 )
 def test_what_takes_long_to_walk_is_large(value: object, large: bool) -> None:
     assert is_large(value) is large
+
+
+def test_that_a_large_body_has_gone_is_told_and_that_a_small_one_has_is_not() -> None:
+    gone: list[int] = []
+    room = Room(8 * MIB, lambda: gone.append(room.taken))
+    room.take(MIB - 1)
+    room.free(MIB - 1)
+    assert gone == []
+    room.take(3 * MIB)
+    room.free(3 * MIB)
+    assert gone == [0]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -101,6 +103,35 @@ async def test_a_bug_is_told_without_its_detail(kit: SessionKit, script: Script)
     ended, _ = await run(kit)
     assert (ended["status"], ended["reason"], ended["error"]["code"]) == ("failed", "internal", "internal")
     assert "hunter2" not in str(kit.frames)
+
+
+class Large:
+    """Stands for what a turn worked on."""
+
+
+@pytest.mark.parametrize("kind", [ProviderUnavailable, RuntimeError])
+async def test_nothing_of_a_failed_turn_waits_for_the_collector(
+    kit: SessionKit, script: Script, kind: type[Exception]
+) -> None:
+    held: list[weakref.ref[Large]] = []
+
+    async def work(stream: Writer) -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        failed: Exception | None = None
+        try:
+            raise kind("away")
+        except kind as error:
+            failed = error
+        raise failed
+
+    script.work = work
+    gc.disable()
+    try:
+        await run(kit)
+        assert held[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_work_that_is_stopped_from_within_has_failed(kit: SessionKit, script: Script) -> None:
