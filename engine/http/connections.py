@@ -40,6 +40,10 @@ TOLD_EVERY = 60.0
 """Seconds between two lines of the log about the same kind of trouble with strangers."""
 
 
+PIECE = 16 << 10
+"""Bytes of a WebSocket that are parsed in one turn of the loop. They may be 2,700 frames, each a ping to be answered."""
+
+
 class Strangers:
     """The connections on which nobody is known: that sent no whole head yet, or none since the last answer, or no key.
 
@@ -84,7 +88,7 @@ class Connection(RequestHandler):
     No deadline runs from the end of a head to the end of its answer, nor while the rest of its body comes after the answer.
     """
 
-    __slots__ = ("_body", "_deadline", "_framing", "_pending", "_start", "_start_of", "_strangers")
+    __slots__ = ("_body", "_deadline", "_feeding", "_framing", "_pending", "_rest", "_start", "_start_of", "_strangers")
 
     def __init__(self, manager: Any, *, strangers: Strangers, **options: Any) -> None:
         super().__init__(manager, **options)
@@ -92,6 +96,8 @@ class Connection(RequestHandler):
         self._deadline: asyncio.TimerHandle | None = None
         self._pending = False  # a head has come, and its answer is not over
         self._body: StreamReader | None = None  # of the latest request
+        self._rest = b""  # of what was read of a WebSocket, not parsed yet; nothing more is read meanwhile
+        self._feeding = False
         self._framing: Framing | None = None  # of the latest request, where its body comes in chunks
         self._start = b""  # of the latest head that began in a read of its own
         self._start_of = -1  # how many heads had come before that one
@@ -107,9 +113,16 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
         # Each of these holds the connection: without it they are freed at once, with what is left of a body.
         self._body = self._framing = None
+        self._rest = b""
         self._data_received_cb = None
 
     def data_received(self, data: bytes) -> None:
+        if self._payload_parser is not None and (self._rest or len(data) > PIECE):
+            self._rest += data
+            if not self._buffer_paused:
+                self._pause_reading_for_buffer()
+                self._feed()
+            return
         before, between = self._request_count, self._between_requests()
         if between:
             self._keep_start(data)
@@ -122,6 +135,28 @@ class Connection(RequestHandler):
             self._expect_head()
         elif self._framing is not None and self._framing.wasteful(len(data), self._reading_paused):
             self._refuse_chunks(self._framing.body)
+
+    def _feed(self) -> None:
+        """Have a piece of a WebSocket parsed, and the next one in the next turn of the loop."""
+        self._feeding = False
+        if self.transport is None or self._reading_paused:
+            return  # over, or frames wait to be taken: `resume_reading` goes on
+        piece, self._rest = self._rest[:PIECE], self._rest[PIECE:]
+        super().data_received(piece)
+        if self._rest:
+            self._feed_soon()
+        else:
+            self._resume_reading_for_buffer()
+
+    def _feed_soon(self) -> None:
+        if not self._feeding:
+            self._feeding = True
+            self._loop.call_soon(self._feed)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        super().resume_reading(resume_parser)
+        if self._rest:
+            self._feed_soon()
 
     def _keep_start(self, data: bytes) -> None:
         if self._start_of != self._request_count:

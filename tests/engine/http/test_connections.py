@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.auth.identity import LocalIdentity
 from engine.bus.bus import Bus
 from engine.http.app import Bounds, Http, listen
-from engine.http.connections import Strangers
+from engine.http.connections import PIECE, Connection, Strangers
 from engine.http.cors import Cors
 from engine.http.guard import LocalGuard
 from engine.http.table import RouteTable
@@ -184,3 +185,83 @@ async def test_odd_requests_have_their_own_status(door: Door, line: bytes, heade
     assert answer == status
     if status != 200:
         assert json.loads(body)["status"] == status
+
+
+class Frames:
+    """Takes what is to be parsed as frames."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self.pieces.append(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        return
+
+
+class Line(asyncio.Transport):
+    """A transport that notes whether it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = True
+
+    def pause_reading(self) -> None:
+        self.read = False
+
+    def resume_reading(self) -> None:
+        self.read = True
+
+    def close(self) -> None:
+        return
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_a_large_read_of_a_socket_is_parsed_over_many_turns_and_no_more_is_read_meanwhile() -> None:
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return web.Response()
+
+    loop, frames, line = asyncio.get_running_loop(), Frames(), Line()
+    connection = Connection(web.Server(answer), strangers=Strangers(8, 1.0, Stats()), loop=loop)
+    connection.connection_made(line)
+    connection._upgraded = True  # as after a handshake
+    connection.set_parser(cast("Any", frames))
+    read = bytes(range(256)) * (3 * PIECE // 256) + b"end"
+    connection.data_received(read)
+    assert (len(frames.pieces), line.read) == (1, False)
+    await asyncio.sleep(0)
+    connection.pause_reading()
+    assert (len(frames.pieces), line.read) == (2, False)
+    await asyncio.sleep(0)
+    assert len(frames.pieces) == 2
+    connection.resume_reading()
+    assert not line.read
+    connection.data_received(b"more")
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert b"".join(frames.pieces) == read + b"more"
+    assert max(map(len, frames.pieces)) == PIECE
+    assert line.read
+    connection.data_received(b"small")
+    assert frames.pieces[-1] == b"small"
+    connection.connection_lost(None)
+
+
+async def test_a_message_in_frames_of_one_byte_comes_whole(door: Door) -> None:
+    reader, writer = await door.send(
+        b"GET /ws HTTP/1.1\r\n" + HANDSHAKE + b"Sec-WebSocket-Version: 13\r\n" + KEY + b"\r\n"
+    )
+    await reader.readuntil(b"session.ready")
+    text = b'{"type": "ping", "id": "one"}'
+    mask = b"\x81\0\0\0\0"
+    nothing = b"\x00\x80\0\0\0\0" * 1_000
+    middle = b"".join(b"\x00" + mask + text[at : at + 1] + nothing for at in range(1, len(text) - 1))
+    assert len(middle) > 8 * PIECE
+    writer.write(b"\x01" + mask + text[:1] + middle + b"\x80" + mask + text[-1:])
+    answered = await asyncio.wait_for(reader.readuntil(b"one"), 20)
+    assert b'"re"' in answered
+    writer.close()
