@@ -113,7 +113,7 @@ class Talking:
         async for item in items:
             if self._untold:
                 self._untold = False
-                yield RealtimeUpdate(structs.replace(self._request, max_output_tokens=self.bound))
+                yield RealtimeUpdate(self._bounded(self._request))
             match item:
                 case RealtimeAudio(pcm):
                     self._heard += len(pcm)
