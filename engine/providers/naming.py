@@ -52,9 +52,12 @@ class Naming:
         asked = name, self.today()
         if (known := self._found.get(asked)) is not None:
             return known
+        named = self._find(name)
+        if self._unalias(name) in self.providers:
+            return named  # its default model may change while it runs
         if len(self._found) >= _REMEMBERED:
             self._found.clear()  # names come from clients, who may make up any number of them
-        named = self._found[asked] = self._find(name)
+        self._found[asked] = named
         return named
 
     def _find(self, name: str) -> Named:

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from engine.api import Call, Command, Plugin, PluginContext, Provider, Route, SettingsTable, hookimpl
+from engine.api import (
+    Call,
+    Command,
+    Health,
+    HealthCheck,
+    Plugin,
+    PluginContext,
+    Provider,
+    Route,
+    SettingsTable,
+    hookimpl,
+)
 from plugins.audio.command import register as register_command
 from plugins.audio.handlers import Handlers
-from plugins.audio.providers import PROVIDER_SETTINGS, transcription_providers
+from plugins.audio.providers import PROVIDER_SETTINGS, vendor_transcribers
+from plugins.audio.providers.local import LocalTranscriber
 from plugins.audio.routes import AudioRoutes
 from plugins.audio.settings import AudioSettings
 
@@ -22,6 +34,8 @@ class Audio(Plugin):
     name = "audio"
     Settings = AudioSettings
 
+    _local: LocalTranscriber
+
     @hookimpl
     def register_settings(self) -> Iterable[type[SettingsTable]]:
         return PROVIDER_SETTINGS
@@ -32,7 +46,16 @@ class Audio(Plugin):
 
     @hookimpl
     def register_providers(self, context: PluginContext) -> Iterable[Provider]:
-        return transcription_providers(context)
+        self._local = LocalTranscriber(context)
+        return [self._local, *vendor_transcribers(context)]
+
+    def _health(self) -> Health:
+        # A reload may have made another one since.
+        return self._local.health()
+
+    @hookimpl
+    def register_health_checks(self, context: PluginContext) -> Iterable[HealthCheck]:
+        return [HealthCheck("hearing", self._health)]
 
     @hookimpl
     def register_commands(self, context: PluginContext) -> Iterable[Command[Any] | Call[Any]]:

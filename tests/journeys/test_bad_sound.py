@@ -28,6 +28,7 @@ from tests.emulators.openai import OpenAIEmulator
 from tests.emulators.sound import Sing
 from tests.journeys.client import Frame, Socket, connected
 from tests.server import behind, engine_inside, serving
+from tests.words import bare
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -118,7 +119,7 @@ def holed(sound: bytes) -> bytes:
 async def test_a_recording_that_is_cut_off_is_heard_as_far_as_it_goes(server: Server, format: str) -> None:
     status, told = await server.hear(cut(await server.spoken(SAID, format)))
     assert (status, told["status"]) == (200, "completed")
-    assert told["text"].startswith("hello")
+    assert bare(told["text"]).startswith("hello")
     assert 0.8 < told["usage"]["seconds"] < 1.6
 
 
@@ -127,7 +128,8 @@ async def test_a_recording_with_a_hole_is_heard_behind_it_too(server: Server, fo
     sound = holed(await server.spoken(SAID, format))
     status, told = await server.hear(sound)
     assert (status, told["status"]) == (200, "completed")
-    assert told["text"].startswith("hello") and told["text"].endswith("today")
+    heard = bare(told["text"])
+    assert heard.startswith("hello") and heard.endswith("are you today") and heard.count("hello") == 1
     if format != "flac":  # which finds its next frame by itself, and says nothing
         assert await server.stages(sound) == ["damaged"]
 

@@ -28,6 +28,7 @@ from tests.emulators.reply import Condition, Fault
 from tests.emulators.sound import tone
 from tests.journeys.client import Socket, connected
 from tests.server import PROGRAM, behind, engine_inside
+from tests.words import bare
 
 QUIET = wav_header(16_000, 4_000) + bytes(8_000)
 
@@ -37,15 +38,15 @@ SETTINGS: dict[str, Any] = {
     "plugins.enabled": ["tts", "audio", "openai_api"],
     "models.retries": 1,
     "models.breaker_failures": 1000,
-    "plugins.audio.rewrites": [{"pattern": r"\bpeter\b", "replacement": "Peter"}],
+    "plugins.audio.rewrites": [{"pattern": r"(?i)\bpeter\b", "replacement": "Pete"}],
     "plugins.audio.backlog": 30,
 }
 KNOWN = (
     ("Hello, how are you today?", "hello how are you today"),
     ("I would like a cup of coffee.", "i would like a cup of coffee"),
-    ("Good morning, my name is Peter.", "good morning my name is Peter"),
+    ("Good morning, my name is Peter.", "good morning my name is Pete"),
 )
-"""What flite says, and pocketsphinx hears."""
+"""What flite says and is heard, but for capitals and points."""
 
 
 class Hearing:
@@ -107,12 +108,14 @@ async def send(socket: Socket, number: int, pcm: bytes, *, first: int = 1, size:
 # For real
 
 
+@pytest.mark.parametrize("model", ["local", "local/pocketsphinx"])
 @pytest.mark.parametrize(("said", "heard"), KNOWN)
-async def test_what_this_machine_says_it_hears(hearing: Hearing, said: str, heard: str) -> None:
-    status, told = await hearing.post(await hearing.spoken(said), model="local", words="true")
-    assert (status, told["status"], told["text"]) == (200, "completed", heard)
-    words = told["segments"][0]["words"]
-    assert " ".join(word["text"] for word in words).lower() == heard.lower()
+async def test_what_this_machine_says_it_hears(hearing: Hearing, said: str, heard: str, model: str) -> None:
+    status, told = await hearing.post(await hearing.spoken(said), model=model, words="true")
+    assert (status, told["status"], bare(told["text"])) == (200, "completed", heard.lower())
+    assert told["model"] == (model if "/" in model else "local/whisper-tiny.en")
+    words = [word for segment in told["segments"] for word in segment["words"]]
+    assert bare(" ".join(word["text"] for word in words)) == bare(said)
     assert all(before["end"] <= after["start"] + 0.02 for before, after in pairwise(words))
     assert told["usage"]["seconds"] > 1
 
@@ -121,7 +124,7 @@ async def test_what_this_machine_says_it_hears(hearing: Hearing, said: str, hear
 async def test_a_recording_may_come_in_any_container(hearing: Hearing, format: str) -> None:
     said, heard = KNOWN[0]
     status, told = await hearing.post(await hearing.spoken(said, format))
-    assert (status, told["text"]) == (200, heard)
+    assert (status, bare(told["text"])) == (200, heard)
 
 
 @pytest.mark.parametrize("rate", [16_000, 24_000])
@@ -142,9 +145,9 @@ async def test_speech_is_heard_while_it_is_spoken(hearing: Hearing, rate: int) -
         events = socket.of(stream).events
     assert finished["n"] == last
     partials = [event["text"] for event in events if event["type"] == "transcript.partial"]
-    assert partials and partials[-1].split()[0] == heard.split()[0]
-    assert [event["text"] for event in events if event["type"] == "transcript.final"] == [heard]
-    assert (end["status"], end["model"], end["extra"]) == ("completed", "local/pocketsphinx", {"recording_id": "r1"})
+    assert partials and bare(partials[-1]).split()[0] == heard.split()[0]
+    assert [bare(event["text"]) for event in events if event["type"] == "transcript.final"] == [heard]
+    assert (end["status"], end["model"], end["extra"]) == ("completed", "local/whisper-tiny.en", {"recording_id": "r1"})
 
 
 @pytest.mark.parametrize("law", LAWS)
@@ -160,7 +163,7 @@ async def test_speech_from_a_telephone_line_is_heard(hearing: Hearing, law: Law)
         assert (await socket.ask("audio.finish", stream=accepted["stream"]))["n"] == last
         end = await socket.end_of(accepted["stream"])
         events = socket.of(accepted["stream"]).events
-    assert [event["text"] for event in events if event["type"] == "transcript.final"] == [heard]
+    assert [bare(event["text"]) for event in events if event["type"] == "transcript.final"] == [heard]
     assert end["status"] == "completed"
 
 
@@ -180,21 +183,21 @@ async def test_a_client_that_was_cut_off_comes_back_and_no_word_is_lost_or_doubl
         await socket.end_of(accepted["stream"])
         finals = [e["text"] for e in socket.of(accepted["stream"]).events if e["type"] == "transcript.final"]
     assert last > acknowledged
-    assert finals == [heard]
+    assert list(map(bare, finals)) == [heard]
 
 
 @pytest.mark.parametrize("sound", [bytes(64_000), tone(2.0, 16_000, 880.0)], ids=["silence", "a tone"])
 async def test_where_nobody_speaks_nothing_is_heard(hearing: Hearing, sound: bytes) -> None:
     status, told = await hearing.post(wav_header(16_000, len(sound) // 2) + sound, model="local")
     assert (status, told["status"]) == (200, "completed")
-    assert len(told["text"]) < 30
+    assert told["text"] == ""
 
 
 async def test_a_recording_that_is_cut_off_is_heard_as_far_as_it_goes(hearing: Hearing) -> None:
     sound = await hearing.spoken(KNOWN[0][0])
     status, told = await hearing.post(sound[: len(sound) * 2 // 3], model="local")
     assert (status, told["status"]) == (200, "completed")
-    assert told["text"].startswith("hello how")
+    assert bare(told["text"]).startswith("hello how")
 
 
 async def test_the_official_client_gets_each_form(hearing: Hearing) -> None:
@@ -202,20 +205,20 @@ async def test_the_official_client_gets_each_form(hearing: Hearing) -> None:
     sound = await hearing.spoken(said)
     async with hearing.client() as client:
         create = client.audio.transcriptions.create
-        assert (await create(model="local", file=("a.wav", sound))).text == heard
-        assert str(await create(model="local", file=("a.wav", sound), response_format="text")).strip() == heard
+        assert bare((await create(model="local", file=("a.wav", sound))).text) == heard
+        assert bare(str(await create(model="local", file=("a.wav", sound), response_format="text"))) == heard
         srt = str(await create(model="local", file=("a.wav", sound), response_format="srt")).splitlines()
         vtt = str(await create(model="local", file=("a.wav", sound), response_format="vtt")).splitlines()
         told = await create(
             model="local", file=("a.wav", sound), response_format="verbose_json", timestamp_granularities=["word"]
         )
         events = [event async for event in await create(model="local", file=("a.wav", sound), stream=True)]
-    assert srt[0] == "1" and " --> " in srt[1] and "," in srt[1] and srt[2] == heard
-    assert vtt[0] == "WEBVTT" and "." in vtt[2] and vtt[3] == heard
+    assert srt[0] == "1" and " --> " in srt[1] and "," in srt[1] and bare(srt[2]) == heard
+    assert vtt[0] == "WEBVTT" and "." in vtt[2] and bare(vtt[3]) == heard
     assert told.duration > 1 and told.words is not None
-    assert [word.word for word in told.words] == heard.split()
+    assert [bare(word.word) for word in told.words] == heard.split()
     assert [event.type for event in events][-1] == "transcript.text.done"
-    assert "".join(event.delta for event in events if event.type == "transcript.text.delta") == heard
+    assert bare("".join(event.delta for event in events if event.type == "transcript.text.delta")) == heard
 
 
 async def test_the_program_writes_what_it_hears(hearing: Hearing, tmp_path: Path) -> None:
@@ -227,7 +230,7 @@ async def test_the_program_writes_what_it_hears(hearing: Hearing, tmp_path: Path
     told, problem = await done.communicate()
     assert done.returncode == 0, problem
     begin, _, words = told.decode().strip().partition("  ")
-    assert 0 <= float(begin) < 1 and words == KNOWN[0][1]
+    assert 0 <= float(begin) < 1 and bare(words) == KNOWN[0][1]
 
 
 # The vendor

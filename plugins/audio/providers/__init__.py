@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from engine.api import PluginContext, Provider, SettingsTable
 from plugins.audio.providers.deepgram import DeepgramTranscriber
 from plugins.audio.providers.google import GoogleTranscriber
-from plugins.audio.providers.local import LocalTranscriber
 from plugins.audio.providers.openai import OpenAITranscriber
 from plugins.audio.recording import Recorder
 from plugins.audio.settings import AudioSettings
@@ -18,13 +17,12 @@ PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (OpenAISettings, GoogleSettin
 """The `[vendors.*]` tables."""
 
 
-def transcription_providers(context: PluginContext) -> list[Provider]:
+def vendor_transcribers(context: PluginContext) -> list[Provider]:
     """A provider for each vendor, whether or not it has a key: one without says what is missing."""
     http = context.shared(vendor_http)
     settings = context.settings(AudioSettings)
     recorder = Recorder(settings.scratch)
     return [
-        LocalTranscriber(settings.local_parallel),
         OpenAITranscriber(context.settings(OpenAISettings), http, recorder),
         GoogleTranscriber(context.settings(GoogleSettings), http, recorder),
         DeepgramTranscriber(context.settings(DeepgramSettings), http),

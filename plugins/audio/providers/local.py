@@ -1,189 +1,145 @@
-"""A transcriber of this machine: pocketsphinx, English, in a process of its own for each recording."""
+"""The transcriber of this machine: the best recogniser that is installed, in a process of its own."""
 
 from __future__ import annotations
 
-import asyncio
-import json
-import struct
-import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from importlib.util import find_spec
-from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar
+
+import structlog
 
 from engine.api import (
-    ProviderError,
+    Health,
+    InvalidRequest,
+    ModelUnavailable,
+    PluginContext,
     ProviderRole,
-    ProviderUnavailable,
     Segment,
     TranscriptionRequest,
     UnsupportedParameter,
-    Word,
 )
+from plugins.audio.pocketsphinx_listener import Pocketsphinx
+from plugins.audio.recognising import check_language, heard_by
+from plugins.audio.settings import AudioSettings
+from plugins.audio.weights import POCKETSPHINX, find_ears
+from plugins.vendors.model_process import ModelProcess
 
 NAME = "local"
+PROGRAM = "plugins.audio.recognising_child"
 
-_CHILD = Path(__file__).parents[1] / "hearing_child.py"
-_PIECE = 1 << 15
-_LIVE = 1 << 13
-PROCESSES = 4
-"""Recordings that are open for each that is computed for: each is a process of 100 MB."""
-
-_PAD = 0.5
-_SILENCE = bytes(int(_PAD * 16_000) * 2)
+log = structlog.get_logger(__name__)
 
 
 class LocalTranscriber:
-    """Listens without a key and without a network, and computes for `parallel` recordings at once.
-
-    Others take turns, a second of sound at a time, so that hours of one recording keep nobody else waiting. More than
-    `PROCESSES` times as many wait until one has ended.
-    """
+    """Listens without a key and without a network."""
 
     role: ClassVar[ProviderRole] = "transcription"
     name = NAME
-    default_model = "pocketsphinx"
 
-    def __init__(self, parallel: int) -> None:
-        self._turns = asyncio.Semaphore(parallel)
-        self._free = asyncio.Semaphore(parallel * PROCESSES)
+    def __init__(self, context: PluginContext) -> None:
+        settings = context.settings(AudioSettings)
+        found = find_ears(settings)
+        self._reasons = list(found.reasons)
+        self._processes = {
+            ears.name: ModelProcess(
+                PROGRAM,
+                ears.name,
+                {
+                    "name": ears.name,
+                    "kind": ears.kind,
+                    "path": str(ears.path),
+                    "sha256": ears.sha256,
+                    "threads": settings.local_threads,
+                    "parallel": settings.local_parallel,
+                },
+            )
+            for ears in found.ears
+        }
+        self._languages = {ears.name: ears.languages for ears in found.ears} | {POCKETSPHINX: ("en",)}
+        self._loaded = context.shared(self._processes_of_an_engine)
+        self._fallback = Pocketsphinx(settings.local_parallel)
+        self._has_fallback = find_spec(POCKETSPHINX) is not None
+
+    @property
+    def default_model(self) -> str:
+        """The best recogniser that has not refused to load."""
+        return next((name for name, process in self._processes.items() if process.refusal is None), POCKETSPHINX)
 
     @property
     def unavailable(self) -> str | None:
         """What is missing before this provider can serve, or None."""
-        if find_spec("pocketsphinx") is None:
-            return "the package pocketsphinx is not installed: pip install 'betterai-engine[local]'"
-        return None
+        if self._has_fallback or self.default_model != POCKETSPHINX:
+            return None
+        return self._why_no_better() or "no recogniser is installed: pip install 'betterai-engine[local-voice]'"
+
+    def health(self) -> Health:
+        """The line in `/health/ready`: who hears, and why it is nobody better."""
+        model = self.default_model
+        why = self._why_no_better()
+        if model in self._processes:
+            told = self._processes[model].health()
+            return Health("degraded", f"{told.detail}; {why}") if why else told
+        if not self._has_fallback:
+            return Health("degraded", self.unavailable or "")
+        return Health("degraded", f"pocketsphinx, the last resort: {why or 'no better recogniser is installed'}")
+
+    def _why_no_better(self) -> str:
+        refusals = (process.refusal for process in self._processes.values())
+        return "; ".join([*self._reasons, *filter(None, refusals)])
 
     def check(self, request: TranscriptionRequest) -> None:
-        """Raise `UnsupportedParameter` for what it has not learnt."""
+        """Raise `UnsupportedParameter` for what it has not learnt, `InvalidRequest` for a model that is not here."""
+        if request.model not in self._processes and not (request.model == POCKETSPHINX and self._has_fallback):
+            here = ", ".join(f"local/{name}" for name in self._names)
+            raise InvalidRequest(
+                f"this machine has no recogniser {request.model[:60]!r}; here are: {here}", field="model"
+            )
         if request.translate:
             raise UnsupportedParameter(
                 "the local transcriber does not translate; name another model", field="translate"
             )
         if request.diarize:
             raise UnsupportedParameter("the local transcriber does not tell who speaks; leave it out", field="diarize")
-        if request.language is not None and request.language.split("-")[0].lower() not in ("en", "english"):
-            raise UnsupportedParameter("the local transcriber hears English only; name another model", field="language")
+        check_language(request, self._languages.get(request.model, ()))
 
     def live(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
         """Listen while it is spoken."""
-        return self._listen(audio, partial=True)
+        return self._listen(request, audio, live=True)
 
     def file(self, request: TranscriptionRequest, audio: AsyncIterator[bytes]) -> AsyncIterator[Segment]:
         """Listen to a recording."""
-        return self._listen(audio, partial=False)
+        return self._listen(request, audio, live=False)
 
-    async def _listen(self, audio: AsyncIterator[bytes], *, partial: bool) -> AsyncIterator[Segment]:
-        pieces = _padded(audio)
-        # A recording that cannot be read takes nobody's place.
-        first = await anext(pieces)
-        async with self._free:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, str(_CHILD), stdin=PIPE, stdout=PIPE, stderr=DEVNULL, limit=1 << 20
-            )
-            taken = _Taken()
-            feeding = asyncio.create_task(self._feed(process, first, pieces, taken), name="audio for pocketsphinx")
+    @property
+    def _names(self) -> list[str]:
+        return [*self._processes, *([POCKETSPHINX] if self._has_fallback else [])]
+
+    async def _listen(
+        self, request: TranscriptionRequest, audio: AsyncIterator[bytes], *, live: bool
+    ) -> AsyncIterator[Segment]:
+        """By the recogniser that is asked for; where it cannot be loaded, by the next one."""
+        processes = await self._loaded.get()
+        names = list(processes)
+        for name in names[names.index(request.model) :] if request.model in names else ():
             try:
-                assert process.stdout is not None
-                async for line in process.stdout:
-                    told = _told(line)
-                    if told is None:
-                        continue
-                    if told == "taken":
-                        taken.one()
-                    elif partial or told.final:
-                        yield told
-                status = await process.wait()
-                # What is wrong with the audio is told before what the child made of it.
-                if status == 0 or feeding.done():
-                    await feeding
-                if status != 0:
-                    raise ProviderUnavailable(f"pocketsphinx ended with status {status}.")
-            finally:
-                feeding.cancel()
-                if process.returncode is None:
-                    process.kill()
-                await asyncio.gather(feeding, process.wait(), return_exceptions=True)
+                async with aclosing(heard_by(processes[name], request, audio, live=live)) as segments:  # type: ignore[type-var]
+                    async for segment in segments:
+                        yield segment
+                return
+            except ModelUnavailable as error:
+                if name == names[-1] and not self._has_fallback:
+                    raise
+                log.warning("recogniser_not_loaded", model=name, reason=error.message)
+        async with aclosing(self._fallback.listen(audio, partial=live)) as segments:  # type: ignore[type-var]
+            async for segment in segments:
+                yield segment
 
-    async def _feed(self, process: Process, first: bytes, pieces: AsyncIterator[bytes], taken: _Taken) -> None:
-        """Write the audio as the child works on it; a child that is gone has said so by its status."""
-        stdin = process.stdin
-        assert stdin is not None
+    @asynccontextmanager
+    async def _processes_of_an_engine(self) -> AsyncIterator[Mapping[str, ModelProcess]]:
+        """They start at their first use, and end with the plugin or when a reload has made others."""
         try:
-            data: bytes | None = first
-            while data is not None:
-                for at in range(0, len(data), _PIECE):
-                    piece = data[at : at + _PIECE]
-                    # Speech that comes while it is spoken takes a fifth of a core and no turn: it may not wait.
-                    async with self._turns if len(piece) > _LIVE else nullcontext():
-                        taken.sent += 1
-                        stdin.write(struct.pack(">I", len(piece)) + piece)
-                        await stdin.drain()
-                        if len(piece) > _LIVE:
-                            await taken.all()
-                data = await anext(pieces, None)
-            stdin.write(struct.pack(">I", 0))
-            await stdin.drain()
-        except (BrokenPipeError, ConnectionResetError):
-            return
+            yield self._processes
         finally:
-            stdin.close()
-
-
-class _Taken:
-    """The pieces that were sent to the child, and those that it has worked on."""
-
-    def __init__(self) -> None:
-        self.sent = 0
-        self._done = 0
-        self._came = asyncio.Event()
-
-    def one(self) -> None:
-        """It has worked on one more."""
-        self._done += 1
-        self._came.set()
-
-    async def all(self) -> None:
-        """Wait until it has worked on all of them."""
-        while self._done < self.sent:
-            self._came.clear()
-            await self._came.wait()
-
-
-async def _padded(audio: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Silence before and after: speech that begins at once is not noticed as such, and loses its first word."""
-    before = _SILENCE
-    async for piece in audio:
-        yield before + piece
-        before = b""
-    yield before + _SILENCE
-
-
-def _told(line: bytes) -> Segment | Literal["taken"] | None:
-    try:
-        told: dict[str, Any] = json.loads(line)
-    except ValueError:
-        raise ProviderError("pocketsphinx said what is no JSON.") from None
-    if "taken" in told:
-        return "taken"
-    if "text" not in told:
-        return None
-    words = tuple(
-        Word(text=word["text"], start=_time(word["start"]), end=_time(word["end"])) for word in told.get("words", ())
-    )
-    return Segment(
-        text=told["text"],
-        final=told["final"],
-        start=_time(told["start"]),
-        end=_time(told["end"]) if "end" in told else None,
-        language="en",
-        words=words,
-    )
-
-
-def _time(seconds: float) -> float:
-    """Of the audio as it came, without the silence before it."""
-    return round(max(0.0, seconds - _PAD), 2)
+            for process in self._processes.values():
+                await process.aclose()
