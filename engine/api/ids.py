@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+import threading
 
 _POOL_BYTES = 8192
 
 
-class _Pool:
+class _Pool(threading.local):
     """Random bytes of the operating system, asked for in large pieces: each call for some costs more than a request's JSON.
 
-    Every byte is given out once.
+    Every byte is given out once: each thread has bytes of its own.
     """
-
-    __slots__ = ("_at", "_bytes")
 
     def __init__(self) -> None:
         self._bytes = b""

@@ -90,9 +90,16 @@ class Sending:
                 await hold.take(body.conversation)
             thread = await self._history.thread(principal, body.conversation, body.parent)
             turn = make(self._after(thread, plan), left_out=thread.left_out)
-            opened = self._history.opening(
-                thread, principal, plan.messages, model=model, stream=request.stream, metadata=body.metadata
+            opening = partial(
+                self._history.opening,
+                thread,
+                principal,
+                plan.messages,
+                model=model,
+                stream=request.stream,
+                metadata=body.metadata,
             )
+            opened = await apart_if(is_long(plan), opening)
         except BaseException:
             hold.release()
             raise
