@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -10,6 +11,7 @@ from engine.api import Answered, Citation, Extra, Finish, ReasoningPart, TextDel
 from engine.wire.counts import count
 from engine.wire.sse import SseEvent
 from plugins.vendors.chat_chunks import (
+    Annotation,
     Choice,
     Chunk,
     ChunkUsage,
@@ -155,17 +157,8 @@ class ChatDecoder(Decoder):
     def _rare(self, delta: Delta, choice: int) -> None:
         if delta.refusal:
             self.out.text(delta.refusal, choice)
-        for annotation in delta.annotations or ():
-            if (source := annotation.url_citation) is not None and source.url:
-                self.out.add(
-                    Citation(
-                        url=source.url,
-                        title=source.title,
-                        text=source.content,
-                        start=source.start_index,
-                        end=source.end_index,
-                    )
-                )
+        if delta.annotations:
+            self.cite(_sources(delta.annotations))
         for piece in delta.tool_calls or ():
             tools = self._tools.get(choice) or self._tools.setdefault(choice, ToolPieces(self.vendor, choice))
             tools.take(piece, self.out)
@@ -191,15 +184,24 @@ class ChatDecoder(Decoder):
             raise self.vendor.empty()
         for choice in range(self._choices):
             self._finish(choice, "stop")
-        for result in self._results:
-            self.out.add(Citation(url=result.url, title=result.title, text=result.snippet))
+        self.cite(Citation(url=each.url, title=each.title, text=each.snippet) for each in self._results)
         listed = {result.url for result in self._results}
-        for url in self._urls:
-            if url and url not in listed:
-                self.out.add(Citation(url=url))
+        self.cite(Citation(url=url) for url in self._urls if url and url not in listed)
         if self._usage is not None:
             self.out.add(usage_of(self._usage))
         self.over = True
+
+
+def _sources(annotations: Iterable[Annotation]) -> Iterator[Citation]:
+    for annotation in annotations:
+        if (source := annotation.url_citation) is not None and source.url:
+            yield Citation(
+                url=source.url,
+                title=source.title,
+                text=source.content,
+                start=source.start_index,
+                end=source.end_index,
+            )
 
 
 def thinking_text(part: ContentPart) -> str:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+import structlog
 
 from engine.api import (
     ChatDelta,
     ChatDeltas,
     ChatRequest,
+    Citation,
     EngineError,
     InvalidRequest,
     PushedAnswer,
@@ -31,8 +33,13 @@ from plugins.vendors.transport import Body, EventStream
 
 T = TypeVar("T", bound=msgspec.Struct)
 
+log = structlog.get_logger(__name__)
+
+MOST_CITATIONS = 1_000
+"""Citations of one answer; a vendor that sends more has the rest left out, and the log says so."""
+
 MOST_AT_ONCE = 256
-"""Deltas of one read that are given out in one turn of the loop; a vendor may send very many citations in one event."""
+"""Deltas of one read that are given out in one turn of the loop; a vendor may send very many in one event."""
 
 ANSWERING = StatusChanged(stage="answering")
 """The vendor's answer has begun: its head is there."""
@@ -114,6 +121,7 @@ class Decoder(ABC):
         self.over = False
         self.failure: EngineError | None = None
         self._halves: Halves | None = None
+        self._sources = 0
 
     @abstractmethod
     def event(self, event: SseEvent) -> None:
@@ -144,6 +152,16 @@ class Decoder(ABC):
         except (msgspec.MsgspecError, UnicodeError) as error:
             raise self.vendor.broke_protocol(_complaint(error)) from None
         return self._taken()
+
+    def cite(self, sources: Iterable[Citation]) -> None:
+        """Put sources into `out`, as far as an answer may have them."""
+        for source in sources:
+            if self._sources == MOST_CITATIONS:
+                log.warning("citations_left_out", vendor=self.vendor.title, most=MOST_CITATIONS)
+            self._sources += 1
+            if self._sources > MOST_CITATIONS:
+                return
+            self.out.add(source)
 
     def read(self, reader: Reader[T], data: bytes) -> T:
         """A document of the vendor's; where it is not as its reference says, without the fields that do not fit."""

@@ -236,13 +236,13 @@ class AnthropicDecoder(Decoder):
 
     def _cite(self, block: OpenBlock) -> None:
         """A text block is cited as a whole, so its place is known only at its end."""
-        for source in block.sources:
-            # A place in a document that the caller sent has no address.
-            if url := source.url or source.source:
-                self._cited = True
-                self.out.add(
-                    Citation(url=url, title=source.title, text=source.cited_text, start=block.at, end=self._said)
-                )
+        # A place in a document that the caller sent has no address.
+        placed = [(url, source) for source in block.sources if (url := source.url or source.source)]
+        self._cited = self._cited or bool(placed)
+        self.cite(
+            Citation(url=url, title=source.title, text=source.cited_text, start=block.at, end=self._said)
+            for url, source in placed
+        )
 
     def _call(self, block: OpenBlock) -> None:
         if not block.opening.name:
@@ -294,8 +294,7 @@ class AnthropicDecoder(Decoder):
     def _finish(self) -> None:
         if not self._cited:
             # An answer that cites nothing may lean on anything that was found.
-            for hit in self._hits:
-                self.out.add(Citation(url=hit.url, title=hit.title))
+            self.cite(Citation(url=hit.url, title=hit.title) for hit in self._hits)
         self.out.add(Finish(finish_reason(self._reason, self.vendor)))
         if self._extra:
             self.out.add(Extra(self._extra))

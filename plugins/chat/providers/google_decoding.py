@@ -87,8 +87,7 @@ class GoogleDecoder(Decoder):
         if not self._finished or self._started - self._finished:
             raise self.vendor.cut_off()
         if self._grounding is not None:
-            for citation in citations(self._grounding, "".join(self._kept or ())):
-                self.out.add(citation)
+            self.cite(citations(self._grounding, "".join(self._kept or ())))
         if self._usage != NOTHING and (usage := self.beside(read_usage, bytes(self._usage))) is not None:
             searches = len(self._grounding.web_search_queries or ()) if self._grounding is not None else 0
             self.out.add(structs.replace(usage_of(usage), searches=searches or UNSET))

@@ -102,7 +102,7 @@ class ResponsesDecoder(Decoder):
         added = self.beside(read_annotation, data)
         source = added.annotation if added is not None else None
         if source is not None and source.type == "url_citation":
-            self.out.add(Citation(url=source.url, title=source.title, start=source.start_index, end=source.end_index))
+            self.cite([Citation(url=source.url, title=source.title, start=source.start_index, end=source.end_index)])
 
     def _searching(self, data: bytes) -> None:
         self._searches += 1

@@ -2,11 +2,12 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import msgspec
 import pytest
+import structlog
 from aiohttp import web
 
 from engine.api import (
@@ -23,7 +24,17 @@ from engine.api import (
 )
 from engine.wire.apart import LARGE, MANY
 from engine.wire.sse import SseEvent
-from plugins.vendors.decoding import ANSWERING, MOST_AT_ONCE, Answer, Batch, Decoder, answer_to, encode_body, encoded
+from plugins.vendors.decoding import (
+    ANSWERING,
+    MOST_AT_ONCE,
+    MOST_CITATIONS,
+    Answer,
+    Batch,
+    Decoder,
+    answer_to,
+    encode_body,
+    encoded,
+)
 from plugins.vendors.failures import Vendor
 from plugins.vendors.transport import open_stream, vendor_http
 from tests.plugins.vendors.test_transport import server
@@ -216,3 +227,21 @@ async def test_a_connection_is_read_again_after_an_answer_that_took_several_turn
             await Answer(open_stream(session, url, {}, b"{}", vendor), Citing(vendor)).push(take)
     assert len(taken) == 9
     assert len(ports) == 1
+
+
+def test_an_answer_has_a_bound_of_citations_and_the_rest_is_not_even_made() -> None:
+    made: list[int] = []
+
+    def sources() -> Iterator[Citation]:
+        for at in range(3 * MOST_CITATIONS):
+            made.append(at)
+            yield Citation(url=f"https://example.org/{at}")
+
+    decoder = Digits(Vendor("Acme"))
+    with structlog.testing.capture_logs() as said:
+        for _ in range(3):
+            decoder.cite(sources())
+
+    assert len(decoder.out.take()) == MOST_CITATIONS
+    assert len(made) <= MOST_CITATIONS + 3
+    assert [line["event"] for line in said] == ["citations_left_out"]
