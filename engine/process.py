@@ -32,7 +32,7 @@ def calm_the_collector() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 100, 10)
+    gc.set_threshold(20_000, 300, 10)
 
 
 def hurry_the_threads() -> None:
