@@ -231,7 +231,11 @@ class Engine:
     def judges(self) -> tuple[Callable[[], object], ...]:
         """What judges the engine's own settings; each raises `ConfigError`."""
         return (
-            lambda: check_binding(self.core.server.host, self.core.auth.mode),
+            lambda: check_binding(
+                self.core.server.host,
+                self.core.auth.mode,
+                self.raw.origin("auth.mode") or self.raw.origin("server.host"),
+            ),
             self._check_extras,
             self._cross_origin,
         )
@@ -420,16 +424,22 @@ class Engine:
     def _check_extras(self) -> None:
         """Raise `ConfigErrors` for settings whose library is not installed."""
         wanted = (
-            ("limits.redis", self.core.limits.redis, "redis", "redis"),
-            ("tracing.endpoint", self.core.tracing.endpoint, "opentelemetry.exporter", "otel"),
+            ("limits.redis", self.core.limits.redis, "redis", "redis", "redis"),
+            (
+                "tracing.endpoint",
+                self.core.tracing.endpoint,
+                "opentelemetry.exporter",
+                "opentelemetry-exporter-otlp-proto-http",
+                "otel",
+            ),
         )
         problems = [
             ConfigError(
                 key=key,
                 origin=self.raw.origin(key),
-                message=f"this needs a library; install it with: pip install 'betterai-engine[{extra}]'",
+                message=f"needs the library {library}; install it with: pip install 'betterai-engine[{extra}]'",
             )
-            for key, value, module, extra in wanted
+            for key, value, module, library, extra in wanted
             if value is not None and not _is_installed(module)
         ]
         if problems:

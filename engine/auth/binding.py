@@ -9,12 +9,12 @@ from typing import Literal
 from engine.config.errors import ConfigError
 
 
-def check_binding(host: str, mode: Literal["local", "keys"]) -> None:
-    """Pass, or raise ConfigError that says what to set."""
+def check_binding(host: str, mode: Literal["local", "keys"], origin: str | None = None) -> None:
+    """Pass, or raise ConfigError that says what to set; `origin` is where the address stands."""
     if mode == "local" and not is_loopback(host):
         raise ConfigError(
             key="auth.mode",
-            origin=None,
+            origin=origin,
             message=f'server.host = "{host}" can be reached from other machines, which needs API keys: set '
             'auth.mode = "keys" and make one with `betterai keys create`, or set server.host = "127.0.0.1"',
         )

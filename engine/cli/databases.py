@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import typer
 
 from engine.api.errors import EngineError
-from engine.cli.terminal import ConfigOption, fail, read, run, say
+from engine.cli.terminal import ConfigOption, err, fail, read, run, say
 from engine.db.databases import Database
 from engine.db.history import Migrations
 from engine.db.migrations import upgrade
@@ -27,6 +27,7 @@ def databases() -> None:
 def upgrade_tables(config: ConfigOption = None) -> None:
     """Bring the tables of the engine and of every plugin that is on to this version."""
     raw = read(config)
+    err.print(f"configuration: {raw.file or 'built in; name a file with --config'}", soft_wrap=not err.is_terminal)
 
     async def work() -> list[EngineError]:
         engine = Engine(raw)
@@ -35,6 +36,8 @@ def upgrade_tables(config: ConfigOption = None) -> None:
         failed: list[EngineError] = []
         try:
             for database, owned in histories(engine.loader, engine.databases).items():
+                address = database.url.render_as_string(hide_password=True)
+                err.print(f"{database.name}: {address}", soft_wrap=not err.is_terminal)
                 await database.open()
                 failed += await _upgrade(database, owned)
         finally:

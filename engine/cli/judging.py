@@ -22,6 +22,9 @@ from engine.main import SECRET_FILE, Engine
 ROUNDS = 20
 """Times that a configuration is judged again without what was wrong in it."""
 
+BRING_MODELS = ("models", "plugins", "vendors")
+"""Tables that bring models, or names for them."""
+
 PLUGIN_NAMES = ("plugins.enabled", "plugins.required")
 
 
@@ -41,17 +44,25 @@ async def judged(raw: RawConfig) -> Verdict:
     """Judge all; what is wrong is left out, and the rest judged again. Raises what no setting is to blame for."""
     verdict = Verdict()
     engine: Engine | None = None
+    written = raw
     for _ in range(ROUNDS):
         engine, found = _assembled(raw)
         known = {str(error) for error in verdict.mistakes}
-        new = [error for error in found if str(error) not in known]
+        # What is left out has its default, of which nothing is said: the operator has not written it.
+        judged_already = {error.key for error in verdict.mistakes if error.key not in PLUGIN_NAMES}
+        placed = [_placed(error, written) for error in found]
+        new = [error for error in placed if str(error) not in known and error.key not in judged_already]
         verdict.mistakes += new
         if not new:
             break
         raw = _without(raw, new)
     if engine is not None:
-        verdict.mistakes += _secret(engine)
+        if all(error.key != "auth.secret" for error in verdict.mistakes):
+            verdict.mistakes += (_placed(error, written) for error in _secret(engine))
         verdict.lacking += _lacking(engine)
+        # A name may lead to a model that was left out with what is wrong.
+        if not any(error.key.startswith(BRING_MODELS) for error in verdict.mistakes):
+            verdict.lacking += engine.registry.warnings()
         verdict.remarks += _remarks(engine)
     return verdict
 
@@ -72,7 +83,7 @@ def _assembled(raw: RawConfig) -> tuple[Engine | None, list[ConfigError]]:
     except EngineError as error:
         if not error.field:
             raise
-        return None, [ConfigError(key=error.field, origin=raw.origin(error.field), message=error.message)]
+        return None, [_of_setting(error.field, error.message)]
     except RequiredPluginFailed as error:
         return None, [ConfigError(key="plugins.required", origin=None, message=str(error))]
     return engine, problems
@@ -88,8 +99,20 @@ def _early(engine: Engine) -> Iterator[ConfigError]:
         except ConfigError as error:
             yield error
         except EngineError as error:
-            key = error.field or "databases"
-            yield ConfigError(key=key, origin=engine.raw.origin(key), message=error.message)
+            yield _of_setting(error.field or "databases", error.message)
+
+
+def _of_setting(key: str, message: str) -> ConfigError:
+    """A mistake in a setting, whose message may begin with the setting's name already."""
+    return ConfigError(key=key, origin=None, message=message.removeprefix(key).lstrip(": "))
+
+
+def _placed(error: ConfigError, raw: RawConfig) -> ConfigError:
+    """The mistake with the place where its key stands, which who found it may not know."""
+    origin = raw.origin(error.key) if error.origin is None else None
+    if origin is None:
+        return error
+    return ConfigError(key=error.key, origin=origin, message=error.message, nearest=error.nearest, path=error.path)
 
 
 def _without(raw: RawConfig, errors: list[ConfigError]) -> RawConfig:
@@ -97,10 +120,15 @@ def _without(raw: RawConfig, errors: list[ConfigError]) -> RawConfig:
     for key in PLUGIN_NAMES:
         if any(error.key == key for error in errors):
             raw = _installed_only(raw, key)
-    paths: list[KeyPath] = [error.path or split_key(error.key) for error in errors if error.key not in PLUGIN_NAMES]
+    paths = [_path(error) for error in errors if error.key not in PLUGIN_NAMES]
     # A key that is missing is not there to be left out: its table is.
     paths += [path[:-1] for path, error in zip(paths, errors, strict=False) if "is required" in error.message]
     return raw.without([path for path in paths if path and path != ("",)])
+
+
+def _path(error: ConfigError) -> KeyPath:
+    """Where what is wrong stands in the configuration; what an entry of the operator's catalogue has stands in that file."""
+    return error.path or (("models", "catalogue") if error.key.startswith("models.") else split_key(error.key))
 
 
 def _installed_only(raw: RawConfig, key: str) -> RawConfig:
@@ -120,8 +148,7 @@ def _secret(engine: Engine) -> Iterator[ConfigError]:
         try:
             auth_secret(auth.secret, SECRET_FILE)
         except ConfigError as error:
-            origin = engine.raw.origin(error.key)
-            yield ConfigError(key=error.key, origin=origin, message=error.message)
+            yield error
 
 
 def _lacking(engine: Engine) -> list[str]:
@@ -131,7 +158,7 @@ def _lacking(engine: Engine) -> list[str]:
     ]
     faults = [str(error) for errors in loader.faults.values() for error in errors]
     folders = [problem for key, folder in _folders(engine) if (problem := _unusable(key, folder)) is not None]
-    return [*off, *faults, *folders, *engine.registry.warnings()]
+    return [*off, *faults, *folders]
 
 
 def _remarks(engine: Engine) -> list[str]:

@@ -16,6 +16,7 @@ from rich.table import Table
 from engine.api.errors import EngineError
 from engine.config import ConfigError, RawConfig, load
 from engine.config.settings import LogSettings
+from engine.db.errors import DatabaseUrlInvalid, DriverMissing
 from engine.loader.find import PluginNameTaken
 from engine.loader.gathered import Clash
 from engine.loader.load import RequiredPluginFailed
@@ -32,13 +33,20 @@ ConfigOption = Annotated[
 ]
 
 # What an operator can mend: told in its own words, without a traceback.
-TOLD = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, CannotListen, EngineError)
+UNUSABLE = (ConfigError, Clash, RequiredPluginFailed, PluginNameTaken, DatabaseUrlInvalid, DriverMissing)
+"""What is wrong with the configuration or with what is installed: nothing is done before it is mended."""
+TOLD = (*UNUSABLE, CannotListen, EngineError)
+
+FAILED = 1
+"""Exit code of a command that was understood and could not be done."""
+MISUSED = 2
+"""Exit code where the command line, the configuration, or what is installed cannot be used."""
 
 QUIET = LogSettings(level="critical")
 """For commands whose output says what the log would."""
 
 
-def fail(message: str, code: int = 1) -> NoReturn:
+def fail(message: str, code: int = FAILED) -> NoReturn:
     """End the program with a message for the person at the terminal."""
     err.print(message, style="red", soft_wrap=not err.is_terminal)
     raise typer.Exit(code)
@@ -74,7 +82,7 @@ def read(config: Path | None) -> RawConfig:
     try:
         return load(config, os.environ)
     except ConfigError as error:
-        fail(str(error), 2)
+        fail(str(error), MISUSED)
 
 
 def run(
@@ -92,7 +100,9 @@ def run(
             return run_to_end(work, uvloop.new_event_loop, blame)
         return run_to_end(work, None, blame)
     except ConfigError as error:
-        fail(explain(error), 2)
+        fail(explain(error), MISUSED)
+    except UNUSABLE as error:
+        fail(str(error), MISUSED)
     except TOLD as error:
         fail(str(error))
     except OSError as error:

@@ -10,16 +10,9 @@ from engine.config.errors import ConfigError
 from engine.config.keys import KeyPath, nearest
 from engine.config.schema import is_secret, keys_beside
 from engine.config.secrecy import MASK, mask_text
+from engine.wire.validation import right
 
 _LONGEST_SHOWN = 80
-
-# Python's names of what TOML calls lists and tables.
-_IN_TOML = {
-    "a valid tuple": "a list",
-    "a valid list": "a list",
-    "a valid dictionary": "a table",
-    "a valid set": "a list",
-}
 
 
 def explain(error: ValidationError, draft: Draft, model: type[BaseModel]) -> list[ConfigError]:
@@ -52,9 +45,9 @@ def _explain_key(path: KeyPath, found: list[ErrorDetails], draft: Draft, model: 
         return ConfigError(key=key, origin=origin, message="is required and has no default", path=whole)
     secret = path in draft.hidden or is_secret(model, path)
     rights = dict.fromkeys(_what_is_right(details, secret) for details in found)
-    right = " or ".join(rights)
-    message = right + _given(draft.value(path), secret)
-    return ConfigError(key=key, origin=origin, message=message, public=right, path=whole)
+    due = " or ".join(rights)
+    message = due + _given(draft.value(path), secret)
+    return ConfigError(key=key, origin=origin, message=message, public=due, path=whole)
 
 
 def _unknown_key(path: KeyPath, draft: Draft, model: type[BaseModel]) -> ConfigError:
@@ -71,10 +64,11 @@ def _unknown_key(path: KeyPath, draft: Draft, model: type[BaseModel]) -> ConfigE
 
 
 def _what_is_right(details: ErrorDetails, secret: bool) -> str:
-    message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    message = message.replace("Input should", "should", 1).replace("should", "must", 1)
-    for python, toml in _IN_TOML.items():
-        message = message.replace(python, toml)
+    known = right(details)
+    if known is not None:
+        message = f"must {known.replace('an object', 'a table')}"
+    else:
+        message = details["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     given = details["input"]
     if secret and isinstance(given, str) and given:
         message = message.replace(given, MASK)

@@ -25,7 +25,7 @@ class Settings(BaseModel):
 
 def _web_address(url: str) -> str:
     if not url.startswith(("http://", "https://")) or not url.partition("://")[2].strip("/"):
-        raise ValueError("must be an address with its scheme, https://ai.example.com")
+        raise ValueError('must be an address that begins with http:// or https://, such as "https://ai.example.com"')
     return url
 
 
@@ -130,7 +130,7 @@ class AuthSettings(Settings):
 
 def _redis_address(address: SecretStr) -> SecretStr:
     if not address.get_secret_value().startswith(("redis://", "rediss://")):
-        raise ValueError('must be the address of a Redis, "redis://127.0.0.1:6379/0"')
+        raise ValueError('must be the address of a Redis, such as "redis://127.0.0.1:6379/0"')
     return address
 
 
@@ -172,7 +172,10 @@ class LimitsSettings(Settings):
 def _database_url(url: str) -> str:
     driver, separator, _ = url.partition("://")
     if not separator or "+" not in driver:
-        raise ValueError('must be an address with an async driver, "sqlite+aiosqlite:///var/betterai.db"')
+        raise ValueError(
+            'must be an address with an asynchronous driver, such as "sqlite+aiosqlite:///var/betterai.db" or '
+            '"mysql+asyncmy://127.0.0.1/betterai"'
+        )
     return url
 
 

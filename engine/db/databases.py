@@ -59,7 +59,7 @@ class Database:
         return Path(self.url.database) if self.embedded and self.url.database else None
 
     def require_driver(self) -> None:
-        """Raise `DatabaseNotReady` where the library is missing that the address needs."""
+        """Raise `DriverMissing` where the library is missing that the address needs."""
         if self.dialect == "mysql":
             require_driver(self.url, setting=f"databases.{self.name}")
 

@@ -24,6 +24,10 @@ class DatabaseNotReady(DatabaseUnavailable):
     retryable = False
 
 
+class DriverMissing(DatabaseNotReady):
+    """Raised when the library is not installed that a database's address needs; says what installs it."""
+
+
 class DatabaseOverloaded(Overloaded):
     """So many rows wait for a database that it takes no more for now."""
 

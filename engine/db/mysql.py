@@ -12,7 +12,7 @@ from sqlalchemy import URL, Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from engine.db.errors import DatabaseNotReady
+from engine.db.errors import DatabaseNotReady, DriverMissing
 
 T = TypeVar("T")
 
@@ -123,13 +123,13 @@ async def _connected(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 def require_driver(url: URL, *, setting: str) -> None:
-    """Raise `DatabaseNotReady` where asyncmy is not installed."""
+    """Raise `DriverMissing` where asyncmy is not installed."""
     if find_spec("asyncmy") is None:
         raise _no_driver(url, setting)
 
 
-def _no_driver(url: URL, setting: str) -> DatabaseNotReady:
-    return DatabaseNotReady(
+def _no_driver(url: URL, setting: str) -> DriverMissing:
+    return DriverMissing(
         f"{setting}: {url.render_as_string(hide_password=True)} needs the driver asyncmy; "
         "install it with: pip install 'betterai-engine[mysql]'.",
         field=setting,

@@ -46,7 +46,7 @@ def read_catalogue(path: Path) -> tuple[ModelInfo, ...]:
 
 
 def _single(path: Path, message: str) -> ConfigErrors:
-    return ConfigErrors([ConfigError(key="", origin=str(path), message=message)])
+    return ConfigErrors([ConfigError(key="models.catalogue", origin=str(path), message=message)])
 
 
 class _File:

@@ -65,6 +65,8 @@ _BOUNDS = {
     "too_long": "have at most {max_length} items",
 }
 
+_AT_LEAST_ONE = ("string_too_short", "too_short")
+
 _MOST = {
     "less_than": "lt",
     "less_than_equal": "le",
@@ -196,8 +198,14 @@ def _unknown(name: str, path: Path, place: Place) -> str:
     return f"unknown field {name}; valid here: {', '.join(sorted(place.fields)) or 'none'}"
 
 
-def _right(details: ErrorDetails) -> str | None:
+def right(details: ErrorDetails) -> str | None:
     """What would be right, as the rest of a sentence that begins with "must"; None where pydantic says it otherwise."""
+    kind = _KINDS.get(details["type"])
+    return f"be {kind}" if kind is not None else _right(details)
+
+
+def _right(details: ErrorDetails) -> str | None:
+    """The same beside the kind of value, of which a field of several kinds has more than one."""
     context: Mapping[str, Any] = details.get("ctx", {})
     message = details["msg"]
     match details["type"]:
@@ -208,6 +216,8 @@ def _right(details: ErrorDetails) -> str | None:
         case "union_tag_invalid":
             return f"be one of {context['expected_tags']}"
         case kind if kind in _BOUNDS:
+            if kind in _AT_LEAST_ONE and context["min_length"] == 1:
+                return "not be empty"
             return _BOUNDS[kind].format_map({name: _plain(bound) for name, bound in context.items()})
     return next((message.removeprefix(start) for start in _SHOULD if message.startswith(start)), None)
 

@@ -545,3 +545,18 @@ def test_an_environment_that_is_wrong_is_named(tmp_path: Path) -> None:
     done = run(tmp_path, "check", BETTERAI__SERVER__PORT=json.dumps("x"))
     assert done.returncode == 2
     assert "BETTERAI__SERVER__PORT" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["db", "upgrade"], ["keys", "create", "shop"], ["check"], ["serve"]])
+def test_a_missing_driver_ends_every_command_alike(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as found\n"
+        "spec = found.find_spec\n"
+        "found.find_spec = lambda name, package=None: None if name == 'asyncmy' else spec(name, package)\n"
+        "import sys\n"
+        "sys.modules['asyncmy'] = None\n"
+    )
+    settings = {**CHAT, "databases.default": "mysql+asyncmy://root@127.0.0.1:1/none"}
+    done = run(tmp_path, *command, settings=settings, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
+    assert done.returncode == 2
+    assert "pip install 'betterai-engine[mysql]'" in done.stderr

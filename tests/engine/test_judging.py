@@ -94,3 +94,35 @@ async def test_wrong_bindings_and_a_wrong_value_beside_an_unknown_key_are_named_
     text = '[server]\nhost = "0.0.0.0"\n[plugins.storage]\nquota = -1\nqota = 2\n'
     found = await verdict(tmp_path, text)
     assert [error.key for error in found.mistakes] == ["auth.mode", "plugins.storage.quota", "plugins.storage.qota"]
+
+
+async def test_nothing_is_made_up_where_a_wrong_setting_is_left_out(tmp_path: Path) -> None:
+    text = """
+    [auth]
+    mode = "keyz"
+    [server]
+    host = "0.0.0.0"
+    [vendors.compatible.servers.acme]
+    base_ulr = "http://127.0.0.1:1/v1"
+    [models]
+    default = "acme/large"
+    aliases = { quick = "acme/small" }
+    """
+    found = await verdict(tmp_path, text)
+    server = "vendors.compatible.servers.acme"
+    assert {error.key for error in found.mistakes} == {"auth.mode", f"{server}.base_ulr", f"{server}.base_url"}
+    assert not [line for line in found.lacking if line.startswith("[models]")]
+
+
+async def test_mistakes_in_an_entry_of_the_catalogue_hide_no_other(tmp_path: Path) -> None:
+    (tmp_path / "more.toml").write_text('[[models]]\nid = "default"\n')
+    text = f'[models]\ncatalogue = "{tmp_path}/more.toml"\n[plugins.storage]\nquotta = 1\n'
+    found = await verdict(tmp_path, text)
+    assert {error.key for error in found.mistakes} == {"models.default", "plugins.storage.quotta"}
+
+
+async def test_a_setting_is_named_once_and_with_its_place(tmp_path: Path) -> None:
+    found = await verdict(tmp_path, '[databases]\ndefault = "mysql+foo://x/y"\n[server]\nhost = "0.0.0.0"\n')
+    told = {error.key: str(error) for error in found.mistakes}
+    assert told["databases.default"].count("databases.default") == 1
+    assert told["auth.mode"].startswith(f"auth.mode ({tmp_path}/betterai.toml:4): server.host =")
