@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dis
+import sysconfig
 import threading
 import traceback
+from itertools import pairwise
+from pathlib import Path
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
+_ENGINE = str(Path(__file__).parent)
+_INSTALLED = frozenset({"site-packages", "dist-packages"})
+_STANDARD = sysconfig.get_path("stdlib")
 
 
 class PluginExited(Exception):
@@ -72,10 +78,39 @@ class Contained:
 
 
 def raised_at(error: BaseException) -> str:
-    """File and line of the innermost frame that an error came from, or the one that it stands for."""
+    """File and line that an error came from, or the one that it stands for.
+
+    Where the engine had called a plugin, this is the plugin's line, and not one of a library or of the engine that the plugin
+    called: the line that its author can change.
+    """
     source = error.__cause__ if isinstance(error, PluginExited) and error.__cause__ is not None else error
     frames = traceback.extract_tb(source.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+    engines = [n for n, frame in enumerate(frames) if _is_engines(frame.filename)]
+    called = [frame for frame in frames[engines[0] :] if not _is_standard(frame.filename)] if engines else []
+    own = [frame for frame in called if not _is_engines(frame.filename) and not _is_library(frame.filename)]
+    if own:
+        frame = own[-1]
+    elif entered := [
+        inner for outer, inner in pairwise(called) if _is_engines(outer.filename) > _is_engines(inner.filename)
+    ]:
+        frame = entered[-1]
+    elif frames:
+        frame = frames[-1]
+    else:
+        return "unknown"
+    return f"{frame.filename}:{frame.lineno}"
+
+
+def _is_engines(file: str) -> bool:
+    return file.startswith(_ENGINE)
+
+
+def _is_library(file: str) -> bool:
+    return file.startswith("<") or not _INSTALLED.isdisjoint(Path(file).parts)
+
+
+def _is_standard(file: str) -> bool:
+    return file.startswith(_STANDARD) and not _is_library(file)
 
 
 def let_go(error: BaseException | None) -> None:

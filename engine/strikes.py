@@ -76,7 +76,7 @@ class Strikes:
                 times, most = longest.get(block.plugin, (0, 0.0))
                 longest[block.plugin] = times + 1, max(most, block.seconds)
         said = [
-            f"{plugin!r} held the event loop {times} times, {most:.1f} s at most"
+            f"{plugin!r} held the event loop {_often(times)}, {most:.1f} s at most"
             for plugin, (times, most) in longest.items()
         ]
         return f"in the last ten minutes {', '.join(said)}; the log says where" if said else ""
@@ -100,6 +100,10 @@ class Strikes:
         return None
 
 
+def _often(times: int) -> str:
+    return "once" if times == 1 else f"{times} times"
+
+
 def _struck_out(block: Blocked, times: int) -> StruckOut:
-    said = f"was switched off: it held the event loop {times} times in ten minutes, the last time for {block.seconds:.1f} s"
+    said = f"was switched off: it held the event loop {_often(times)} in ten minutes, the last time for {block.seconds:.1f} s"
     return StruckOut(f"{said}; the log says where", f"{said} at {block.place} ({block.function})")

@@ -58,7 +58,9 @@ class Change:
 
 
 class Refused(Conflict):
-    """Raised when a change cannot be made; everything is as it was."""
+    """Raised when a change cannot be made; everything is as it was, and is refused again until something else has changed."""
+
+    retryable = False
 
 
 def not_installed(name: str, installed: Collection[str]) -> NotFound:
@@ -205,7 +207,8 @@ class Switchboard:
             try:
                 await asyncio.to_thread(write_switch, self.core.plugins.switches, name, enabled)
             except (OSError, ConfigError) as error:
-                raise Conflict(f"the plugin is switched, but this could not be kept: {error}") from None
+                words = f"the plugin is switched, but this could not be kept: {error}"
+                raise Conflict(words, retryable=False) from None
         return change
 
     async def strike_out(self, name: str, why: StruckOut) -> Change:

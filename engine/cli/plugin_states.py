@@ -78,7 +78,9 @@ def _state(plugin: Mapping[str, Any]) -> str:
         case "closing":
             return f"closing: {plugin.get('running', 0)} of its turns run on"
         case "failed":
-            return f"{'struck out' if plugin.get('struck_out') else 'failed'}: {reason}"
+            if plugin.get("struck_out"):
+                return f"struck out: {str(reason).removeprefix('was switched off: ')}"
+            return f"failed: {reason}"
         case "off" if not switched:
             return _NOT_ENABLED
         case "off":

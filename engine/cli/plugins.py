@@ -15,6 +15,7 @@ import typer
 from engine.cli.plugin_states import configured, running, table
 from engine.cli.remote import KeyOption, NoServer, ServerOption, ask, server_address
 from engine.cli.terminal import ConfigOption, err, fail, read, say, show
+from engine.loader.find import installed_plugins
 
 app = typer.Typer(help="List the installed plugins, switch them, or begin one of your own.")
 
@@ -114,6 +115,8 @@ def new(
     """Write a package with a provider, ready to be tested, installed and changed."""
     if NAME.fullmatch(name) is None:
         fail(f"{name!r} is no name for a plugin: it begins with a letter, and has lower-case letters, digits and _", 2)
+    if (taken := installed_plugins().get(name)) is not None:
+        fail(f"there is a plugin {name!r} already, from {taken.origin}; choose another name", 2)
     target = folder or Path(f"betterai-plugin-{name}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         fail(f"{target} is there already; choose another --folder, or remove it", 2)

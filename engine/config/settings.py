@@ -120,8 +120,8 @@ class AuthSettings(Settings):
     secret: SecretStr | None = Field(
         default=None,
         examples=["${env:BETTERAI_AUTH_SECRET}"],
-        description="Secret that API keys are hashed with; unset: one is generated and kept in var/. "
-        "With another secret all keys issued before are void.",
+        description="Secret that API keys are hashed with, of at least 16 characters; unset: one is generated and kept in "
+        "var/. With another secret all keys issued before are void.",
     )
     allowed_hosts: tuple[str, ...] = Field(
         default=(), description="Names besides loopback ones that the Host header may carry in local mode."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
@@ -15,6 +16,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from engine.db.errors import DatabaseNotReady, DriverMissing
 
 T = TypeVar("T")
+
+# MySQL names every primary key PRIMARY, and warns of each that a statement names otherwise, as Alembic's do.
+logging.getLogger("asyncmy").addFilter(lambda record: "ignored for PRIMARY key" not in record.getMessage())
 
 READERS = 10
 POOL_SECONDS = 5.0

@@ -16,6 +16,8 @@ _SLASH_TAKEN = "/v1/"
 """Addresses below this mean the same with a slash at their end."""
 
 _LONGEST_GUESSED = 120
+MOST_BELOW = 3
+"""Addresses that begin with one that is asked for, up to which they are named."""
 """Addresses longer than this get no suggestion: likeness is costly and a scanner's address is like nothing."""
 
 
@@ -160,8 +162,13 @@ class RouteTable:
             if why is not None:
                 return FeatureDisabled(f"{_shown(path)} belongs to {why}")
         guess = self._nearest(segments) if len(path) <= _LONGEST_GUESSED else None
-        hint = f"; did you mean {guess}?" if guess else ""
+        hint = f"; did you mean {guess}?" if guess else self._below(segments)
         return NotFound(f"there is nothing at {_shown(path)}{hint}")
+
+    def _below(self, segments: tuple[str, ...]) -> str:
+        """What begins with the address, where that is little enough to be named."""
+        below = [path for path, template in self._templates.items() if template[: len(segments)] == segments]
+        return f"; there are {' and '.join(sorted(below))}" if 1 < len(below) <= MOST_BELOW else ""
 
     def _nearest(self, segments: tuple[str, ...]) -> str | None:
         """The template most like the address, its parameters taken as what stands in their place."""

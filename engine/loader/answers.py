@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -73,6 +73,10 @@ def checked(hook: str, given: Any) -> list[Any]:
     """What a hook returned, as a list; raises `PluginMistake` for anything but an iterable of what the hook answers."""
     answer = ANSWERS[hook]
     if not isinstance(given, Iterable) or isinstance(given, str):
+        if isinstance(given, Coroutine | AsyncGenerator):
+            if isinstance(given, Coroutine):
+                given.close()
+            raise PluginMistake("it is an `async def`; a hook is a plain function that returns a list")
         shown = "nothing" if given is None else repr(type(given).__name__)
         raise PluginMistake(f"it returned {shown}; it returns a list, each of it {answer.each}")
     things = list(given)

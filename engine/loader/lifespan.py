@@ -43,7 +43,9 @@ class Lifespan:
         self._task = asyncio.create_task(self._run(), name=f"lifespan of {self._plugin}")
         try:
             if not await self._waited(self._opened, seconds, "plugin_opens_slowly"):
-                raise OpenedTooLate(f"it was not open within {seconds:g} s{self._place}")
+                raise OpenedTooLate(
+                    f"it was not open within {seconds:g} s{f' at {self._place}' if self._place else ''}"
+                )
             await self._opened
         except BaseException:
             await self._let_go()
@@ -107,4 +109,4 @@ class Lifespan:
     def _place(self) -> str:
         """Where the last context stands that was entered, as far as it can be seen."""
         frame = getattr(getattr(self._at, "gen", None), "ag_frame", None)
-        return f" at {frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""
+        return f"{frame.f_code.co_filename}:{frame.f_lineno}" if frame is not None else ""

@@ -7,12 +7,16 @@ from typing import TypeVar
 
 from engine.api.errors import EngineError, ProviderError
 from engine.api.providers import Provider
+from engine.config.secrecy import mask_text
 from engine.guard import Contained, PluginExited, is_ours, raised_at
 from engine.log import get_logger
 from engine.stats import Stats
 
 T = TypeVar("T")
 log = get_logger(__name__)
+
+MOST_LOGGED = 500
+"""Characters of an error's text that the log holds."""
 
 
 class WrongDelta(TypeError):
@@ -22,18 +26,20 @@ class WrongDelta(TypeError):
 def explained(raised: BaseException, provider: Provider, name: str, stats: Stats) -> EngineError | None:
     """The error for who asked; None for what is no failure of the provider's: a cancel, an interrupt of the program.
 
-    Of an error that no provider should raise only the kind is told: its text may hold a credential.
+    Of an error that no provider should raise only the kind is told: its text may hold a credential. The log has the text,
+    without what looks like one.
     """
     if isinstance(raised, EngineError):
         return raised
     if is_ours(raised):
         return None
-    kind = type(raised.__cause__ if isinstance(raised, PluginExited) else raised).__name__
+    source = raised.__cause__ if isinstance(raised, PluginExited) else raised
+    kind = type(source).__name__
     log.error(
         "provider_crashed",
         provider=provider.name,
         plugin=stats.provider_owners.get((provider.role, provider.name)),
-        error=str(raised) if isinstance(raised, WrongDelta) else kind,
+        error=str(raised) if isinstance(raised, WrongDelta) else mask_text(f"{kind}: {source}"[:MOST_LOGGED]),
         at=raised_at(raised),
     )
     if isinstance(raised, WrongDelta):

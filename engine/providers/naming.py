@@ -148,7 +148,7 @@ class Naming:
         """The nearest names, those of providers that are on first."""
         listed = self.catalogue.names
         served = [name for name in listed if (info := self.catalogue.find(name)) and info.provider in self.providers]
-        usable = [*served, *self.aliases, *self.providers]
+        usable = dict.fromkeys([*served, *self.aliases, *self.providers])
         near = difflib.get_close_matches(meant, usable, 3) or difflib.get_close_matches(meant, listed, 3)
         if not near:
             return "; `betterai models` and GET /api/v1/models list those that can be used"

@@ -7,10 +7,14 @@ import gc
 import threading
 import weakref
 from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.guard import Contained, PluginExited, let_go
+from engine import guard
+from engine.guard import Contained, PluginExited, let_go, raised_at
 
 ENDING = [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError]
 
@@ -136,3 +140,31 @@ def test_an_error_that_is_its_own_context_is_let_go_of_once() -> None:
     except ExceptionGroup as error:
         let_go(error)
     assert (group.__traceback__, first.__traceback__) == (None, None)
+
+
+def called(body: str, file: str) -> object:
+    """Code that stands in a file of this name."""
+    names: dict[str, object] = {}
+    exec(compile(f"def work(call):\n    {body}\n", file, "exec"), names)
+    return names["work"]
+
+
+@pytest.mark.parametrize("library", ["int('x')", "call()"])
+def test_an_error_is_placed_where_the_author_of_the_plugin_can_change_it(library: str) -> None:
+    """The engine calls the plugin, that calls a library, and that one, or what it calls back, raises."""
+    engine: Any = called("call()", f"{Path(guard.__file__).parent}/calls.py")
+    plugin: Any = called("call()", "/plugins/acme/chat.py")
+    lib: Any = called(library, "/x/site-packages/lib/core.py")
+    raising: Any = called("int('x')", f"{Path(guard.__file__).parent}/api/thing.py")
+    with pytest.raises(ValueError, match="invalid literal") as error:
+        engine(partial(plugin, partial(lib, partial(raising, None))))
+    assert raised_at(error.value) == "/plugins/acme/chat.py:2"
+
+
+def test_an_error_of_an_installed_plugin_is_placed_where_the_engine_called_it() -> None:
+    engine: Any = called("call()", f"{Path(guard.__file__).parent}/calls.py")
+    plugin: Any = called("call()", "/x/site-packages/acme/chat.py")
+    lib: Any = called("int('x')", "/x/site-packages/lib/core.py")
+    with pytest.raises(ValueError, match="invalid literal") as error:
+        engine(partial(plugin, partial(lib, None)))
+    assert raised_at(error.value) == "/x/site-packages/acme/chat.py:2"

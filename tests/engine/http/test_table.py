@@ -103,6 +103,17 @@ def test_an_address_like_no_other_gets_no_suggestion() -> None:
     assert caught.value.message == "there is nothing at /wp-login.php"
 
 
+def test_an_address_that_others_begin_with_names_them() -> None:
+    async def answer(request: HttpRequest[Any, Any]) -> Answer:
+        raise NotImplementedError
+
+    table = RouteTable(
+        [("engine", Route(method="GET", path=f"/health/{part}", handler=answer)) for part in ("ready", "live")]
+    )
+    with pytest.raises(NotFound, match=r"nothing at /health; there are /health/live and /health/ready$"):
+        table.resolve("GET", "/health")
+
+
 def test_an_overlong_address_is_not_repeated_whole() -> None:
     with pytest.raises(NotFound) as caught:
         TABLE.resolve("GET", "/" + "x" * 10_000)

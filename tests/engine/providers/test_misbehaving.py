@@ -86,6 +86,7 @@ async def test_an_exit_or_a_cancel_of_its_own_is_a_failure_of_the_provider(
     message, crash = await fails(stream, writer)
     assert message == f"the provider of odd/m failed unexpectedly ({kind}); the log says where"
     assert "test_misbehaving.py" in crash["at"]
+    assert crash["error"].startswith(f"{kind}: ")
 
 
 @pytest.mark.parametrize(

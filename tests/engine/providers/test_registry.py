@@ -74,6 +74,13 @@ def test_a_provider_without_a_default_model_asks_for_one() -> None:
         registry().chat("acme")
 
 
+def test_a_name_that_stands_for_several_things_is_suggested_once() -> None:
+    local = ScriptedProvider(name="local", default_model="local")
+    names = registry(local, aliases={"local": "local"})
+    with pytest.raises(ModelNotFound, match=r"did you mean 'local'\?$"):
+        names.chat("locl")
+
+
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(ModelNotFound, match="did you mean 'newest'") as error:
         registry().chat("newst")
