@@ -36,16 +36,7 @@ def plugin_of_the_page(folder: Path) -> type[Plugin]:
     return notes
 
 
-REVISION = """
-from alembic import op
-import sqlalchemy as sa
-
-revision = "0001"
-down_revision = None
-
-def upgrade():
-    op.create_table("notes_notes", sa.Column("id", sa.String(64), primary_key=True), sa.Column("text", sa.Text))
-"""
+[REVISION] = [block.text for block in blocks(DOCS / "hooks.md", "py")]
 
 
 @pytest.mark.parametrize("hook", all_hooks(), ids=lambda hook: hook.name)

@@ -6,11 +6,16 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
-from engine.loader.find import installed_plugins
+from engine.api import Plugin
+from engine.loader.find import given_plugins, installed_plugins
+from tests.architecture.first_party import first_party
 from tests.docs.pages import DOCS, blocks
 from tests.server import engine_inside
 
@@ -59,3 +64,37 @@ async def test_it_answers_once_it_is_installed_and_enabled(package: Path, monkey
 def test_the_address_of_a_compatible_server_is_a_setting() -> None:
     (first, *_) = blocks(PAGE, "toml")
     assert tomllib.loads(first.text)["vendors"]["compatible"]["servers"]["lab"]["base_url"]
+
+
+async def test_the_provider_over_http_streams_and_tells_what_was_refused(tmp_path: Path) -> None:
+    [source] = blocks(PAGE, "py")
+    names: dict[str, Any] = {"__name__": "starling"}
+    exec(compile(source.text, "starling.py", "exec", dont_inherit=True), names)
+
+    async def say(request: web.Request) -> web.Response:
+        if request.headers["Authorization"] != "Bearer right":
+            return web.Response(status=401)
+        return web.Response(text=f"{(await request.json())['text']}\nand so on")
+
+    vendor = web.Application()
+    vendor.router.add_post("/say", say)
+    async with TestServer(vendor) as server:
+        said = [
+            await _starling(tmp_path, names["Starling"], str(server.make_url("/"))[:-1], key)
+            for key in ("right", "wrong")
+        ]
+    assert (said[0]["text"], said[0]["status"]) == ("Hello\nand so on", "completed")
+    assert said[1]["code"] == "provider_refused"
+
+
+async def _starling(folder: Path, plugin: type[Plugin], address: str, key: str) -> dict[str, Any]:
+    installed = {**first_party(), **given_plugins(plugin)}
+    own = {"plugins.starling.base_url": address, "plugins.starling.api_key": key}
+    settings = {"plugins.enabled": ["chat", "starling"], "log.level": "critical", **own}
+    async with (
+        engine_inside(folder, settings, installed=installed) as engine,
+        aiohttp.ClientSession(f"http://127.0.0.1:{engine.port}") as http,
+        http.post("/api/v1/chat", json={"input": "Hello", "model": "starling/any"}) as answer,
+    ):
+        told: dict[str, Any] = await answer.json()
+        return told
