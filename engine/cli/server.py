@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.connecting import unanswered
 from engine.cli.judging import judged
-from engine.cli.terminal import ConfigOption, assembled, fail, plain_table, read, run, say, show
+from engine.cli.terminal import FAILED, ConfigOption, assembled, err, fail, plain_table, read, run, say, show
 from engine.config import ConfigError, ConfigErrors, RawConfig, read_core
 from engine.main import serve as run_server
 from engine.process import Blame
@@ -44,10 +45,17 @@ def _all_mistakes(raw: RawConfig) -> str:
     return str(ConfigErrors(run(judged(raw)).mistakes))
 
 
-def check(config: ConfigOption = None) -> None:
+def check(
+    connect: Annotated[
+        bool,
+        typer.Option("--connect", help="Ask databases, Redis and the receiver of traces, too, and write nothing."),
+    ] = False,
+    config: ConfigOption = None,
+) -> None:
     """Judge the configuration and the plugins without starting anything.
 
-    Exit code 2: the server would not start. 1: it would start without something that the configuration asks for.
+    Exit code 2: the server would not start. 1: it would start without something that the configuration asks for, or, with
+    --connect, something that it names does not answer. Without, no connection is made. Vendors are never asked.
     """
     raw = read(config)
     verdict = run(judged(raw))
@@ -56,8 +64,21 @@ def check(config: ConfigOption = None) -> None:
     say(f"configuration: {raw.file or 'built in'}")
     for line in (*verdict.lacking, *verdict.remarks):
         say(line, "yellow")
+    if connect:
+        away = run(_unanswered(raw))
+        for line in away:
+            say(line, "red")
+        if away:
+            fail("not all that the configuration names can be used")
     say("the server would start, degraded" if verdict.lacking else "ok")
-    raise typer.Exit(1 if verdict.lacking else 0)
+    if not connect:
+        err.print("databases and other servers were not asked; --connect asks them", soft_wrap=not err.is_terminal)
+    raise typer.Exit(FAILED if verdict.lacking else 0)
+
+
+async def _unanswered(raw: RawConfig) -> list[str]:
+    # One that is required and fails has been judged already.
+    return await unanswered(await assembled(raw))
 
 
 def models(config: ConfigOption = None) -> None:

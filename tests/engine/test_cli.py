@@ -160,7 +160,7 @@ def test_version_is_one_word(tmp_path: Path) -> None:
 
 def test_check_says_ok_and_touches_nothing(tmp_path: Path) -> None:
     done = run(tmp_path, "check")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, "databases and other servers were not asked" in done.stderr) == (0, True)
     assert done.stdout.endswith("ok\n")
     assert list(tmp_path.iterdir()) == []
 
@@ -560,3 +560,31 @@ def test_a_missing_driver_ends_every_command_alike(command: list[str], tmp_path:
     done = run(tmp_path, *command, settings=settings, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert done.returncode == 2
     assert "pip install 'betterai-engine[mysql]'" in done.stderr
+
+
+def test_check_asks_what_the_configuration_names_where_it_is_told_to(tmp_path: Path) -> None:
+    away = {
+        **CHAT,
+        "databases.default": "mysql+asyncmy://root@127.0.0.1:1/none",
+        "limits.redis": "redis://127.0.0.1:1/0",
+        "tracing.endpoint": "http://127.0.0.1:1",
+    }
+    plain = run(tmp_path, "check", settings=away)
+    asked = run(tmp_path, "check", "--connect", settings=away)
+    assert "--connect asks them" in plain.stderr
+    assert "databases.default" not in plain.stdout
+    assert (asked.returncode, "not all that the configuration names" in asked.stderr) == (1, True)
+    assert all(
+        f"\n{setting}: " in asked.stdout for setting in ("databases.default", "limits.redis", "tracing.endpoint")
+    )
+
+
+def test_check_writes_nothing_where_it_asks(tmp_path: Path) -> None:
+    database = tmp_path / "there.db"
+    settings = {**CHAT, "databases.default": f"sqlite+aiosqlite:///{database}"}
+    first = run(tmp_path, "check", "--connect", settings=settings)
+    assert ("databases" in first.stdout + first.stderr, database.exists()) == (False, False)
+    database.write_bytes(b"no database, but long enough to have a header of one hundred bytes" * 4)
+    broken = run(tmp_path, "check", "--connect", settings=settings)
+    assert broken.returncode == 1
+    assert f"databases.default: {database} cannot be read: file is not a database" in broken.stdout
