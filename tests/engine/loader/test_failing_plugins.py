@@ -151,7 +151,7 @@ async def test_wrong_values_switch_a_plugin_off_and_are_all_told(tmp_path: Path)
     async with running(tmp_path, plugin("bad", settings=Sized), plugin("good"), text=text) as engine:
         assert engine.features == ("good",)
         _, detail = (await health(engine))["bad"]
-        assert "plugins.bad.size (…:9): must be greater than or equal to 1, but is 0" in detail
+        assert "plugins.bad.size (…:9): must be 1 or more, but is 0" in detail
         assert "plugins.bad.mode" in detail
         # The page is open to anybody; the operator is shown the file, too.
         told = {line.name: line.detail for line in await engine.checks()}
