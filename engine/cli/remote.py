@@ -11,7 +11,7 @@ import typer
 from engine.cli.terminal import fail, run
 from engine.config import ConfigError, RawConfig, read_core
 from engine.config.settings import ServerSettings
-from engine.wire.address import http_address
+from engine.wire.address import http_address, no_server
 
 ServerOption = Annotated[
     str | None,
@@ -88,7 +88,7 @@ async def reached(
         async with http.request(method, f"{url}{path}", json=body) as response:
             answer = await response.json(content_type=None)
     except (aiohttp.ClientError, TimeoutError, ValueError, OSError) as error:
-        raise NoServer(f"no server answers at {url}: {str(error) or type(error).__name__}") from None
+        raise NoServer(no_server(url, error)) from None
     if not isinstance(answer, dict) or (response.status == 404 and "code" not in answer):
         raise NoServer(f"what answers at {url} is another program")
     if response.status >= 400:

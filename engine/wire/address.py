@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8080"
@@ -25,6 +26,23 @@ def socket_address(text: str) -> str:
     if not path or (parts.scheme not in ("ws", "wss") and not path.endswith(SOCKET_PATH)):
         path += SOCKET_PATH
     return urlunsplit((_SOCKET[parts.scheme], parts.netloc, path, parts.query, ""))
+
+
+def no_server(url: str, error: BaseException) -> str:
+    """The sentence for a person whose program found no server at an address, in words of the operating system."""
+    cause = getattr(error, "os_error", error)
+    number = getattr(cause, "errno", None)
+    if isinstance(cause, TimeoutError) and not number:
+        why = "it does not answer in time"
+    elif isinstance(number, int) and number > 0:
+        why = os.strerror(number).lower()
+    elif isinstance(cause, OSError) and cause.strerror:
+        why = cause.strerror.lower()
+    elif isinstance(cause, ValueError):
+        why = "what answers there is another program"
+    else:
+        why = "it broke the connection off"
+    return f"no server answers at {url}: {why}"
 
 
 def _parts(text: str) -> SplitResult:

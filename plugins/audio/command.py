@@ -6,14 +6,15 @@ import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import aiohttp
 import typer
 from rich.console import Console
 
-from engine.wire.address import DEFAULT_ADDRESS, http_address
+from engine.wire.address import DEFAULT_ADDRESS
 from plugins.audio.live_command import Refused, listen
+from plugins.vendors.asking import FormerServerOption, KeyOption, ServerOption, fail, fail_unreachable, server_address
 
 _CONNECTED_WITHIN = 10.0
 
@@ -36,34 +37,19 @@ def transcribe(
     model: Annotated[str | None, typer.Option(help="Transcription model; the server's default without it.")] = None,
     language: Annotated[str | None, typer.Option(help="Language of the recording.")] = None,
     times: Annotated[bool, typer.Option("--times", help="Begin each line with its time.")] = False,
-    server: Annotated[
-        str,
-        typer.Option(
-            envvar=["BETTERAI_SERVER", "BETTERAI_HTTP_URL"],
-            show_envvar=False,
-            help="Address of the server (or BETTERAI_SERVER); else as host and port in the configuration say.",
-        ),
-    ] = DEFAULT_ADDRESS,
-    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
-    key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
+    server: ServerOption = DEFAULT_ADDRESS,
+    url: FormerServerOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Write what is said in a recording, line by line as it is heard."""
     fields = {name: value for name, value in {"model": model, "language": language}.items() if value is not None}
     if (file is None) == (microphone is None):
         raise typer.BadParameter("name a recording, either as FILE or with --mic-file", param_hint="FILE")
-    address = _address(server, url)
+    address = server_address(server, url)
     if microphone is not None:
         asyncio.run(_listen(address, key, microphone, fields, times))
     elif file is not None:
         asyncio.run(_transcribe(address, key, file, fields, times))
-
-
-def _address(server: str, url: str | None) -> str:
-    """The server's address; `--url` is the former name of the option."""
-    try:
-        return http_address(url or server)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 async def _listen(url: str, key: str | None, file: Path, fields: dict[str, str], times: bool) -> None:
@@ -75,11 +61,11 @@ async def _listen(url: str, key: str | None, file: Path, fields: dict[str, str],
             async with aiohttp.ClientSession(headers=headers, timeout=timeout) as http:
                 await listen(http, url, file, fields, lambda event: _tell(event, times, shown))
     except Refused as error:
-        _fail(str(error))
+        fail(str(error))
     except (aiohttp.ClientError, TimeoutError) as error:
-        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
+        fail_unreachable(url, error)
     except OSError as error:
-        _fail(f"cannot read {file}: {error.strerror or error}")
+        fail(f"cannot read {file}: {error.strerror or error}")
 
 
 async def _transcribe(url: str, key: str | None, file: Path, fields: dict[str, str], times: bool) -> None:
@@ -96,15 +82,15 @@ async def _transcribe(url: str, key: str | None, file: Path, fields: dict[str, s
             ):
                 if answer.status != 200:
                     told = await answer.json(content_type=None)
-                    _fail(str(told.get("detail", f"the server answered {answer.status}")))
+                    fail(str(told.get("detail", f"the server answered {answer.status}")))
                 with notes.status("listening") as shown:
                     async for line in answer.content:
                         if line.startswith(b"data: "):
                             _tell(json.loads(line[6:]), times, shown)
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
+        fail_unreachable(url, error)
     except OSError as error:
-        _fail(f"cannot read {file}: {error.strerror or error}")
+        fail(f"cannot read {file}: {error.strerror or error}")
 
 
 def _tell(event: Mapping[str, Any], times: bool, shown: Any) -> None:
@@ -116,9 +102,4 @@ def _tell(event: Mapping[str, Any], times: bool, shown: Any) -> None:
     elif event["type"] == "status":
         shown.update(event.get("detail") or event["stage"])
     elif event["type"] == "stream.ended" and event["status"] != "completed":
-        _fail((event.get("error") or {}).get("message") or f"the transcription was {event['status']}")
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False).print(message, style="red")
-    raise typer.Exit(1)
+        fail((event.get("error") or {}).get("message") or f"the transcription was {event['status']}")

@@ -7,14 +7,15 @@ import json
 import struct
 import wave
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import aiohttp
 import typer
 from rich.console import Console
 
-from engine.wire.address import DEFAULT_ADDRESS, http_address
+from engine.wire.address import DEFAULT_ADDRESS
 from engine.wire.frames import decode_binary
+from plugins.vendors.asking import FormerServerOption, KeyOption, ServerOption, fail, fail_unreachable, server_address
 from plugins.vendors.codecs import decode
 
 RATE = 24_000
@@ -37,21 +38,14 @@ def talk(
     model: Annotated[str | None, typer.Option(help="Realtime model; the server's default without it.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice of the model.")] = None,
     instructions: Annotated[str | None, typer.Option(help="What the model is to be and do.")] = None,
-    server: Annotated[
-        str,
-        typer.Option(
-            envvar=["BETTERAI_SERVER", "BETTERAI_HTTP_URL"],
-            show_envvar=False,
-            help="Address of the server (or BETTERAI_SERVER); else as host and port in the configuration say.",
-        ),
-    ] = DEFAULT_ADDRESS,
-    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
-    key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
+    server: ServerOption = DEFAULT_ADDRESS,
+    url: FormerServerOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Say what is in a recording, and write what is answered."""
     if output.suffix.lower() != ".wav":
         raise typer.BadParameter("the answer is a .wav file", param_hint="--out")
-    address = _address(server, url)
+    address = server_address(server, url)
     body = {"model": model, "voice": voice, "instructions": instructions}
     fields = {name: value for name, value in body.items() if value is not None}
     sound = asyncio.run(_Talk(address, key, fields).run(question))
@@ -62,16 +56,8 @@ def talk(
             file.setframerate(RATE)
             file.writeframes(sound)
     except OSError as error:
-        _fail(f"cannot write {output}: {error.strerror or error}")
+        fail(f"cannot write {output}: {error.strerror or error}")
     Console(stderr=True, highlight=False).print(f"{output}: {len(sound) / 2 / RATE:.1f} s")
-
-
-def _address(server: str, url: str | None) -> str:
-    """The server's address; `--url` is the former name of the option."""
-    try:
-        return http_address(url or server)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 class _Talk:
@@ -88,7 +74,7 @@ class _Talk:
             with question.open("rb") as file:
                 pcm = b"".join(await asyncio.to_thread(lambda: list(decode(file, RATE))))
         except Exception as error:
-            _fail(f"cannot read {question}: {error}")
+            fail(f"cannot read {question}: {error}")
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECTED_WITHIN)
         try:
             async with (
@@ -104,7 +90,7 @@ class _Talk:
                 await self._listen(socket)
                 await self._ask(socket, "realtime.finish", stream=self._stream)
         except (aiohttp.ClientError, TimeoutError) as error:
-            _fail(f"no server answers at {self._url}: {str(error) or type(error).__name__}; name another with --server")
+            fail_unreachable(self._url, error)
         return bytes(self._sound)
 
     async def _ask(self, socket: aiohttp.ClientWebSocketResponse, type: str, **fields: Any) -> dict[str, Any]:
@@ -142,10 +128,10 @@ class _Talk:
                 case "turn.assistant_ended":
                     typer.echo()
                     if frame["status"] != "completed":
-                        _fail((frame.get("error") or {}).get("message") or f"the answer was {frame['status']}")
+                        fail((frame.get("error") or {}).get("message") or f"the answer was {frame['status']}")
                     return
                 case "stream.ended":
-                    _fail((frame.get("error") or {}).get("message") or "the call ended without an answer")
+                    fail((frame.get("error") or {}).get("message") or "the call ended without an answer")
                 case _:
                     pass
 
@@ -157,16 +143,11 @@ class _Talk:
             elif message.type is aiohttp.WSMsgType.TEXT:
                 frame: dict[str, Any] = json.loads(message.data)
                 if frame["type"] == "rejected":
-                    _fail(frame["error"]["message"])
+                    fail(frame["error"]["message"])
                 return frame
             else:
-                _fail(f"the server hung up ({socket.close_code})")
+                fail(f"the server hung up ({socket.close_code})")
 
 
 def _note(text: str) -> None:
     Console(stderr=True, highlight=False, markup=False).print(text)
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False).print(message, style="red")
-    raise typer.Exit(1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import aiohttp
 import typer
 from rich.console import Console
 
-from engine.wire.address import DEFAULT_ADDRESS, http_address
+from engine.wire.address import DEFAULT_ADDRESS
+from plugins.vendors.asking import FormerServerOption, KeyOption, ServerOption, fail, fail_unreachable, server_address
 
 FORMATS = {
     ".wav": "wav",
@@ -39,16 +40,9 @@ def speak(
     model: Annotated[str | None, typer.Option(help="Voice model; the server's default without it.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice of the model.")] = None,
     speed: Annotated[float, typer.Option(min=0.25, max=4.0, help="1 is the voice's own.")] = 1.0,
-    server: Annotated[
-        str,
-        typer.Option(
-            envvar=["BETTERAI_SERVER", "BETTERAI_HTTP_URL"],
-            show_envvar=False,
-            help="Address of the server (or BETTERAI_SERVER); else as host and port in the configuration say.",
-        ),
-    ] = DEFAULT_ADDRESS,
-    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
-    key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
+    server: ServerOption = DEFAULT_ADDRESS,
+    url: FormerServerOption = None,
+    key: KeyOption = None,
 ) -> None:
     """Have a text spoken into a file."""
     words = " ".join(text) if text else sys.stdin.buffer.read().decode("utf-8", "replace")
@@ -57,19 +51,11 @@ def speak(
     format = FORMATS.get(output.suffix.lower())
     if format is None:
         raise typer.BadParameter(f"the file ends in one of {', '.join(FORMATS)}", param_hint="--output")
-    address = _address(server, url)
-    body = {"text": words, "format": format, "model": model, "voice": voice, "speed": speed}
+    address = server_address(server, url)
+    body = {"text": words.strip(), "format": format, "model": model, "voice": voice, "speed": speed}
     body = {name: value for name, value in body.items() if value is not None}
     written = asyncio.run(_speak(address, key, body, output))
     Console(stderr=True, highlight=False).print(f"{output}: {written:,} bytes")
-
-
-def _address(server: str, url: str | None) -> str:
-    """The server's address; `--url` is the former name of the option."""
-    try:
-        return http_address(url or server)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
 
 
 async def _speak(url: str, key: str | None, body: dict[str, Any], output: Path) -> int:
@@ -84,23 +70,18 @@ async def _speak(url: str, key: str | None, body: dict[str, Any], output: Path) 
             http.post(f"{url}/api/v1/tts", json=body) as answer,
         ):
             if answer.status != 200:
-                _fail(str((await answer.json(content_type=None)).get("detail", f"the server answered {answer.status}")))
+                fail(str((await answer.json(content_type=None)).get("detail", f"the server answered {answer.status}")))
             with notes.status("speaking") as shown, draft.open("wb") as file:
                 async for piece in answer.content.iter_any():
                     written += file.write(piece)
                     shown.update(f"speaking: {written:,} bytes")
         draft.replace(output)
     except aiohttp.ClientPayloadError:
-        _fail("the voice broke off before the end; nothing was written")
+        fail("the voice broke off before the end; nothing was written")
     except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        _fail(f"no server answers at {url}: {str(error) or type(error).__name__}; name another with --server")
+        fail_unreachable(url, error)
     except OSError as error:
-        _fail(f"cannot write {output}: {error.strerror or error}")
+        fail(f"cannot write {output}: {error.strerror or error}")
     finally:
         draft.unlink(missing_ok=True)
     return written
-
-
-def _fail(message: str) -> NoReturn:
-    Console(stderr=True, highlight=False, markup=False).print(message, style="red")
-    raise typer.Exit(1)

@@ -16,6 +16,7 @@ from plugins.chat.terminal.client import ChatClient
 from plugins.chat.terminal.prompt import clean, converse
 from plugins.chat.terminal.talk import Choices, Talk
 from plugins.chat.terminal.view import JsonView, TextView, View
+from plugins.vendors.asking import FormerServerOption, KeyOption, ServerOption, refused_address
 
 
 def register(app: typer.Typer) -> None:
@@ -27,16 +28,9 @@ def chat(
     prompt: Annotated[
         list[str] | None, typer.Argument(help="What to ask; without it, standard input or a conversation.")
     ] = None,
-    server: Annotated[
-        str,
-        typer.Option(
-            envvar=["BETTERAI_SERVER", "BETTERAI_URL"],
-            show_envvar=False,
-            help="Address of the server (or BETTERAI_SERVER); else as host and port in the configuration say.",
-        ),
-    ] = DEFAULT_ADDRESS,
-    url: Annotated[str | None, typer.Option("--url", hidden=True)] = None,
-    key: Annotated[str | None, typer.Option(envvar="BETTERAI_KEY", help="API key, where the server wants one.")] = None,
+    server: ServerOption = DEFAULT_ADDRESS,
+    url: FormerServerOption = None,
+    key: KeyOption = None,
     model: Annotated[str | None, typer.Option(help="Model that answers; the server's default without it.")] = None,
     instructions: Annotated[str | None, typer.Option(help="What the model is to be and do.")] = None,
     conversation: Annotated[
@@ -97,7 +91,7 @@ def _socket_url(server: str, url: str | None) -> str:
     try:
         return socket_address(url or server)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--url" if url else "--server") from None
+        raise refused_address(error, url) from None
 
 
 def _leave_quietly() -> NoReturn:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
-from engine.wire.address import http_address, socket_address
+from engine.wire.address import http_address, no_server, socket_address
 
 
 @pytest.mark.parametrize(
@@ -32,3 +34,17 @@ def test_what_is_no_address_is_refused_with_an_example(text: str) -> None:
     for understood in (http_address, socket_address):
         with pytest.raises(ValueError, match=r"is no address of a server, such as http://127\.0\.0\.1:8080"):
             understood(text)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 9)"), "connection refused"),
+        (OSError(-2, "Name or service not known"), "name or service not known"),
+        (TimeoutError(), "it does not answer in time"),
+        (ValueError("Expecting value: line 1"), "what answers there is another program"),
+        (RuntimeError("Server disconnected"), "it broke the connection off"),
+    ],
+)
+def test_a_server_that_is_not_there_is_told_of_in_words_of_the_system(error: Exception, why: str) -> None:
+    assert no_server("http://ai:9", error) == f"no server answers at http://ai:9: {why}"
