@@ -8,12 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from engine.cli.remote import connection, reached
+from engine.cli.remote import LISTED_WITHIN, connection, reached
 from engine.cli.terminal import assembled, plain_table, run
 from engine.config import RawConfig
-
-ANSWERS_WITHIN = 10.0
-"""Seconds; a server that takes longer for a list is as good as none."""
 
 _NOT_ENABLED = "off: not in [plugins] enabled"
 
@@ -39,7 +36,7 @@ def running(url: str, key: str | None) -> list[PluginLine]:
 
 
 async def _asked(url: str, key: str | None) -> Any:
-    async with connection(key, ANSWERS_WITHIN) as http:
+    async with connection(key, LISTED_WITHIN) as http:
         return await reached(http, url, "GET", "/api/v1/admin/plugins")
 
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import typer
 
 from engine.cli.plugin_states import configured, running, table
-from engine.cli.remote import KeyOption, NoServer, ServerOption, ask, server_address
+from engine.cli.remote import KeyOption, NoServer, OfflineOption, ServerOption, ask, server_address
 from engine.cli.terminal import ConfigOption, err, fail, read, say, show
 from engine.loader.find import installed_plugins
 
@@ -45,7 +45,7 @@ _OF_ROLE: Mapping[Role, Mapping[str, str]] = {
 @app.callback(invoke_without_command=True)
 def plugins(
     context: typer.Context,
-    offline: Annotated[bool, typer.Option("--offline", help="Read the configuration, and ask no server.")] = False,
+    offline: OfflineOption = False,
     server: ServerOption = None,
     key: KeyOption = None,
     config: ConfigOption = None,

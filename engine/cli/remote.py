@@ -26,6 +26,14 @@ KeyOption = Annotated[
     str | None, typer.Option(envvar="BETTERAI_KEY", help="API key with the scope admin, where the server wants one.")
 ]
 
+UserKeyOption = Annotated[
+    str | None, typer.Option("--key", envvar="BETTERAI_KEY", help="API key, where the server wants one.")
+]
+OfflineOption = Annotated[bool, typer.Option("--offline", help="Read the configuration, and ask no server.")]
+
+LISTED_WITHIN = 10.0
+"""Seconds; a server that takes longer for a list is as good as none."""
+
 ANSWERS_WITHIN = 60.0
 """Seconds; a plugin that is switched on may have to load something first."""
 

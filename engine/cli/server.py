@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterable
+from typing import Annotated, Any
 
+import msgspec
 import typer
+from rich.table import Table
 
+from engine.api.providers import ModelInfo
 from engine.cli.connecting import unanswered
 from engine.cli.judging import judged
+from engine.cli.remote import (
+    LISTED_WITHIN,
+    NoServer,
+    OfflineOption,
+    ServerOption,
+    UserKeyOption,
+    connection,
+    reached,
+    server_address,
+)
 from engine.cli.terminal import FAILED, ConfigOption, assembled, err, fail, plain_table, read, run, say, show
 from engine.config import ConfigError, ConfigErrors, RawConfig, read_core
 from engine.main import serve as run_server
@@ -81,18 +95,56 @@ async def _unanswered(raw: RawConfig) -> list[str]:
     return await unanswered(await assembled(raw))
 
 
-def models(config: ConfigOption = None) -> None:
-    """List the models that can be used now."""
-    engine = run(assembled(read(config)))
+def models(
+    offline: OfflineOption = False,
+    server: ServerOption = None,
+    key: UserKeyOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """List the models that can be used now.
+
+    The running server is asked; where none answers, the configuration says what a start would bring.
+    """
+    raw = read(config)
+    url = server_address(raw, server)
+    try:
+        if offline:
+            raise NoServer("no server was asked")
+        show(_models(_asked_models(url, key)))
+        source = f"as the server at {url} says"
+    except NoServer as error:
+        if server is not None and not offline:
+            fail(str(error))
+        registry = run(assembled(raw)).registry
+        show(_models(registry.models()))
+        say(f"default: {registry.default_model}")
+        for warning in registry.warnings():
+            say(warning, "yellow")
+        source = f"as the configuration says: {error}"
+    err.print(source, soft_wrap=not err.is_terminal)
+
+
+def _models(infos: Iterable[ModelInfo]) -> Table:
     table = plain_table("model", "vendor", "context", "in / out $ per 1M tokens", "can")
-    for info in engine.registry.models():
+    for info in infos:
         price = f"{info.price.input:f} / {info.price.output:f}" if info.price is not None else "unknown"
         context = f"{info.context:,}" if info.context is not None else "unknown"
         table.add_row(info.id, info.provider, context, price, " ".join(sorted(info.capabilities)))
-    show(table)
-    say(f"default: {engine.registry.default_model}")
-    for warning in engine.registry.warnings():
-        say(warning, "yellow")
+    return table
+
+
+def _asked_models(url: str, key: str | None) -> list[ModelInfo]:
+    """The models of the running server; raises `NoServer` where none answers."""
+
+    async def asked() -> Any:
+        async with connection(key, LISTED_WITHIN) as http:
+            return await reached(http, url, "GET", "/api/v1/models")
+
+    known = ("id", "provider", "role", "context", "price", "capabilities")
+    return [
+        msgspec.convert({name: each.get(name) for name in known}, ModelInfo, strict=False)
+        for each in run(asked())["models"]
+    ]
 
 
 def version() -> None:

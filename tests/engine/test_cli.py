@@ -278,7 +278,7 @@ def test_plugins_of_a_server_in_keys_mode_need_a_key(tmp_path: Path) -> None:
 
 
 def test_models_into_a_pipe_are_a_line_each_with_nothing_cut(tmp_path: Path) -> None:
-    done = run(tmp_path, "models", settings=CHAT, OPENAI_API_KEY="sk-test-0123456789")
+    done = run(tmp_path, "models", settings={**CHAT, **NOBODY}, OPENAI_API_KEY="sk-test-0123456789")
     assert done.returncode == 0
     header, *lines = done.stdout.splitlines()
     assert header.split()[:3] == ["model", "vendor", "context"]

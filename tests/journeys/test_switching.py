@@ -34,6 +34,16 @@ async def test_the_command_switches_a_running_server(start: Start) -> None:
     assert "no server answers at http://127.0.0.1:1" in away
 
 
+async def test_the_models_are_those_of_the_running_server(start: Start) -> None:
+    server: RunningServer = start({"plugins.enabled": ["chat", "local"]})
+    shown = await asyncio.to_thread(server.run, "models", "--server", server.url)
+    assert f"as the server at {server.url} says" in shown
+    assert re.search(r"^local +local +[\d,]+ +0 / 0 ", shown, re.MULTILINE)
+    assert "no server answers at http://127.0.0.1:1: connection refused" in await asyncio.to_thread(
+        server.run, "models", "--server", "http://127.0.0.1:1"
+    )
+
+
 async def test_the_list_says_how_the_plugins_of_the_running_server_stand(start: Start) -> None:
     server: RunningServer = start({"plugins.enabled": ["chat", "openai_api", "tts"]})
 
