@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
-from engine.api.errors import ErrorBody, InvalidRequest
+from engine.api.errors import EngineError, ErrorBody, InvalidRequest
 from engine.api.events import Citation, Cost, FinishReason, Status, StreamEnded, ToolCall, Usage
 from engine.api.plugin import PluginContext
-from engine.api.providers import ModelInfo, Price
+from engine.api.providers import ModelInfo, Price, Providers
 from engine.api.routes import Answer, EventStream, HttpRequest, Result, Route, WholeAnswer
 from engine.api.streams import OnDisconnect, Said, parse_on_disconnect
 from plugins.chat.bodies import ChatPost, ChatSend
@@ -52,9 +52,10 @@ class Model(msgspec.Struct, kw_only=True):
 
 
 class Models(msgspec.Struct):
-    """The catalogue, as far as it can be used now. `default` answers when a client names none."""
+    """The catalogue, as far as it can be used now. `default` answers when a client names none; null where none can."""
 
     models: list[Model]
+    default: str | None = None
 
 
 class ChatRoutes:
@@ -114,7 +115,8 @@ class ChatRoutes:
         return WholeAnswer(reader, lambda said, ended: Answer(_answer(reader.stream, said, ended)))
 
     async def models(self, request: HttpRequest[Any, Any]) -> Answer:
-        return Answer(Models([_model(info) for info in self._context.providers.models()]))
+        providers = self._context.providers
+        return Answer(Models([_model(info) for info in providers.models()], default=_default(providers)))
 
 
 def as_command(body: ChatPost, more: Mapping[str, Any]) -> ChatSend:
@@ -142,6 +144,15 @@ def _answer(stream: str, said: Said, ended: StreamEnded) -> ChatAnswer:
         error=ended.error,
         saved=ended.saved,
     )
+
+
+def _default(providers: Providers) -> str | None:
+    """The id of the model that answers where none is named, or its full name where the catalogue does not have it."""
+    try:
+        first, *_ = providers.chat(None).targets
+    except EngineError:
+        return None
+    return first.info.id if first.info is not None else first.name
 
 
 def _model(info: ModelInfo) -> Model:

@@ -28,6 +28,12 @@ TEMPERATURE = 0.2
 REPEAT_PENALTY = 1.1
 """What keeps a model of this size on its subject; a request may say otherwise."""
 
+PACKAGED = (
+    "SmolLM2, a demo model of 135M parameters; a better one: set a vendor's key (such as OPENAI_API_KEY), or name a GGUF "
+    "file by plugins.local.model_path"
+)
+"""What clients read of the model that comes as a package."""
+
 STILL_LOADING = 5.0
 """Seconds after which whoever waits for the model is told again that it loads."""
 
@@ -119,12 +125,12 @@ def _is_answer(message: Message) -> bool:
 
 def model_info(settings: LocalSettings) -> ModelInfo:
     """The catalogue's entry for the local model."""
-    named = settings.model_path.stem if settings.model_path is not None else "SmolLM2-135M-Instruct"
+    described = PACKAGED if settings.model_path is None else f"{settings.model_path.stem}, on this machine"
     return ModelInfo(
         id=NAME,
         provider=NAME,
         context=settings.context,
         capabilities=frozenset({"json_schema", "logprobs"}),
         price=Price(),
-        description=f"{named}, on this machine",
+        description=described,
     )

@@ -48,6 +48,7 @@ from engine.wire.control import (
     StreamDetached,
     StreamSnapshot,
 )
+from plugins.local.chat import PACKAGED
 
 STREAM, CONVERSATION, MESSAGE, PROMPT, OBJECT = "s_…", "c_…", "m_…", "p_…", "o_…"
 WHEN = "2026-11-23T10:00:00Z"
@@ -223,7 +224,7 @@ _MODEL: Mapping[str, Any] = {
     "max_output": None,
     "capabilities": ["json_schema", "logprobs"],
     "price": {"input": "0", "output": "0", "cached_input": None, "reasoning": None},
-    "description": "SmolLM2-135M-Instruct, on this machine",
+    "description": PACKAGED,
 }
 _CARD: Mapping[str, Any] = {
     "id": "local",
@@ -327,7 +328,7 @@ HTTP: Mapping[str, Exchange] = {
     "GET /metrics": Exchange(),
     "GET /docs/errors": Exchange(),
     "POST /api/v1/chat": Exchange(_ANSWER, {"input": "Hello!"}),
-    "GET /api/v1/models": Exchange({"models": [_MODEL]}),
+    "GET /api/v1/models": Exchange({"models": [_MODEL], "default": "local"}),
     "GET /api/v1/usage": Exchange(
         {
             "usage": [

@@ -125,6 +125,16 @@ async def test_a_plugin_of_one_file_serves_chat_over_the_socket(install: Install
     _, models = await get(server, "/api/v1/models")
     assert (heard.text.strip(), end["status"], end["usage"]["output_tokens"]) == ("HELLO FROM AFAR", "completed", 3)
     assert "echo-1" in [model["id"] for model in models["models"]]
+    assert models["default"] is None
+
+
+async def test_the_list_of_models_names_the_one_that_answers_where_none_is_named(
+    install: Install, launch: Launch
+) -> None:
+    install("echo", "Echo", ECHO)
+    server = launch("chat", "echo", models__default="echo/echo-1")
+    _, models = await get(server, "/api/v1/models")
+    assert models["default"] == "echo-1"
 
 
 def test_the_plugin_of_one_file_needs_the_public_door_alone() -> None:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+import msgspec
 
 from engine.api.events import Event
+from engine.wire.address import http_address
 from plugins.chat.terminal.backoff import Backoff, Outage
+from plugins.chat.terminal.banner import Answering
 from plugins.chat.terminal.connection import READY_WITHIN, Connection
 from plugins.chat.terminal.errors import AskAgain, Dropped, GaveUp, NoServer
 from plugins.chat.terminal.notices import ClientEvent, ConnectionLost
 from plugins.chat.terminal.turn import Turn
+
+MODELS_WITHIN = 3.0
+"""Seconds that the server has to name its models: a person waits for the prompt."""
 
 
 class ChatClient:
@@ -57,6 +64,30 @@ class ChatClient:
             await self._connected()
         except Dropped:
             raise NoServer(self.url) from None
+
+    @property
+    def address(self) -> str:
+        """The server as people and browsers name it."""
+        return http_address(self.url)
+
+    @property
+    def version(self) -> str:
+        """The version of the server that is connected now; empty without one."""
+        return self._connection.version if self._connection is not None else ""
+
+    async def models(self) -> Answering | None:
+        """The models of the server, or None where it does not say them in time: a talk goes without."""
+        if self._http is None:
+            raise RuntimeError("a ChatClient is used inside `async with`")
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        try:
+            async with (
+                asyncio.timeout(MODELS_WITHIN),
+                self._http.get(f"{self.address}/api/v1/models", headers=headers) as answer,
+            ):
+                return msgspec.json.decode(await answer.read(), type=Answering)
+        except (aiohttp.ClientError, OSError, TimeoutError, msgspec.MsgspecError):
+            return None
 
     async def send(
         self,

@@ -38,10 +38,12 @@ class Connection:
     """Reads all the time, so that pings are answered while nobody asks for frames.
 
     `draining` is set once the server has said that it goes down: what runs here may end here, new work goes elsewhere.
+    `version` is the server's.
     """
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self.draining = False
+        self.version = ""
         self._socket = socket
         self._frames: asyncio.Queue[Incoming | Refused | Dropped] = asyncio.Queue(_SMALL_QUEUE)
         self._reader = asyncio.create_task(self._read(), name="chat connection")
@@ -104,6 +106,7 @@ class Connection:
             raise Refused(frame.error)
         if not isinstance(frame, SessionReady):
             raise Dropped
+        self.version = frame.version
         # A terminal shows text alone, and has no use for pieces that are smaller than what comes at one time.
         await self.send({"type": "session.configure", "id": "configure", "join": True, "lanes": []})
 

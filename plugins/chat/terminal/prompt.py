@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from plugins.chat.terminal.talk import Talk
+from plugins.chat.terminal.view import CONTROLS
 
 PROMPT = "> "
 HELP = """\
@@ -23,6 +24,8 @@ def converse(talk: Talk, notes: Console) -> None:
     with contextlib.suppress(ImportError):
         # Gives `input` its line editing and history, and takes memory that no server needs; Windows has none.
         import readline  # noqa: F401
+    for line in talk.banner():
+        _note(notes, clean(line).translate(CONTROLS))
     _note(notes, "/help shows the commands")
     while (line := _typed(notes)) != "/quit":
         if line.startswith("/"):
@@ -62,4 +65,4 @@ def _command(line: str, talk: Talk, notes: Console) -> None:
 
 
 def _note(notes: Console, text: str, style: str = "dim") -> None:
-    notes.print(Text(text, style=style), soft_wrap=True)
+    notes.print(Text(text, style=style), soft_wrap=not notes.is_terminal)

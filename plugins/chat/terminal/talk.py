@@ -12,6 +12,7 @@ from typing import Any
 from engine.api.errors import Cancelled
 from engine.api.events import MessageSaved, StreamEnded
 from plugins.chat.terminal.background import BackgroundLoop
+from plugins.chat.terminal.banner import banner
 from plugins.chat.terminal.client import ChatClient
 from plugins.chat.terminal.errors import ChatFailure, problem
 from plugins.chat.terminal.view import View
@@ -42,6 +43,12 @@ class Talk:
     def connect(self) -> bool:
         """Open the session; False when there is none to be had, which is shown."""
         return self._interruptible(self._connect())
+
+    def banner(self) -> list[str]:
+        """What is to be read before the first message."""
+        client = self._client
+        models = self._loop.run(client.models())
+        return list(banner(client.address, client.version, models, self.choices.model))
 
     def say(self, text: str) -> bool:
         """Send a message and show the answer; True when it was completed.

@@ -25,8 +25,10 @@ from engine.wire.control import Accepted
 from engine.wire.frames import encode_json
 from plugins.chat.terminal.errors import problem
 from plugins.chat.terminal.notices import ClientEvent, ConnectionLost, ConversationUnknown, Resumed, TextReplaced
+from plugins.chat.terminal.wrapping import Wrapping
 
-_CONTROLS = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
+CONTROLS = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
+"""Left out of what a server says: text must not command the terminal."""
 
 
 class View(Protocol):
@@ -73,7 +75,7 @@ class JsonView:
 
 
 class TextView:
-    """Prints text as it comes and never again. Colour, spinner and cleaned text are for terminals alone.
+    """Prints text as it comes. Colour, spinner, wrapped lines and cleaned text are for terminals alone.
 
     The answer, and nothing else, goes to `out`, so that it can be piped. `reasoning` shows what the model thinks, dimmed.
     """
@@ -83,6 +85,7 @@ class TextView:
         self._notes = notes
         self._reasoning = reasoning
         self._clean = out.isatty()
+        self._line = Wrapping(lambda: notes.width)
         self._spinner: Status | None = None
         self._began = 0.0
         self._open: Literal["answer", "thought"] | None = None
@@ -136,9 +139,9 @@ class TextView:
         self._still()
         if self._open == "thought":
             self._end_line()
-        shown = text.translate(_CONTROLS) if self._clean else text
+        shown = text.translate(CONTROLS) if self._clean else text
         if shown:
-            self._out.write(shown)
+            self._out.write(self._line.fit(shown) if self._clean else shown)
             self._out.flush()
             self._open = None if shown.endswith("\n") else "answer"
 
@@ -146,7 +149,9 @@ class TextView:
         self._still()
         if self._open == "answer":
             self._end_line()
-        self._notes.print(Text(text.translate(_CONTROLS), style="dim"), end="", soft_wrap=True)
+        shown = text.translate(CONTROLS)
+        shown = self._line.fit(shown) if self._notes.is_terminal else shown
+        self._notes.print(Text(shown, style="dim"), end="", soft_wrap=True)
         self._open = None if text.endswith("\n") else "thought"
 
     def _status(self, text: str) -> None:
@@ -184,11 +189,12 @@ class TextView:
     def _note(self, text: str, *, style: str = "dim") -> None:
         self._still()
         self._end_line()
-        line = " ".join(text.translate(_CONTROLS).split())
-        self._notes.print(Text(line, style=style), soft_wrap=True)
+        line = " ".join(text.translate(CONTROLS).split())
+        self._notes.print(Text(line, style=style), soft_wrap=not self._notes.is_terminal)
 
     def _end_line(self) -> None:
         """End a line that was left open, where it was left open."""
+        self._line.begin()
         if self._open is not None:
             stream = self._out if self._open == "answer" else self._notes.file
             stream.write("\n")
@@ -199,7 +205,7 @@ class TextView:
         if not self._notes.is_terminal:
             return
         self._end_line()
-        line = Text(" ".join(text.translate(_CONTROLS).split()), style="dim", overflow="ellipsis", no_wrap=True)
+        line = Text(" ".join(text.translate(CONTROLS).split()), style="dim", overflow="ellipsis", no_wrap=True)
         if self._spinner is None:
             self._spinner = self._notes.status(line)
             self._spinner.start()

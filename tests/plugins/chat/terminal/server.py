@@ -87,19 +87,29 @@ class Peer:
 class ScriptedServer:
     """Plays `scripts` in the order of the connections; what goes wrong in one is raised when the server closes.
 
-    `status` refuses every handshake; `greets` false opens no session, as a server does that waits for a key.
+    `status` refuses every handshake; `greets` false opens no session, as a server does that waits for a key. `models` is
+    what it says of its models, which are nowhere without.
     """
 
-    def __init__(self, *scripts: Script, status: int | None = None, greets: bool = True) -> None:
+    def __init__(
+        self,
+        *scripts: Script,
+        status: int | None = None,
+        greets: bool = True,
+        models: Mapping[str, Any] | None = None,
+    ) -> None:
         self._scripts = list(scripts)
         self._status = status
         self._greets = greets
+        self._models = models
         self._failures: list[BaseException] = []
         self.url = ""
 
     async def __aenter__(self) -> Self:
         app = web.Application()
         app.router.add_get("/ws", self._serve)
+        if self._models is not None:
+            app.router.add_get("/api/v1/models", self._list_models)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -116,6 +126,9 @@ class ScriptedServer:
 
     async def stop(self) -> None:
         await self._runner.cleanup()
+
+    async def _list_models(self, request: web.Request) -> web.StreamResponse:
+        return web.json_response(self._models)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         if self._status is not None or not self._scripts:

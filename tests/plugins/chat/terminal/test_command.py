@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,12 +28,13 @@ register(app)
 app(prog_name="betterai")
 """
 ROOT = Path(__file__).parents[4]
+COLUMNS = 100
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LD_LIBRARY_PATH")}
-    return {**kept, "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": "100", **(extra or {})}
+    return {**kept, "TERM": "xterm", "LANG": "C.UTF-8", "COLUMNS": str(COLUMNS), **(extra or {})}
 
 
 class Screen:
@@ -375,3 +377,54 @@ async def test_help_shows_the_commands_and_what_is_no_command_is_said() -> None:
         await screen.until("/quit        leave")
         screen.type("/nonsense\n")
         await screen.until("there is no command /nonsense")
+
+
+async def test_a_talk_begins_with_the_server_and_the_model_that_answers() -> None:
+    async def script(peer: Peer) -> None:
+        await peer.gone()
+
+    models = {
+        "models": [{"id": "parrot-1", "aliases": ["parrot"], "description": "A bird of few words"}, {"id": "owl"}],
+        "default": "parrot",
+    }
+    async with ScriptedServer(script, script, models=models) as server:
+        async with on_terminal(server.url) as screen:
+            shown = await screen.until("> ")
+        async with on_terminal(server.url, "--model", "owl") as screen:
+            other = await screen.until("> ")
+    address = server.url.replace("ws://", "http://").removesuffix("/ws")
+    assert f"BetterAI 0 at {address}" in shown
+    assert "model parrot: A bird of few words" in shown
+    assert "model owl\x1b" in other
+
+
+async def test_a_server_that_names_no_models_is_talked_to_all_the_same() -> None:
+    async with ScriptedServer(echo) as server, on_terminal(server.url) as screen:
+        shown = await screen.until("> ")
+        screen.type("hi\n")
+        await screen.until("You said: hi")
+    assert "model" not in shown
+
+
+async def test_no_word_of_an_answer_is_cut_at_the_edge() -> None:
+    words = [f"word{number}" for number in range(60)]
+
+    async def script(peer: Peer) -> None:
+        await peer.accept(await peer.get("chat.send"))
+        await peer.text(*(piece for word in words for piece in (word[:3], f"{word[3:]} ")), "end.", n=1)
+        await peer.end(2 * len(words) + 2)
+
+    async with ScriptedServer(script) as server, on_terminal(server.url, "many words") as screen:
+        printed = await screen.until("end.")
+        assert await screen.exit() == 0
+    kept = re.sub(r"[^\x1b]*\x1b\[\d+D\x1b\[K", lambda taken: taken_off(taken[0]), printed)
+    lines = [re.sub(r"\x1b\[\d*\w", "", line) for line in kept.splitlines() if "word" in line]
+    assert [word for line in lines for word in re.findall(r"word\d+", line)] == words
+    assert len(lines) > 3
+    assert max(map(len, lines)) < COLUMNS
+
+
+def taken_off(text: str) -> str:
+    """What is left on the line once the cursor has gone back and cleared it."""
+    shown, _, moved = text.partition("\x1b[")
+    return shown[: -int(moved.partition("D")[0])]
