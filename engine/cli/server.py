@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
+from pathlib import Path
+from shutil import which
 from typing import Annotated, Any
 
 import msgspec
@@ -18,15 +21,18 @@ from engine.cli.remote import (
     OfflineOption,
     ServerOption,
     UserKeyOption,
+    configured_address,
     connection,
     reached,
     server_address,
 )
 from engine.cli.terminal import FAILED, ConfigOption, assembled, err, fail, plain_table, read, run, say, show
 from engine.config import ConfigError, ConfigErrors, RawConfig, read_core
+from engine.main import Engine
 from engine.main import serve as run_server
 from engine.process import Blame
 from engine.version import product_version
+from engine.wire.address import DEFAULT_ADDRESS
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +57,27 @@ def serve(
     except ConfigError:
         fail(_all_mistakes(raw), 2)
     blame = Blame()
-    run(run_server(raw, blame), loop, lambda error: _all_mistakes(raw), blame)
+    run(run_server(raw, blame, _say_where), loop, lambda error: _all_mistakes(raw), blame)
+
+
+def _say_where(engine: Engine) -> None:
+    """Tell a person at a terminal where to look; a log that a program reads says it by itself."""
+    if not err.is_terminal:
+        return
+    address = configured_address(engine.core.server.model_copy(update={"port": engine.port}))
+    err.print(
+        f"\nBetterAI answers.\n"
+        f"  In a browser:         {address}\n"
+        f"  In another terminal:  {_typed('chat')}{'' if address == DEFAULT_ADDRESS else f' --server {address}'}\n"
+        f"  Ctrl-C stops it.\n",
+        soft_wrap=True,
+    )
+
+
+def _typed(command: str) -> str:
+    """A command of this program as it is typed here: an environment that is not active needs its folder."""
+    program = Path(sys.argv[0])
+    return f"{program if program.parent != Path() and not which(program.name) else program.name} {command}"
 
 
 def _all_mistakes(raw: RawConfig) -> str:

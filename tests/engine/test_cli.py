@@ -321,6 +321,29 @@ def on_terminal(folder: Path, command: str, **environ: str) -> str:
 # serve
 
 
+def test_a_person_at_a_terminal_is_told_where_to_look(tmp_path: Path) -> None:
+    master, slave = os.openpty()
+    known = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    env = {**known, "PYTHONPATH": str(ROOT), "TERM": "xterm", **environment({**CHAT, "log.level": "critical"})}
+    process = subprocess.Popen(
+        [str(PROGRAM), "serve", "--port", "0"], cwd=tmp_path, env=env, stdin=slave, stdout=slave, stderr=slave
+    )
+    os.close(slave)
+    shown = b""
+    try:
+        while b"Ctrl-C" not in shown:
+            shown += os.read(master, 65536)
+        process.terminate()
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+    found = re.search(r"In a browser: +(http://127\.0\.0\.1:\d+)\r\n", shown.decode())
+    assert found is not None
+    assert f"betterai chat --server {found[1]}" in shown.decode()
+
+
 @pytest.mark.parametrize("port", ["99999", "-1", "http"])
 def test_a_port_that_is_none_is_refused(port: str, tmp_path: Path) -> None:
     done = run(tmp_path, "serve", "--port", port)

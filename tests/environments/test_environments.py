@@ -158,6 +158,7 @@ async def test_make_serve_brings_all_that_the_readme_lists(
     await asyncio.to_thread(run, "make", ".venv/.serve", cwd=source)
     took = asyncio.get_running_loop().time() - begun
     venv = Venv(source / ".venv")
+    assert not (venv.folder / ".missing").exists()
     size = sum(file.lstat().st_size for file in venv.folder.rglob("*"))
     record_property("megabytes", size >> 20)
     record_property("seconds", round(took))
