@@ -20,7 +20,7 @@ from engine.wire.apart import LONG, apart_if
 from engine.wire.spoken import Spoken
 from plugins.tts.bodies import SpeakFinish, SpeakStart, SpeakText
 from plugins.tts.settings import TtsSettings
-from plugins.vendors.speaking import Speech, TextFeed, cleaned
+from plugins.vendors.speaking import Speech, TextFeed, check_text, cleaned
 
 DEFAULT_VOICE = "default"
 
@@ -77,6 +77,8 @@ class Handlers:
             speaks = partial(Spoken().speaks if body.clean else str.strip, body.text)
             if not await apart_if(len(body.text) > LONG, speaks):
                 raise InvalidRequest("the text has nothing that can be spoken", field="text")
+            read = partial(check_text, model, asked, body.text, clean=body.clean)
+            await apart_if(len(body.text) > LONG, read)
             feed.finish()
         slot = request.principal.id, request.stream
         self._open[slot] = feed

@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from engine.api import Call, Command, Plugin, PluginContext, Provider, Route, SettingsTable, hookimpl
+from engine.api import (
+    Call,
+    Command,
+    Health,
+    HealthCheck,
+    Plugin,
+    PluginContext,
+    Provider,
+    Route,
+    SettingsTable,
+    hookimpl,
+)
 from plugins.tts.command import register as register_command
 from plugins.tts.handlers import Handlers
 from plugins.tts.providers import PROVIDER_SETTINGS, speech_providers
+from plugins.tts.providers.local import LocalVoices
 from plugins.tts.routes import TtsRoutes
 from plugins.tts.settings import TtsSettings
 
@@ -22,6 +34,8 @@ class Tts(Plugin):
     name = "tts"
     Settings = TtsSettings
 
+    _local: LocalVoices
+
     @hookimpl
     def register_settings(self) -> Iterable[type[SettingsTable]]:
         return PROVIDER_SETTINGS
@@ -32,7 +46,16 @@ class Tts(Plugin):
 
     @hookimpl
     def register_providers(self, context: PluginContext) -> Iterable[Provider]:
-        return speech_providers(context)
+        self._local = LocalVoices(context.settings(TtsSettings), context.shared)
+        return speech_providers(context, self._local)
+
+    def _health(self) -> Health:
+        # A reload may have made another one since.
+        return self._local.health()
+
+    @hookimpl
+    def register_health_checks(self, context: PluginContext) -> Iterable[HealthCheck]:
+        return [HealthCheck("speaking", self._health)]
 
     @hookimpl
     def register_commands(self, context: PluginContext) -> Iterable[Command[Any] | Call[Any]]:

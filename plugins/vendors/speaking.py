@@ -12,6 +12,7 @@ from engine.api import (
     InvalidRequest,
     LaneWriter,
     ProviderError,
+    ProviderUnavailable,
     Sound,
     SpeechModel,
     SpeechRequest,
@@ -68,6 +69,17 @@ def stand_in(model: SpeechModel) -> str | None:
     """What is heard in place of a voice, where the provider says so in an attribute `stand_in`."""
     told: str | None = getattr(model.target.provider, "stand_in", None)
     return told
+
+
+def check_text(model: SpeechModel, request: SpeechRequest, text: str, *, clean: bool) -> None:
+    """Raise what the provider has against a text, where it says so in a method `check_text`; of each of its sentences."""
+    check = getattr(model.target.provider, "check_text", None)
+    if check is None:
+        return
+    sentences, spoken = Sentences(), Spoken()
+    for sentence in [*sentences.feed(text), *sentences.finish()]:
+        if words := spoken.clean(sentence) if clean else sentence:
+            check(request, words)
 
 
 async def whole_samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -132,13 +144,17 @@ class Speech:
             stream.publish(voice_replaced(self._model.target.name, self._instead_of))
         async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
             lane: LaneWriter | None = None
-            at, form = 0.0, None
+            at, form, voiced = 0.0, None, 0
             async for sound in sounds:
                 if lane is None or form is None:
+                    voiced = sound.rate
                     form = await open_encoder(self._format, sound.rate, self._rate)
                     rate = rate_of(self._format, sound.rate, self._rate)
                     cheap = is_cheap(self._format, sound.rate, self._rate)
                     lane = await lanes.enter_async_context(stream.lane(LANE, format=self._format, rate=rate))
+                if sound.rate != voiced:
+                    # As the samples of the first voice they would be heard too fast or too slow.
+                    raise ProviderUnavailable(f"{self._model.target.name} changed its voice in mid-speech")
                 await self._write(lane, form, sound.pcm, at, cheap)
                 at += sound.seconds
             if lane is not None and form is not None and (rest := form.finish()):

@@ -480,11 +480,11 @@ HTTP: Mapping[str, Exchange] = {
         {
             "voices": [
                 {
-                    "id": "kal16",
-                    "name": "kal16",
+                    "id": "heart",
+                    "name": "Heart",
                     "model": "local",
-                    "languages": ["en"],
-                    "description": "flite, English, male",
+                    "languages": ["en", "en-us"],
+                    "description": "hibari, English, female",
                 }
             ],
             "missing": [],

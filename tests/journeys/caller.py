@@ -63,10 +63,10 @@ class Caller:
 
 
 async def spoken(url: str, text: str, rate: int = RATE) -> bytes:
-    """A sentence in the voice of this machine."""
+    """A sentence, by another voice than the one that answers."""
     if shutil.which("flite") is None:
         unavailable("flite is not installed (Debian's package flite)")
-    body = {"text": text, "format": "pcm", "rate": rate}
+    body = {"text": text, "voice": "kal16", "format": "pcm", "rate": rate}
     async with aiohttp.ClientSession() as http, http.post(f"{url}/api/v1/tts", json=body) as answer:
         return await answer.read()
 

@@ -9,7 +9,6 @@ from plugins.tts.providers.canned import CannedVoices
 from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.elevenlabs import ElevenLabsVoices
 from plugins.tts.providers.google import GoogleVoices
-from plugins.tts.providers.local import LocalVoices
 from plugins.tts.providers.openai import OpenAIVoices
 from plugins.tts.settings import TtsSettings
 from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, GoogleSettings, OpenAISettings
@@ -24,12 +23,11 @@ PROVIDER_SETTINGS: Sequence[type[SettingsTable]] = (
 """The `[vendors.*]` tables."""
 
 
-def speech_providers(context: PluginContext) -> list[Provider]:
-    """A provider for each vendor, whether or not it has a key: one without says what is missing."""
-    settings = context.settings(TtsSettings)
+def speech_providers(context: PluginContext, local: Provider) -> list[Provider]:
+    """This machine, and a provider for each vendor, whether or not it has a key: one without says what is missing."""
     return [
-        *([CannedVoices()] if settings.canned else []),
-        LocalVoices(settings.local_voice),
+        *([CannedVoices()] if context.settings(TtsSettings).canned else []),
+        local,
         OpenAIVoices(context.settings(OpenAISettings), context.shared(vendor_http)),
         ElevenLabsVoices(context.settings(ElevenLabsSettings), context.shared(vendor_http)),
         DeepgramVoices(context.settings(DeepgramSettings), context.shared(vendor_http)),

@@ -1,201 +1,237 @@
-"""Voices of this machine: the programs flite and espeak-ng, or the library of the latter in a process of its own.
-
-All are run as programs: a crash in one cannot stop the server, and the GPL of Espeak NG ends at its process.
-"""
+"""The voices of this machine: models in a process of their own, and programs; the best that is there speaks by default."""
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
-from typing import ClassVar
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import ClassVar, Protocol, TypeAlias
 
-from engine.api import InvalidRequest, ProviderError, ProviderRole, Sound, SpeechRequest, Voice
-from engine.wire.wav import HEADER
+import structlog
+
+from engine.api import (
+    Health,
+    InvalidRequest,
+    ModelUnavailable,
+    ProviderRole,
+    Shared,
+    Sound,
+    SpeechRequest,
+    Voice,
+)
+from plugins.tts.programs import piper, programs
+from plugins.tts.scripts import by_size, reads, speaks, title_of, writing_of
+from plugins.tts.settings import BEST, TtsSettings
+from plugins.tts.speaking import ModelVoices
+from plugins.tts.weights import HEART, find_models
+from plugins.vendors.model_process import ProcessEnded
 
 NAME = "local"
-PIECE = 0.1
-"""Seconds of the sound that is given out at a time."""
+LISTED = 8
+"""Voices that an error names."""
 
-_CHILD = Path(__file__).parents[1] / "espeak_child.py"
-_LISTED_WITHIN = 10.0
-_ENGLISH = {"slt": "female", "rms": "male", "awb": "male, Scottish", "kal": "male, 8 kHz", "kal16": "male"}
+log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """A program that speaks: `command` makes its arguments of a voice, a speed, and the files of text and sound."""
+class Source(Protocol):
+    """A model or a program with its voices."""
 
     name: str
-    command: Callable[[str, float, str, str], Sequence[str]]
     voices: tuple[Voice, ...]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why its model could not be loaded a short while ago; None where it may be tried."""
+        ...
+
+    def health(self) -> Health:
+        """How it is."""
+        ...
+
+    def check(self, voice: Voice, speed: float) -> None:
+        """Raise what it has against a request."""
+        ...
+
+    def speak(self, voice: Voice, speed: float, text: str) -> AsyncIterator[Sound]:
+        """Speak one text."""
+        ...
+
+
+Processes: TypeAlias = Sequence[ModelVoices]
+Share: TypeAlias = Callable[[Callable[[], AbstractAsyncContextManager[Processes]]], Shared[Processes]]
 
 
 class LocalVoices:
-    """A speech provider that needs no key and no network. `preferred` is the voice that is taken where none is asked for."""
+    """A speech provider that needs no key and no network. `share` is the context's way to close what was opened."""
 
     role: ClassVar[ProviderRole] = "speech"
     name = NAME
     default_model = "voice"
     reads_what_it_can = True
-    """These programs fail loudly, and are silent only for characters that they do not know."""
+    """These voices fail loudly, and are silent only for characters that they do not know."""
 
-    def __init__(self, preferred: str) -> None:
-        self._preferred = preferred
+    def __init__(self, settings: TtsSettings, share: Share) -> None:
+        found = find_models(settings)
+        self._preferred = settings.local_voice
+        self._reasons = list(found.reasons)
+        self._models = tuple(
+            ModelVoices(model, settings.local_threads) for model in found.models if model.kind != "piper"
+        )
+        self._sources: list[Source] = []
+        for model in found.models:
+            if model.kind != "piper":
+                self._sources.append(next(each for each in self._models if each.name == model.name))
+            elif isinstance(made := piper(model), str):
+                self._reasons.append(made)
+            else:
+                self._sources.append(made)
+        self._sources += programs()
+        self._open = share(self._processes_of_an_engine)
 
     @property
     def unavailable(self) -> str | None:
         """What is missing before this provider can serve, or None."""
-        if engines():
+        if self._sources:
             return None
         return (
-            "no voice is installed on this machine: install the program flite or espeak-ng, "
-            "or pip install 'betterai-engine[local-voice]'"
+            "no voice is installed on this machine: pip install 'betterai-engine[local-voice]', "
+            "or install the program flite or espeak-ng"
         )
 
     async def voices(self) -> Sequence[Voice]:
-        """Every voice of every program that is there."""
-        return [voice for engine in engines() for voice in engine.voices]
+        """Every voice that is there, the best first."""
+        return [voice for _, voice in self._all()]
+
+    def health(self) -> Health:
+        """The line in `/health/ready`: who speaks where nobody is named, and why it is nobody better."""
+        order = [each for each in self._in_order(None) if each[0].refusal is None]
+        refusals = [source.refusal for source in self._sources if source.refusal is not None]
+        why = "; ".join([*self._reasons, *refusals])
+        if not order:
+            return Health("degraded", why or self.unavailable or "")
+        source, voice = order[0]
+        told = source.health()
+        detail = voice.id if source.name == voice.id else f"{voice.id} ({source.name})"
+        if voice.id == self._preferred:
+            return Health(told.state, f"{detail}, as plugins.tts.local_voice says: {told.detail}")
+        if self._preferred not in (BEST, *(each.id for _, each in self._all())):
+            why = "; ".join(filter(None, [f"plugins.tts.local_voice: there is no voice {self._preferred!r} here", why]))
+        if why or source in programs():
+            return Health("degraded", f"{detail} speaks, as the next best: {why or 'no better voice is installed'}")
+        return told if source in self._models else Health(told.state, detail)
 
     def check(self, request: SpeechRequest) -> None:
-        """Raise `InvalidRequest` for a voice that is not there."""
-        self._find(request)
+        """Raise `InvalidRequest` for a voice, a language or a speed that is not there."""
+        source, voice = self._choices(request)[0]
+        source.check(voice, request.speed)
+
+    def check_text(self, request: SpeechRequest, text: str) -> None:
+        """Raise `InvalidRequest` for a text in a writing that the voice does not read."""
+        _, voice = self._choices(request)[0]
+        self._check_text(voice, text)
 
     async def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
-        """Speak one text."""
-        engine, voice = self._find(request)
-        with tempfile.TemporaryDirectory(prefix="betterai-voice-") as folder:
-            written, spoken = Path(folder, "text"), Path(folder, "sound.wav")
-            await asyncio.to_thread(_write, written, text)
-            await _run(engine, engine.command(voice, request.speed, str(written), str(spoken)))
-            data = await asyncio.to_thread(_read, spoken)
-        rate, pcm = _samples(data, engine.name)
-        step = int(rate * PIECE) * 2
-        for begin in range(0, len(pcm), step):
-            yield Sound(pcm[begin : begin + step], rate)
+        """Speak one text, where no voice is named with the next one if the best cannot be loaded, or dies again and again."""
+        await self._open.get()
+        choices = self._choices(request)
+        for number, (source, voice) in enumerate(choices, 1):
+            source.check(voice, request.speed)
+            self._check_text(voice, text)
+            heard = False
+            try:
+                async with aclosing(source.speak(voice, request.speed, text)) as sounds:  # type: ignore[type-var]
+                    async for sound in sounds:
+                        heard = True
+                        yield sound
+            except (ModelUnavailable, ProcessEnded) as error:
+                if heard or number == len(choices):
+                    raise
+                log.warning("voice_not_loaded", voice=voice.id, reason=error.message)
+                continue
+            if not heard and any(map(str.isalpha, text)):
+                raise InvalidRequest(f"the voice {voice.id} has no sound for this text", field="text")
+            return
 
-    def _find(self, request: SpeechRequest) -> tuple[Engine, str]:
-        wanted = request.voice
-        known = {voice.id: engine for engine in engines() for voice in engine.voices}
-        if wanted is None and request.language is not None:
-            wanted = self._of_language(request.language)
-        if wanted is None:
-            wanted = self._preferred if self._preferred in known else next(iter(known))
-        if wanted not in known:
-            listed = ", ".join(list(known)[:8])
-            raise InvalidRequest(
-                f"there is no voice {wanted[:60]!r} on this machine; some that are there: {listed}; "
-                "GET /api/v1/tts/voices lists all",
-                field="voice",
-            )
-        return known[wanted], wanted
+    def _all(self) -> Iterator[tuple[Source, Voice]]:
+        seen: set[str] = set()
+        for source in self._sources:
+            for voice in source.voices:
+                if voice.id not in seen:
+                    seen.add(voice.id)
+                    yield source, voice
 
-    def _of_language(self, language: str) -> str:
-        """The preferred voice if it speaks the language, else the first that does."""
-        spoken = language.split("-")[0].lower()
-        voices = [voice for engine in engines() for voice in engine.voices]
-        ids = [voice.id for voice in voices if spoken in {each.split("-")[0] for each in voice.languages}]
-        if not ids:
+    def _choices(self, request: SpeechRequest) -> list[tuple[Source, Voice]]:
+        """The voice that was named; or else those that speak the language, the first of each source that can serve."""
+        if request.voice is not None:
+            return [self._named(request.voice, request.language)]
+        order = self._in_order(request.language)
+        ready = [each for each in order if each[0].refusal is None]
+        if not order:
+            if request.language is None:
+                raise ModelUnavailable(self.unavailable or "no voice is here")
             raise InvalidRequest(
-                f"no voice of this machine speaks {language!r}; leave language out, name another model, or install espeak-ng; "
-                "GET /api/v1/tts/voices lists what there is",
+                f"no voice of this machine speaks {request.language!r}; leave language out, name another model, "
+                "or install espeak-ng; GET /api/v1/tts/voices lists what there is",
                 field="language",
             )
-        return self._preferred if self._preferred in ids else ids[0]
+        return ready or order
 
+    def _in_order(self, language: str | None) -> list[tuple[Source, Voice]]:
+        """The voice of the settings, where it speaks the language, and the first of each source that does."""
+        known = [each for each in self._all() if language is None or speaks(each[1].languages, language)]
+        preferred = [each for each in known if each[1].id == self._preferred]
+        order: list[tuple[Source, Voice]] = list(preferred)
+        # Where nobody says which, it is English; of several dialects, the one that was asked for.
+        tag = (language or "en").lower()
+        for source in self._sources:
+            own = [each for each in known if each[0] is source]
+            if own and (best := min(own, key=lambda each: _distance(each[1], tag))) not in order:
+                order.append(best)
+        return order
 
-async def _run(engine: Engine, command: Sequence[str]) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
-        status = await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if status != 0:
-        raise ProviderError(f"{engine.name} ended with status {status} and no sound.")
+    def _named(self, id: str, language: str | None) -> tuple[Source, Voice]:
+        found = next((each for each in self._all() if each[1].id == id), None)
+        if found is None:
+            listed = ", ".join(voice.id for _, voice in list(self._all())[:LISTED])
+            why = "; ".join(self._reasons) if id == HEART.id else ""
+            raise InvalidRequest(
+                f"there is no voice {id[:60]!r} on this machine{f' ({why})' if why else ''}; "
+                f"some that are there: {listed}; GET /api/v1/tts/voices lists all",
+                field="voice",
+            )
+        if language is not None and not speaks(found[1].languages, language):
+            others = self._few([voice for _, voice in self._all() if speaks(voice.languages, language)])
+            raise InvalidRequest(
+                f"the voice {id} does not speak {language!r}; voices of this machine that do: {others}", field="voice"
+            )
+        return found
 
-
-def _write(path: Path, text: str) -> None:
-    # What has no sound must not end the text, as a NUL would.
-    path.write_text(text.replace("\0", " "), encoding="utf-8", errors="replace")
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _samples(data: bytes, name: str) -> tuple[int, bytes]:
-    """Rate and samples of a WAV file of 16 bits, mono, whose header is of the usual form."""
-    if len(data) < HEADER or data[:4] != b"RIFF" or data[36:40] != b"data":
-        raise ProviderError(f"{name} gave no sound.")
-    return int.from_bytes(data[24:28], "little"), data[HEADER : len(data) - len(data) % 2]
-
-
-@cache
-def engines() -> tuple[Engine, ...]:
-    """The programs that are there, looked for once."""
-    found = [_flite(), _espeak()]
-    return tuple(engine for engine in found if engine is not None)
-
-
-def _flite() -> Engine | None:
-    program = shutil.which("flite")
-    if program is None:
-        return None
-    listed = _output([program, "-lv"]).partition(":")[2].split()
-    ids = [id for id in ("kal16", "slt", "rms", "awb", "kal") if id in listed]
-    voices = tuple(
-        Voice(id=id, name=id, languages=("en",), description=f"flite, English, {_ENGLISH[id]}") for id in ids
-    )
-
-    def command(voice: str, speed: float, text: str, sound: str) -> Sequence[str]:
-        return [program, "-voice", voice, "--setf", f"duration_stretch={1 / speed:.3f}", "-f", text, "-o", sound]
-
-    return Engine("flite", command, voices) if voices else None
-
-
-def _espeak() -> Engine | None:
-    program = shutil.which("espeak-ng")
-    if program is not None:
-        lines = _output([program, "--voices"]).splitlines()[1:]
-        # Columns: priority, language, age and gender, name, file.
-        rows = [line.split() for line in lines]
-        listed = [(row[1], row[3].replace("_", " ")) for row in rows if len(row) >= 5 and not row[4].startswith("mb/")]
-        base = [program]
-    elif find_spec("espeakng_loader") is not None:
-        listed = [("en-us", "English (America)"), ("en-gb", "English (Great Britain)"), ("de", "German")]
-        listed += [("fr", "French"), ("es", "Spanish"), ("it", "Italian"), ("pt", "Portuguese"), ("pl", "Polish")]
-        base = [sys.executable, str(_CHILD)]
-    else:
-        return None
-    voices = tuple(
-        Voice(id=id, name=name, languages=(id,), description="espeak-ng") for id, name in dict(listed).items()
-    )
-
-    def command(voice: str, speed: float, text: str, sound: str) -> Sequence[str]:
-        return [*base, "-v", voice, "-s", str(round(175 * speed)), "-f", text, "-w", sound]
-
-    return Engine("espeak-ng", command, voices) if voices else None
-
-
-def _output(command: Sequence[str]) -> str:
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_LISTED_WITHIN, check=False
+    def _check_text(self, voice: Voice, text: str) -> None:
+        writing = writing_of(text)
+        if writing is None or reads(voice.languages, writing):
+            return
+        able = [each for _, each in self._all() if reads(each.languages, writing)]
+        others = self._few(sorted(able, key=lambda each: by_size(each.languages, writing)))
+        raise InvalidRequest(
+            f"the voice {voice.id} does not read {title_of(writing)}; voices of this machine that do: {others}; "
+            "name one of them as voice, or the language",
+            field="text",
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace")
+
+    def _few(self, voices: Sequence[Voice]) -> str:
+        return ", ".join(voice.id for voice in voices[:LISTED]) or "none"
+
+    @asynccontextmanager
+    async def _processes_of_an_engine(self) -> AsyncIterator[Processes]:
+        """They start at their first use, and end with the plugin or when a reload has made others."""
+        try:
+            yield self._models
+        finally:
+            for model in self._models:
+                await model.aclose()
+
+
+def _distance(voice: Voice, tag: str) -> int:
+    """How far a voice is from a language: of its dialect, of its language, of another."""
+    if tag in map(str.lower, voice.languages):
+        return 0
+    return 1 if speaks(voice.languages, tag) else 2

@@ -13,8 +13,8 @@ from plugins.tts.providers.canned import CannedVoices
 from plugins.tts.providers.deepgram import DeepgramVoices
 from plugins.tts.providers.elevenlabs import ElevenLabsVoices
 from plugins.tts.providers.google import GoogleVoices
-from plugins.tts.providers.local import LocalVoices
 from plugins.tts.providers.openai import OpenAIVoices
+from plugins.tts.settings import TtsSettings
 from plugins.vendors.settings import DeepgramSettings, ElevenLabsSettings, GoogleSettings, OpenAISettings
 from plugins.vendors.transport import vendor_http
 from tests.databases import unavailable
@@ -22,6 +22,7 @@ from tests.emulators.deepgram import DeepgramEmulator
 from tests.emulators.elevenlabs import ElevenLabsEmulator
 from tests.emulators.google import GoogleEmulator
 from tests.emulators.openai import OpenAIEmulator
+from tests.plugins.tts.here import local_voices
 from tests.plugins.vendors.kit import OpenHttp
 
 KEY = "key-test-0123456789"
@@ -40,20 +41,29 @@ class TestCanned(SpeechProviderContract):
         return CannedVoices()
 
 
-class TestLocal(SpeechProviderContract):
+class TestHeart(SpeechProviderContract):
     @pytest.fixture
-    def provider(self) -> SpeechProvider:
+    async def provider(self) -> AsyncIterator[SpeechProvider]:
+        async with local_voices() as provider:
+            yield provider
+
+
+class TestFlite(SpeechProviderContract):
+    @pytest.fixture
+    async def provider(self) -> AsyncIterator[SpeechProvider]:
         if shutil.which("flite") is None:
             unavailable("flite is not installed (Debian's package flite)")
-        return LocalVoices("kal16")
+        async with local_voices(TtsSettings(local_voice="kal16")) as provider:
+            yield provider
 
 
-class TestEspeak(TestLocal):
+class TestEspeak(SpeechProviderContract):
     @pytest.fixture
-    def provider(self) -> SpeechProvider:
+    async def provider(self) -> AsyncIterator[SpeechProvider]:
         if shutil.which("espeak-ng") is None:
             unavailable("espeak-ng is not installed (Debian's package espeak-ng)")
-        return LocalVoices("en-gb")
+        async with local_voices(TtsSettings(local_voice="en-gb")) as provider:
+            yield provider
 
 
 class TestOpenAI(SpeechProviderContract):
