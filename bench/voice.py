@@ -1,4 +1,4 @@
-"""What the server itself adds to speech: python -m bench.voice
+"""What the server itself adds to speech, and how soon this machine's own voice is heard: python -m bench.voice
 
 Server, emulated vendor and clients share one process and one core, and the vendor answers at once, so that all figures hold
 the vendor's and the clients' work, too: they are upper bounds of the server's own share.
@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import aiohttp
 import uvloop
 
 from tests.emulators.openai import OpenAIEmulator
@@ -25,6 +26,9 @@ CALLS = 50
 SECONDS = 5
 FRAME = 640
 """Bytes of 20 ms at 16,000 samples a second."""
+
+SPOKEN_HERE = 40
+HERE = ("The boat is green.", "Hello, how are you today?", "I would like to order a cup of tea with milk, please.")
 
 _FIRST = "This is the first sentence of the answer. "
 
@@ -89,6 +93,32 @@ async def stop(socket: Socket, streams: list[str]) -> None:
         await socket.ask("stream.cancel", stream=stream)
 
 
+async def voice_of_this_machine(url: str) -> None:
+    """From the request for a speech to its first samples at the client, one after the other, once the model is loaded."""
+    first: list[float] = []
+    whole: list[float] = []
+    seconds = 0.0
+    async with aiohttp.ClientSession() as http:
+        for number in range(-1, SPOKEN_HERE):
+            body = {"text": HERE[number % len(HERE)], "model": "local", "voice": "heart", "format": "pcm"}
+            begun = time.perf_counter()
+            async with http.post(f"{url}/api/v1/tts", json=body) as answer:
+                size = len(await answer.content.readany())
+                heard = time.perf_counter() - begun
+                size += len(await answer.content.read())
+            if number < 0:
+                print(f"this machine's voice, the first sound of all, its model loaded: {heard * 1000:.0f} ms")
+                continue
+            first.append(heard)
+            whole.append(time.perf_counter() - begun)
+            seconds += size / 48_000
+    print(
+        f"this machine's voice, {SPOKEN_HERE} sentences: first sound after p50 {quantile(first, 0.5):.0f} ms, "
+        f"p99 {quantile(first, 0.99):.0f} ms; whole after p50 {quantile(whole, 0.5):.0f} ms; "
+        f"{seconds / sum(whole):.0f} times as quick as speech"
+    )
+
+
 async def main() -> None:
     settings = {**CHAT, "plugins.enabled": ["chat", "tts", "audio"], "log.level": "error"}
     async with OpenAIEmulator() as vendor:
@@ -97,6 +127,7 @@ async def main() -> None:
                 url = f"http://127.0.0.1:{engine.port}"
                 await sentence_to_voice(vendor, url)
                 await frames_up(url)
+                await voice_of_this_machine(url)
 
 
 if __name__ == "__main__":
