@@ -30,6 +30,7 @@ from engine.http.app import Bounds, Http, listen
 from engine.http.connections import Strangers, most_strangers
 from engine.http.cors import Cors
 from engine.http.documents import Documents
+from engine.http.front import About, parts
 from engine.http.guard import LocalGuard
 from engine.http.metrics import Metrics, Standing
 from engine.http.probes import Probes, for_anybody
@@ -287,6 +288,7 @@ class Engine:
             lambda: self.supervisor.table,
             self._open_checks,
             lambda: self.supervisor.draining,
+            self._about,
         )
         metrics = Metrics(self.supervisor.stats, self._standing)
         usage = UsageRoutes(self.databases.database())
@@ -301,6 +303,12 @@ class Engine:
             *status.routes(),
         )
         return [("engine", route) for route in own]
+
+    def _about(self) -> About | None:
+        """What the page at the root tells anybody: with keys, nothing of what only callers with one are told."""
+        if self.core.auth.mode != "local":
+            return None
+        return About(self.features, parts(self.registry))
 
     def _standing(self) -> Standing:
         streams, held, held_bytes = self.bus.held

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
@@ -12,18 +12,21 @@ from engine.api.events import EVENTS
 from engine.api.routes import Answer, HttpRequest, Route
 from engine.http.asyncapi import asyncapi
 from engine.http.described import Described
+from engine.http.front import About, front_line, front_page, wants_page
 from engine.http.openapi import openapi
-from engine.http.pages import docs_page, front_page
+from engine.http.pages import docs_page
 from engine.http.table import RouteTable
 from engine.loader.health import CheckLine
 from engine.sessions.table import CommandTable
 from engine.wire.control import FRAMES
 
+State: TypeAlias = Literal["ready", "degraded", "draining", "failed"]
+
 
 class Readiness(msgspec.Struct, kw_only=True):
     """Whether the server takes work, and what is not as it should be. A degraded server takes work."""
 
-    status: Literal["ready", "degraded", "draining", "failed"]
+    status: State
     version: str
     checks: list[CheckLine]
 
@@ -44,12 +47,14 @@ class Documents:
         commands: Callable[[], CommandTable],
         checks: Callable[[], Awaitable[Sequence[CheckLine]]],
         draining: Callable[[], bool],
+        about: Callable[[], About | None],
     ) -> None:
         self._version = version
         self._routes = routes
         self._commands = commands
         self._checks = checks
         self._draining = draining
+        self._about = about
         self._openapi: Described[RouteTable] = Described(
             lambda table: openapi([route for _, route in table.routes], version=version)
         )
@@ -64,7 +69,7 @@ class Documents:
             )
 
         return [
-            get("/", self.front, "A line that says what this is, with a link to its documentation."),
+            get("/", self.front, "What this is, as a page for browsers, and as a line for others."),
             get("/health/live", self.live, "The process answers.", Liveness),
             Route(
                 method="GET",
@@ -83,26 +88,30 @@ class Documents:
         ]
 
     async def front(self, request: HttpRequest[Any, Any]) -> Answer:
-        return front_page()
+        if not wants_page(request.headers):
+            return front_line()
+        state, _ = await self._state()
+        return front_page(self._version, state, self._about(), request.headers.get("host", ""))
 
     async def live(self, request: HttpRequest[Any, Any]) -> Answer:
         return Answer(Liveness())
 
     async def ready(self, request: HttpRequest[Any, Any]) -> Answer:
-        checks = list(await self._checks())
-        states = {check.state for check in checks}
-        status: Literal["ready", "degraded", "draining", "failed"] = "ready"
-        if self._draining():
-            status = "draining"
-        elif "failed" in states:
-            status = "failed"
-        elif "degraded" in states:
-            status = "degraded"
+        status, checks = await self._state()
         return Answer(
             Readiness(status=status, version=self._version, checks=checks),
             status=503 if status in ("draining", "failed") else 200,
             headers={"Cache-Control": "no-store"},
         )
+
+    async def _state(self) -> tuple[State, list[CheckLine]]:
+        checks = list(await self._checks())
+        states = {check.state for check in checks}
+        if self._draining():
+            return "draining", checks
+        if "failed" in states:
+            return "failed", checks
+        return ("degraded" if "degraded" in states else "ready"), checks
 
     async def openapi(self, request: HttpRequest[Any, Any]) -> Answer:
         return await self._openapi.answer(self._routes(), request.headers)

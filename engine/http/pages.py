@@ -22,7 +22,7 @@ def docs_page() -> Answer:
         html.encode(),
         headers={
             "Cache-Control": "no-cache",
-            "Content-Security-Policy": _policy(html),
+            "Content-Security-Policy": policy_of(html),
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",
         },
@@ -30,17 +30,7 @@ def docs_page() -> Answer:
     )
 
 
-def front_page() -> Answer:
-    """What stands at the root: clients and proxies ask there whether a server answers at all."""
-    html = '<!doctype html><title>BetterAI</title><p>BetterAI answers here: <a href="/docs">documentation</a>.</p>\n'
-    return Answer(
-        html.encode(),
-        headers={"Cache-Control": "no-cache", "Content-Security-Policy": "default-src 'none'"},
-        content_type="text/html",
-    )
-
-
-def _policy(html: str) -> str:
+def policy_of(html: str) -> str:
     """A Content-Security-Policy that names the page's inline parts by their hash (CSP 3, section 2.3.1)."""
     inline = [(kind, _hash(text)) for kind, text in _INLINE.findall(html)]
     rules = {
@@ -57,7 +47,7 @@ def _policy(html: str) -> str:
 
 
 def _of(wanted: str, inline: Iterable[tuple[str, str]]) -> list[str]:
-    return [source for kind, source in inline if kind == wanted]
+    return [source for kind, source in inline if kind == wanted] or ["'none'"]
 
 
 def _hash(text: str) -> str:
