@@ -93,6 +93,21 @@ async def test_notes_are_added_to_an_answer_and_to_its_question(server: RunningS
     assert (question["role"], noted["id"]) == ("user", where["message"])
 
 
+async def test_many_calls_together_cannot_add_notes_without_end(server: RunningServer, vendor: OpenAIEmulator) -> None:
+    async with connected(server.url) as socket:
+        where = await answered(socket, vendor)
+        for first in (0, 32):
+            await socket.ask("chat.annotate", **where, metadata={f"n{at}": "x" for at in range(first, first + 32)})
+        over = await socket.ask("chat.annotate", **where, metadata={"n0": "y", "another": "x"})
+        again = await socket.ask("chat.annotate", **where, metadata={"n0": "y"})
+    assert (over["error"]["code"], over["error"]["field"], over["error"]["limit"]) == (
+        "invalid_request",
+        "metadata",
+        64,
+    )
+    assert (len(again["metadata"]), again["metadata"]["n0"]) == (64, "y")
+
+
 @pytest.mark.parametrize(
     ("type", "fields", "code", "field"),
     [

@@ -34,6 +34,9 @@ _COPIED = ("model", "status", "finish_reason", "error", "thinking", "citations",
 """What a copy of a message keeps; what it cost was paid once, by the original."""
 
 
+MOST_NOTES = 64
+"""Notes of one message, however many calls add them."""
+
 DELETE_ATTEMPTS = 3
 """How often the tree is looked at again when something was said while a part of it was being removed."""
 
@@ -157,6 +160,8 @@ class Messages:
             lambda tree: [tree.rows[each] for each in _answer_and_question(tree, id)],
         )
         noted = [(row["id"], new) for row, new in zip(rows, (notes, question), strict=False) if new]
+        for row, new, field in zip(rows, (notes, question), ("metadata", "question"), strict=False):
+            _refuse_more_notes({**(row["metadata"] or {}), **new}, field)
         dialect = self._database.dialect
         changes = [
             Write(messages, "update", {"metadata": merged(messages.c.metadata, new, dialect)}, {"id": id})
@@ -271,3 +276,12 @@ def _copies(
 
 def _changed_meanwhile() -> Conflict:
     return Conflict("something is being said in this conversation; try again when it is over")
+
+
+def _refuse_more_notes(notes: Mapping[str, Any], field: str) -> None:
+    if len(notes) > MOST_NOTES:
+        raise InvalidRequest(
+            f"a message holds at most {MOST_NOTES} notes, and this would make {len(notes)}; write over some that are there",
+            field=field,
+            limit=MOST_NOTES,
+        )
