@@ -39,6 +39,9 @@ def speak(
     text: Annotated[list[str] | None, typer.Argument(help="What to say; without it, standard input.")] = None,
     model: Annotated[str | None, typer.Option(help="Voice model; the server's default without it.")] = None,
     voice: Annotated[str | None, typer.Option(help="Voice of the model.")] = None,
+    language: Annotated[
+        str | None, typer.Option(help="BCP 47 tag of the text, which chooses a voice where none is named.")
+    ] = None,
     speed: Annotated[float, typer.Option(min=0.25, max=4.0, help="1 is the voice's own.")] = 1.0,
     server: ServerOption = DEFAULT_ADDRESS,
     url: FormerServerOption = None,
@@ -52,7 +55,8 @@ def speak(
     if format is None:
         raise typer.BadParameter(f"the file ends in one of {', '.join(FORMATS)}", param_hint="--output")
     address = server_address(server, url)
-    body = {"text": words.strip(), "format": format, "model": model, "voice": voice, "speed": speed}
+    body = {"text": words.strip(), "format": format, "model": model, "voice": voice, "language": language}
+    body["speed"] = speed
     body = {name: value for name, value in body.items() if value is not None}
     written = asyncio.run(_speak(address, key, body, output))
     Console(stderr=True, highlight=False).print(f"{output}: {written:,} bytes")

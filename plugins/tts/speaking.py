@@ -92,6 +92,11 @@ class ModelVoices:
                     raise
                 log.warning("voice_process_ended", voice=voice.id, seconds_given=given)
 
+    async def warm(self) -> None:
+        """Load the model, so that the first text does not wait for it."""
+        if self.refusal is None:
+            await self.process.warm()
+
     async def aclose(self) -> None:
         """End the process."""
         await self.process.aclose()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 
 from engine.api import (
@@ -82,6 +82,21 @@ def check_text(model: SpeechModel, request: SpeechRequest, text: str, *, clean: 
             check(request, words)
 
 
+@asynccontextmanager
+async def warming(model: SpeechModel, request: SpeechRequest) -> AsyncIterator[None]:
+    """Have a voice made ready while its text is still written, where the provider has a method `warm` for that."""
+    warm = getattr(model.target.provider, "warm", None)
+    if warm is None:
+        yield
+        return
+    task = asyncio.create_task(warm(request), name=f"making {model.target.name} ready")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def whole_samples(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     """Samples of 16 bits out of bytes that come as the network cuts them; half a sample at the end is none."""
     odd = b""
@@ -142,7 +157,11 @@ class Speech:
             stream.status("canned", told)
         if self._instead_of is not None:
             stream.publish(voice_replaced(self._model.target.name, self._instead_of))
-        async with AsyncExitStack() as lanes, aclosing(self._sounds(stream)) as sounds:  # type: ignore[type-var]
+        async with (
+            warming(self._model, self._request),
+            AsyncExitStack() as lanes,
+            aclosing(self._sounds(stream)) as sounds,  # type: ignore[type-var]
+        ):
             lane: LaneWriter | None = None
             at, form, voiced = 0.0, None, 0
             async for sound in sounds:

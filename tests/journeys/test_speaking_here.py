@@ -6,7 +6,9 @@ import asyncio
 import os
 import shutil
 import signal
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -15,7 +17,8 @@ import pytest_asyncio
 
 from engine.main import Engine
 from tests.databases import unavailable
-from tests.server import engine_inside
+from tests.journeys.client import connected
+from tests.server import PROGRAM, engine_inside
 from tests.words import words_of, wrong_words
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -84,6 +87,47 @@ async def test_health_says_who_speaks(here: Here) -> None:
     await here.spoken("Hello.")
     state, detail = await here.speaking()
     assert state == "ok" and detail.startswith("heart, process ")
+
+
+async def test_a_voice_is_loaded_while_its_text_is_still_written(tmp_path: Path) -> None:
+    async with (
+        aiohttp.ClientSession() as http,
+        engine_inside(tmp_path, {"plugins.enabled": ["tts"]}) as engine,
+        connected(f"http://127.0.0.1:{engine.port}") as socket,
+    ):
+        here = Here(engine, http)
+        assert (await here.speaking())[1] == "heart, loaded at its first use"
+        stream = (await socket.ask("tts.start", model="local"))["stream"]
+        async with asyncio.timeout(60):
+            while not (await here.speaking())[1].startswith("heart, process "):
+                pass
+        await socket.ask("stream.cancel", stream=stream)
+        await socket.end_of(stream)
+        assert (await here.speaking())[1].startswith("heart, process ")
+
+
+async def test_the_program_takes_a_language(here: Here, tmp_path: Path) -> None:
+    if shutil.which("espeak-ng") is None:
+        unavailable("espeak-ng is not installed (Debian's package espeak-ng)")
+
+    async def run(*options: str) -> str:
+        done = await asyncio.create_subprocess_exec(
+            PROGRAM,
+            "speak",
+            "Привет, как дела?",
+            "-o",
+            "a.wav",
+            *options,
+            "--server",
+            here.url,
+            cwd=tmp_path,
+            stderr=PIPE,
+        )
+        return " ".join((await done.communicate())[1].decode().split())
+
+    assert "does not read Cyrillic" in await run()
+    assert "a.wav" in await run("--language", "ru")
+    assert (tmp_path / "a.wav").stat().st_size > 20_000
 
 
 @pytest.mark.parametrize("said", SENTENCES)

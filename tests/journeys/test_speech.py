@@ -328,7 +328,7 @@ async def test_a_reader_that_is_slow_loses_nothing(speaking: Speaking) -> None:
 @pytest.mark.parametrize(
     ("body", "field", "says"),
     [
-        ({"text": ""}, "text", "at least 1"),
+        ({"text": ""}, "text", "must not be empty"),
         ({"text": "😀 **  ** ```"}, "text", "nothing that can be spoken"),
         ({"text": "x" * 100_001}, "text", "at most 100000 characters"),
         ({"text": "one", "model": "local", "voice": "nobody"}, "voice", "no voice 'nobody'"),

@@ -129,6 +129,13 @@ class LocalVoices:
         _, voice = self._choices(request)[0]
         self._check_text(voice, text)
 
+    async def warm(self, request: SpeechRequest) -> None:
+        """Load the voice that a request is about to need."""
+        await self._open.get()
+        source, _ = self._choices(request)[0]
+        if isinstance(source, ModelVoices):
+            await source.warm()
+
     async def speak(self, request: SpeechRequest, text: str) -> AsyncIterator[Sound]:
         """Speak one text, where no voice is named with the next one if the best cannot be loaded, or dies again and again."""
         await self._open.get()
