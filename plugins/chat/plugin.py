@@ -10,14 +10,14 @@ from engine.api.commands import Call, Command
 from engine.api.data import Tables
 from engine.api.hooks import hookimpl
 from engine.api.plugin import Listener, Plugin, PluginContext, SettingsTable
-from engine.api.providers import Provider
+from engine.api.providers import ModelInfo, Provider
 from engine.api.routes import Route
 from plugins.chat.bodies import ChatSend, ToolResultSend
 from plugins.chat.history.claims import turns_here
 from plugins.chat.history.routes import routes as history_routes
 from plugins.chat.history.store import History
 from plugins.chat.history.tables import TABLES
-from plugins.chat.providers import PROVIDER_SETTINGS, chat_providers, embedding_providers
+from plugins.chat.providers import PROVIDER_SETTINGS, chat_providers, embedding_providers, own_models
 from plugins.chat.routes import ChatRoutes
 from plugins.chat.sending import Sending
 from plugins.chat.settings import ChatSettings
@@ -50,6 +50,10 @@ class Chat(Plugin):
     @hookimpl
     def register_tables(self, context: PluginContext) -> Iterable[Tables]:
         return [TABLES]
+
+    @hookimpl
+    def register_models(self, context: PluginContext) -> Iterable[ModelInfo]:
+        return own_models(context)
 
     @hookimpl
     def register_providers(self, context: PluginContext) -> Iterable[Provider]:

@@ -29,3 +29,7 @@ class ChatSettings(SettingsTable):
         examples=["local"],
         description="Model that names new conversations; unset: their first words do.",
     )
+    canned: bool = Field(
+        default=False,
+        description="Offer the chat model `canned`: scripted answers in place of a model, to test clients with.",
+    )

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 
 from engine.api.plugin import PluginContext, SettingsTable
-from engine.api.providers import Provider
+from engine.api.providers import ModelInfo, Provider
 from plugins.chat.providers.anthropic import Anthropic
+from plugins.chat.providers.canned import INFO as CANNED
+from plugins.chat.providers.canned import CannedChat
 from plugins.chat.providers.google import Google
 from plugins.chat.providers.google_embeddings import GoogleEmbeddings
 from plugins.chat.providers.openai import OpenAI
+from plugins.chat.settings import ChatSettings
 from plugins.vendors.compatible import (
     compatible_servers,
     compatible_vendor,
@@ -50,7 +53,13 @@ def chat_providers(context: PluginContext) -> list[Provider]:
         chat_over([Google(each, http) for each in context.settings(GoogleSettings).each_key()]),
         *compatible,
         *compatible_servers(context.settings(CompatibleSettings), http),
+        *([CannedChat()] if context.settings(ChatSettings).canned else []),
     ]
+
+
+def own_models(context: PluginContext) -> list[ModelInfo]:
+    """Entries for the catalogue of models that are the plugin's own."""
+    return [CANNED] if context.settings(ChatSettings).canned else []
 
 
 def embedding_providers(context: PluginContext) -> list[Provider]:
