@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import ClassVar
 
 import aiohttp
@@ -14,7 +14,7 @@ from engine.api.errors import ModelUnavailable
 from engine.api.events import StatusChanged
 from engine.api.plugin import Health, Shared
 from engine.api.providers import ModelInfo, Price, ProviderRole, PushedAnswer
-from plugins.local.model_file import find_model_file
+from plugins.local.model_file import chat_template, find_model_file
 from plugins.local.settings import LocalSettings
 from plugins.local.supervisor import LIBRARY, LlamaServer, require_library
 from plugins.vendors.dialect import Dialect
@@ -25,8 +25,18 @@ ANSWER_TOKENS = 1024
 """Bound of an answer whose request names none: without one a small model may go on to the end of its context."""
 
 TEMPERATURE = 0.2
-REPEAT_PENALTY = 1.1
-"""What keeps a model of this size on its subject; a request may say otherwise."""
+
+SAMPLER: Mapping[str, float] = {"repeat_penalty": 1.0, "dry_multiplier": 0.8, "dry_allowed_length": 3}
+"""What keeps the packaged model on its subject, beside a low temperature.
+
+A penalty on single tokens makes it break words and names; one on sequences (DRY) only ends its loops.
+"""
+
+SYSTEM = "You give short answers. Q: What is 1 + 1? A: 1 + 1 is 2. Q: What is the capital of Portugal? A: Lisbon."
+"""What the packaged model is told where a request tells it nothing; the longer it speaks, the more it invents.
+
+Sampler and line were chosen by `python -m bench.demo_model`.
+"""
 
 PACKAGED = (
     "SmolLM2, a demo model of 135M parameters; a better one: set a vendor's key (such as OPENAI_API_KEY), or name a GGUF "
@@ -77,10 +87,8 @@ class LocalChat:
             request,
             messages=joined_answers(request.messages),
             max_output_tokens=request.max_output_tokens or ANSWER_TOKENS,
-            temperature=TEMPERATURE if request.temperature is None else request.temperature,
-            provider_options={"repeat_penalty": REPEAT_PENALTY, **request.provider_options},
         )
-        return self._adapter.stream(bounded)
+        return self._adapter.stream(bounded if self._settings.model_path else guided(bounded))
 
     async def _connect(self) -> AsyncIterator[StatusChanged | Endpoint]:
         while (state := self.server.state).stage in ("loading", "restarting"):
@@ -103,6 +111,17 @@ class LocalChat:
                 return Health("loading", state.detail)
             case "failed":
                 return Health("degraded", state.detail)
+
+
+def guided(request: ChatRequest) -> ChatRequest:
+    """A request as the packaged model answers it best, where the request says nothing else."""
+    told = any(message.role in ("system", "developer") for message in request.messages)
+    return msgspec.structs.replace(
+        request,
+        messages=request.messages if told else (Message(role="system", parts=(TextPart(SYSTEM),)), *request.messages),
+        temperature=TEMPERATURE if request.temperature is None else request.temperature,
+        provider_options={**SAMPLER, **request.provider_options},
+    )
 
 
 def joined_answers(messages: Sequence[Message]) -> tuple[Message, ...]:
@@ -130,7 +149,15 @@ def model_info(settings: LocalSettings) -> ModelInfo:
         id=NAME,
         provider=NAME,
         context=settings.context,
-        capabilities=frozenset({"json_schema", "logprobs"}),
+        capabilities=frozenset({"json_schema", "logprobs", *(("tools",) if _takes_tools(settings) else ())}),
         price=Price(),
         description=described,
     )
+
+
+def _takes_tools(settings: LocalSettings) -> bool:
+    """Whether the operator's own model was trained to call tools, as its template shows; the packaged one was not."""
+    if settings.model_path is None:
+        return False
+    template = chat_template(settings.model_path.expanduser())
+    return template is not None and "tools" in template

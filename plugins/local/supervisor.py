@@ -15,7 +15,7 @@ import structlog
 
 from engine.api.errors import ModelUnavailable
 from plugins.local.child import Order, Report
-from plugins.local.model_file import find_model_file
+from plugins.local.model_file import chat_template, find_model_file
 from plugins.local.process import LlamaProcess
 from plugins.local.settings import LocalSettings
 
@@ -79,6 +79,7 @@ class LlamaServer:
         self._endpoint: Endpoint | None = None
         self._process: LlamaProcess | None = None
         self._ready_since: float | None = None
+        self._note = ""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -170,6 +171,9 @@ class LlamaServer:
         """Run one child to its end and return how that came; raises `ModelUnavailable` when there is nothing to run."""
         require_library(LIBRARY)
         model = await asyncio.to_thread(find_model_file, self._settings)
+        if await asyncio.to_thread(chat_template, model) is None:
+            self._note = "its file has no chat template, so that it is asked in the form of ChatML"
+            log.warning("local_model_has_no_template", model=str(model), note=self._note)
         order = self._order(model)
         try:
             process = self._process = await LlamaProcess.spawn(order)
@@ -190,7 +194,8 @@ class LlamaServer:
             return
         self._ready_since = _now()
         log.info("local_model_ready", model=order["alias"])
-        self._become(State("ready", order["alias"]), Endpoint(f"{report['detail']}/v1", order["api_key"]))
+        detail = f"{order['alias']}; {self._note}" if self._note else order["alias"]
+        self._become(State("ready", detail), Endpoint(f"{report['detail']}/v1", order["api_key"]))
 
     def _order(self, model: Path) -> Order:
         return {

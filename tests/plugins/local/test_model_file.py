@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 from pathlib import Path
 
 import pytest
 
 from engine.api.errors import ModelUnavailable
-from plugins.local.model_file import find_model_file
+from plugins.local.model_file import chat_template, find_model_file
 from plugins.local.settings import LocalSettings
 
 
@@ -49,3 +50,31 @@ def test_a_file_of_another_format_is_refused(tmp_path: Path, content: bytes) -> 
     other.write_bytes(content)
     with pytest.raises(ModelUnavailable, match=r"other\.gguf is not in GGUF format"):
         find_model_file(LocalSettings(model_path=other))
+
+
+def gguf(key: bytes, value: bytes, kind: int = 8) -> bytes:
+    return b"GGUF" + bytes(100) + key + struct.pack("<IQ", kind, len(value)) + value + bytes(50)
+
+
+def test_the_template_of_a_model_is_read_from_its_header(tmp_path: Path, model: Path) -> None:
+    file = tmp_path / "own.gguf"
+    file.write_bytes(gguf(b"tokenizer.chat_template", b"{{ tools }}"))
+    assert chat_template(file) == "{{ tools }}"
+    assert "im_start" in (chat_template(model) or "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"GGUF",
+        gguf(b"tokenizer.other", b"x"),
+        gguf(b"tokenizer.chat_template", b"x", kind=4),
+        b"GGUFtokenizer.chat_template",
+    ],
+)
+def test_a_file_without_a_template_has_none(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "own.gguf"
+    file.write_bytes(content)
+    assert chat_template(file) is None
+    assert chat_template(tmp_path / "gone.gguf") is None
