@@ -17,6 +17,7 @@ from tests.architecture.bodies import bounded
 from tests.docs import examples
 from tests.docs.advice import ADVICE
 from tests.docs.product import Asked, all_hooks, codes, product, settings_tables
+from tests.docs.public_door import reference
 from tests.docs.shapes import description, fenced, field_rows, model_schema, struct_schema, table, type_text
 
 ADDRESS = "http://127.0.0.1:8080"
@@ -41,8 +42,42 @@ def parts() -> Mapping[str, str]:
         "types": types,
         "binary": binary,
         "http": http,
+        "scopes": scopes,
+        "api": reference,
     }
     return {**{name: make() for name, make in makers.items()}, **hooks()}
+
+
+# Scopes
+
+SCOPES: Mapping[str, str] = {
+    "chat": "All that users do: conversations, voice and calls, files, the dialects of OpenAI and Anthropic, their usage.",
+    "metrics": "Read the metrics, as a monitor does.",
+    "admin": "See and switch the running server, and see what everybody does.",
+}
+"""What each scope is for, in words; one that nothing asks for, or that is not here, fails the test."""
+
+
+def scopes() -> str:
+    """Every scope that an address or a command of ours asks for."""
+    asked: dict[str, list[str]] = {}
+    for route in product().routes:
+        if route.scope is not None:
+            asked.setdefault(route.scope, []).append(f"`{place(route)}`")
+    for command in product().commands:
+        if command.scope is not None:
+            asked.setdefault(command.scope, []).append(f"`{command.name}`")
+    if asked.keys() != SCOPES.keys():
+        raise KeyError(f"scopes asked for are {sorted(asked)}, and described are {sorted(SCOPES)}")
+    rows = [(f"`{scope}`", what, _few(asked[scope])) for scope, what in SCOPES.items()]
+    return table(
+        "scope", "what it is for", "asked for by", rows=[*rows, ("`*`", "Everything, those of plugins too.", "")]
+    )
+
+
+def _few(places: list[str], most: int = 12) -> str:
+    """The places, where they are few enough to be read."""
+    return ", ".join(places) if len(places) <= most else f"{len(places)} addresses and commands: all that name no other"
 
 
 # Settings

@@ -36,6 +36,7 @@ class Asked:
     example: Mapping[str, Any]
     owner: str
     starts: bool = False
+    scope: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def asked_of_core(command: type[CoreCommand]) -> Asked:
 
 def asked_of_plugin(owner: str, command: AnyCommand) -> Asked:
     starts = isinstance(command, Command)
-    return Asked(command.name, command.summary, command.body, command.example, owner, starts)
+    return Asked(command.name, command.summary, command.body, command.example, owner, starts, command.scope)
 
 
 @cache

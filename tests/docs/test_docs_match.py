@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine import api
 from engine.api import EVENTS
 from engine.config import describe
 from engine.wire.control import FRAMES
@@ -45,6 +46,17 @@ def test_each_hook_is_documented_with_its_signature_and_an_example(hook: Hook) -
 @pytest.mark.parametrize("key", KEYS)
 def test_each_setting_is_documented(key: str) -> None:
     assert f"| `{key}` |" in SETTINGS
+
+
+def test_each_name_that_a_plugin_may_import_is_documented() -> None:
+    headings = [line for line in (DOCS / "api.md").read_text().splitlines() if line.startswith("### ")]
+    assert sorted(headings) == sorted(f"### {name}" for name in api.__all__)
+
+
+def test_each_scope_is_documented() -> None:
+    asked = [*(route.scope for route in product().routes), *(command.scope for command in product().commands)]
+    listed = (DOCS / "deploying.md").read_text().partition("generated: scopes")[2].partition("<!-- end")[0]
+    assert all(f"\n| `{scope}` |" in listed for scope in (*filter(None, asked), "*"))
 
 
 @pytest.mark.parametrize("struct", [*EVENTS, *FRAMES], ids=lambda struct: struct.__name__)
