@@ -72,9 +72,12 @@ def stand_in(model: SpeechModel) -> str | None:
 
 
 def check_text(model: SpeechModel, request: SpeechRequest, text: str, *, clean: bool) -> None:
-    """Raise what the provider has against a text, where it says so in a method `check_text`; of each of its sentences."""
+    """Raise what the provider has against the writing of a text, where it says so in a method `check_text`.
+
+    Each of its sentences is looked at, unless it is all ASCII, which every voice reads.
+    """
     check = getattr(model.target.provider, "check_text", None)
-    if check is None:
+    if check is None or text.isascii():
         return
     sentences, spoken = Sentences(), Spoken()
     for sentence in [*sentences.feed(text), *sentences.finish()]:

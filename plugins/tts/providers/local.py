@@ -126,8 +126,9 @@ class LocalVoices:
 
     def check_text(self, request: SpeechRequest, text: str) -> None:
         """Raise `InvalidRequest` for a text in a writing that the voice does not read."""
-        _, voice = self._choices(request)[0]
-        self._check_text(voice, text)
+        if writing_of(text) is not None:
+            _, voice = self._choices(request)[0]
+            self._check_text(voice, text)
 
     async def warm(self, request: SpeechRequest) -> None:
         """Load the voice that a request is about to need."""
