@@ -285,7 +285,9 @@ def _of_window(limit: int, before: int, before_seconds: float, now: int, now_sec
     """
     used = now + int(before * before_seconds / MINUTE)
     remaining = max(0, limit - used)
-    reset = now_seconds if now else before_seconds if before else 0.0
+    # A count goes away before its time is over: once its share is less than one.
+    count, seconds = (now, now_seconds) if now else (before, before_seconds)
+    reset = max(0.0, seconds - MINUTE / count) if count else 0.0
     if remaining:
         wait = 0.0
     elif now < limit:

@@ -14,7 +14,7 @@ import typer
 
 from engine.cli.plugin_states import configured, running, table
 from engine.cli.remote import KeyOption, NoServer, OfflineOption, ServerOption, ask, server_address
-from engine.cli.terminal import ConfigOption, err, fail, read, say, show
+from engine.cli.terminal import MISUSED, ConfigOption, err, fail, read, say, show
 from engine.loader.find import installed_plugins
 
 app = typer.Typer(help="List the installed plugins, switch them, or begin one of your own.")
@@ -55,6 +55,7 @@ def plugins(
     The running server is asked; where none answers, the configuration says what a start would bring.
     """
     if context.invoked_subcommand is not None:
+        _refuse_before(context, context.invoked_subcommand)
         return
     raw = read(config)
     url = server_address(raw, server)
@@ -68,6 +69,18 @@ def plugins(
         lines, source = configured(raw), f"as the configuration says: {error}"
     show(table(lines))
     err.print(source, soft_wrap=not err.is_terminal)
+
+
+def _refuse_before(context: typer.Context, command: str) -> None:
+    """End where an option of the list stands before a command, which would not see it and might ask another server."""
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name) if option.name else None
+        if source is not None and source.name == "COMMANDLINE":
+            written = max(option.opts, key=len)
+            fail(
+                f"{written} is an option of the list; for {command} it stands behind: betterai plugins {command} …",
+                MISUSED,
+            )
 
 
 PersistOption = Annotated[bool, typer.Option("--persist", help="Also after a restart of the server.")]

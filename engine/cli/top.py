@@ -131,14 +131,20 @@ def _providers(now: Look) -> Table:
     for each in found:
         if "reason" in each:
             continue
-        state = f"open, tried again in {each['retry_in']:.0f} s" if "retry_in" in each else each["state"]
         errors = ", ".join(f"{count} {code}" for code, count in each.get("errors", {}).items())
-        table.add_row(each["name"], each["role"], state, errors)
+        table.add_row(each["name"], each["role"], _state(each), errors)
     missing = sorted({each["name"] for each in found if "reason" in each})
     if missing:
         table.caption = f"cannot be used now: {', '.join(missing)}"
         table.caption_justify = "left"
     return table
+
+
+def _state(provider: Answer) -> str:
+    """How a provider stands, in words of people: that its breaker is "closed" reads as if the provider was."""
+    if "retry_in" in provider:
+        return f"left alone, tried again in {provider['retry_in']:.0f} s"
+    return f"failing, {provider['failures']} in a row" if provider.get("failures") else "ok"
 
 
 def _streams(now: Look) -> Table:

@@ -202,11 +202,13 @@ class Http:
                 preflight = self._cors.preflight(request.method, headers)
                 if preflight is not None:
                     return answers.whole(preflight, extra)
-                if request.path == SOCKET_PATH and _is_upgrade(headers):
+                if request.path == SOCKET_PATH:
+                    request[ROUTE] = SOCKET_PATH
                     if request.method != "GET":
                         raise WrongMethod(request.method, SOCKET_PATH, ["GET"])
+                    if not _is_upgrade(headers):
+                        raise _no_upgrade(SOCKET_PATH)
                     check_handshake(headers)
-                    request[ROUTE] = SOCKET_PATH
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
                 route = match.route
@@ -251,9 +253,8 @@ class Http:
         id: str,
         extra: dict[str, str],
     ) -> web.StreamResponse:
-        caller = await self._admitted(route, headers, extra)
+        caller = await self._admitted(request, route, headers, extra)
         _known(request, caller.principal)
-        request[CALLER] = caller.principal
         task = asyncio.current_task()
         assert task is not None
         shut: list[str] = []
@@ -293,12 +294,15 @@ class Http:
                 form[1].close()
             raise
 
-    async def _admitted(self, route: Route, headers: Mapping[str, str], extra: dict[str, str]) -> Caller:
-        """Who asks, if they may; `extra` is told what is left of their rates."""
+    async def _admitted(
+        self, request: web.Request, route: Route, headers: Mapping[str, str], extra: dict[str, str]
+    ) -> Caller:
+        """Who asks, if they may; `extra` is told what is left of their rates. The log names whom it refuses, too."""
         if route.scope is None:
+            request[CALLER] = ANYBODY
             return Caller(ANYBODY)
         caller = await self._identity.caller(headers, route.passes)
-        principal = caller.principal
+        principal = request[CALLER] = caller.principal
         if not principal.may(route.scope):
             raise Forbidden(f"{route.path} needs a key with the scope {route.scope!r}")
         if self._rates is not None:
@@ -354,12 +358,11 @@ class Http:
         use: object,
     ) -> web.StreamResponse:
         if not _is_upgrade(headers):
-            raise UpgradeRequired(f"{route.path} is a WebSocket; ask for it with `Upgrade: websocket`")
+            raise _no_upgrade(route.path)
         check_handshake(headers)
         if self._supervisor.draining:
             raise ShuttingDown("the server is going down; connect again in a moment", retry_after=1.0)
-        caller = await self._admitted(route, headers, extra)
-        request[CALLER] = caller.principal
+        caller = await self._admitted(request, route, headers, extra)
         principal = caller.principal
         _known(request, principal)
         typed = typed_request(
@@ -498,6 +501,10 @@ def check_handshake(headers: Mapping[str, str]) -> None:
         raise InvalidRequest("a WebSocket is asked for with `Connection: Upgrade`", field="Connection")
     if not _KEY.fullmatch(headers.get("sec-websocket-key", "")):
         raise InvalidRequest("Sec-WebSocket-Key is 16 bytes in base64", field="Sec-WebSocket-Key")
+
+
+def _no_upgrade(path: str) -> UpgradeRequired:
+    return UpgradeRequired(f"{path} is a WebSocket; ask for it with `Upgrade: websocket`")
 
 
 def _is_upgrade(headers: Mapping[str, str]) -> bool:

@@ -74,7 +74,7 @@ class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def last(self) -> int:
         """Number of the terminal event."""
-        return max(self.n, 1) if self.ended else self.n + LEAP + 1
+        return max(self.n, 1) if self.ended else _lost_last(self.n)
 
     def since(self, after: int) -> Recalled:
         """What a reader gets that has seen the events up to number `after`.
@@ -409,6 +409,15 @@ def lost_end(record: TurnRecord) -> StreamEnded:
     )
 
 
+def _lost_last(n: int) -> int:
+    """Number of the end of a turn that was lost behind `n`.
+
+    It leaves room for a saved message, which nobody knows of before the turn is closed: who asks before and after that gets
+    one number.
+    """
+    return n + LEAP + 2
+
+
 def _estimate(record: TurnRecord) -> Usage:
     """Where a budget had put tokens aside, these: the vendor may charge for all of them."""
     said = about(weight(record.said.text))
@@ -419,7 +428,7 @@ def _estimate(record: TurnRecord) -> Usage:
 def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write:
     saved = closing.event if isinstance(closing.event, MessageSaved) else None
     said = msgspec.structs.replace(record.said, saved=saved)
-    values = _end_values(ended, said) | {"n": record.n + LEAP + (2 if saved else 1)}
+    values = _end_values(ended, said) | {"n": _lost_last(record.n)}
     running = {"stream": record.stream, "owner": record.owner, "status": "running"}
     return Write(turns, "update", values, running, NotOwner("this turn was closed by another server"))
 

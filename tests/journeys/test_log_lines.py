@@ -64,6 +64,24 @@ async def test_a_failed_request_is_found_by_the_id_that_its_client_was_given(
     assert "a private question" not in told.told
 
 
+async def test_whom_the_server_refuses_is_logged(told: RunningServer, key: str) -> None:
+    headers = {"Authorization": f"Bearer {key}", "X-Request-Id": "no-scope"}
+    async with (
+        aiohttp.ClientSession(told.url, headers=headers) as http,
+        http.get("/api/v1/admin/status") as answer,
+    ):
+        assert answer.status == 403
+    refused = await told.until_logged("request_failed", request_id="no-scope")
+    assert (refused["principal"], refused["code"]) == ("shop", "forbidden")
+    assert refused["key"] == key.split("_")[1]
+
+
+async def test_the_address_of_the_socket_asks_for_an_upgrade(told: RunningServer) -> None:
+    async with aiohttp.ClientSession(told.url) as http, http.get("/ws") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (426, "upgrade_required")
+        assert answer.headers["Upgrade"] == "websocket"
+
+
 async def test_a_provider_that_is_left_alone_and_back_is_a_line_each(
     told: RunningServer, vendor: OpenAIEmulator, key: str
 ) -> None:

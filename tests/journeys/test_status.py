@@ -129,6 +129,7 @@ async def test_top_into_a_pipe_looks_once(seen: Seen) -> None:
     text = told.decode()
     assert "session (1)" in text and "stream (0)" in text and "openai" in text
     assert "turns/s" in text
+    assert re.search(r"^openai +chat +ok$", text, re.MULTILINE) and "closed" not in text
 
 
 async def test_top_draws_anew_at_a_terminal_until_it_is_interrupted(seen: Seen) -> None:

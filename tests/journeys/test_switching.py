@@ -34,6 +34,16 @@ async def test_the_command_switches_a_running_server(start: Start) -> None:
     assert "no server answers at http://127.0.0.1:1" in away
 
 
+async def test_an_option_before_the_subcommand_switches_nothing(start: Start) -> None:
+    server: RunningServer = start()
+    options = ("--server", "http://127.0.0.1:1"), ("--key", "k"), ("--config", "other.toml"), ("--offline",)
+    for option in options:
+        told = await asyncio.to_thread(server.run, "plugins", *option, "disable", "chat")
+        assert f"{option[0]} is an option of the list; for disable it stands behind" in told
+    shown = await asyncio.to_thread(server.run, "plugins", "--server", server.url)
+    assert re.search(r"^chat +on$", shown, re.MULTILINE)
+
+
 async def test_the_models_are_those_of_the_running_server(start: Start) -> None:
     server: RunningServer = start({"plugins.enabled": ["chat", "local"]})
     shown = await asyncio.to_thread(server.run, "models", "--server", server.url)

@@ -132,7 +132,7 @@ async def test_the_least_that_is_left_is_told(time: time_machine.Traveller) -> N
         assert (await each.admit(narrow)).headers() == {
             "x-ratelimit-limit-requests": "4",
             "x-ratelimit-remaining-requests": "2",
-            "x-ratelimit-reset-requests": "100.000s",
+            "x-ratelimit-reset-requests": "70.000s",
             "x-ratelimit-limit-tokens": "100",
             "x-ratelimit-remaining-tokens": "100",
             "x-ratelimit-reset-tokens": "0.000s",

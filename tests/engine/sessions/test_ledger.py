@@ -218,7 +218,7 @@ class TestAfterAKill:
         assert record is not None
         assert record.ended is not None
         assert (record.ended.status, record.ended.reason, record.ended.saved) == ("failed", "owner_lost", True)
-        assert (record.said.text, record.last) == ("Héllo 漢😀", 2 + LEAP + 1)
+        assert (record.said.text, record.last) == ("Héllo 漢😀", 2 + LEAP + 2)
         assert record.ended.usage == Usage(output_tokens=6, estimated=True)
         assert await heir.reap(lambda _: None) == 0
         assert await parts(rows) == []
@@ -236,6 +236,7 @@ class TestAfterAKill:
         self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
     ) -> None:
         await self.killed(ledger, rows, token)
+        lost = await heir.by_stream(LOCAL, token.stream.id)
         told = []
 
         def recover(lost: Any) -> Closing:
@@ -249,6 +250,7 @@ class TestAfterAKill:
         record = await heir.by_stream(LOCAL, token.stream.id)
         assert record is not None
         assert (record.last, record.said.saved) == (2 + LEAP + 2, MessageSaved(conversation="c1", message="m1"))
+        assert lost is not None and (lost.ended, lost.last) == (None, record.last)
 
     @pytest.mark.parametrize("broken", ["raises", "refused"])
     async def test_a_recovery_that_fails_closes_the_turn_all_the_same(
