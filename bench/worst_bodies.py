@@ -84,6 +84,11 @@ def ask(path: str | None, model: str, content: Any, **more: Any) -> dict[str, An
     return {**frame, "model": model, "input": content, "store": False, **more}
 
 
+def made(asked: Callable[[str], dict[str, Any]], text: Callable[[], str]) -> dict[str, Any]:
+    """A body with a text that is made when it is due."""
+    return asked(text())
+
+
 def bodies() -> Iterator[Worst]:
     """The worst bodies of each endpoint."""
     for path in (NATIVE, CHAT, RESPONSES, CLAUDE):
@@ -91,9 +96,9 @@ def bodies() -> Iterator[Worst]:
             asked = partial(ask, path, f"{vendor}/any")
             count = MOST_ITEMS if path == RESPONSES else MESSAGES
             yield Worst(f"{count} messages, {path}, {vendor}", path, partial(asked, turns(count)))
-            yield Worst(f"28 MiB of words, {path}, {vendor}", path, lambda asked=asked: asked(prose()))
+            yield Worst(f"28 MiB of words, {path}, {vendor}", path, partial(made, asked, prose))
         asked = partial(ask, path, "openai/any")
-        yield Worst(f"28 MiB of half surrogates, {path}", path, lambda asked=asked: asked(half()))
+        yield Worst(f"28 MiB of half surrogates, {path}", path, partial(made, asked, half))
     for vendor in VENDORS:
         asked = partial(ask, None, f"{vendor}/any")
         yield Worst(f"{FRAMED} messages, chat.send, {vendor}", None, partial(asked, turns(FRAMED)))

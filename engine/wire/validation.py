@@ -236,7 +236,7 @@ def _given(details: ErrorDetails) -> str:
     if kind.endswith("_type") or kind == "none_required":
         return f", not {_kind_of(value)}"
     if kind.endswith(("too_short", "too_long")):
-        return f", not {len(value)}"
+        return f", not {len(value)}" if value else ""
     if kind == "union_tag_invalid":
         value = details["ctx"]["tag"]
     elif kind not in _BOUNDS and kind not in _KINDS and kind not in ("literal_error", "enum"):
