@@ -1,0 +1,1 @@
+"""A guest book in a BetterAI engine."""
