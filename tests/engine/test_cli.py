@@ -113,16 +113,33 @@ def test_a_plugin_that_the_environment_leaves_out_is_not_to_be_switched_on_by_a_
     assert "--persist" not in done.stderr
 
 
-def test_no_help_text_holds_what_a_terminal_takes_for_markup() -> None:
+def every_command() -> list[Any]:
+    """The commands of the program and of each plugin, and those below them."""
     program = typer.Typer()
     for found in installed_plugins().values():
         plugin: Any = found.load()
         if hasattr(plugin, "register_cli"):
             plugin().register_cli(program)
-    commands = [*get_group(app).commands.values(), *get_group(program).commands.values()]
-    texts: list[str] = []
+    commands: list[Any] = [*get_group(app).commands.values(), *get_group(program).commands.values()]
     for command in commands:
         commands += getattr(command, "commands", {}).values()
+    return commands
+
+
+def test_each_command_that_asks_a_server_names_it_by_the_same_options() -> None:
+    asking = {}
+    for command in every_command():
+        options = {option: param for param in command.params for option in param.opts}
+        if "--key" in options:
+            asking[command.name] = {name for name in options if name in ("--server", "--key")}
+            assert "--url" not in options or options["--url"].hidden
+    assert {"chat", "speak", "transcribe", "talk", "models", "plugins", "enable", "disable", "top"} == asking.keys()
+    assert all(options == {"--server", "--key"} for options in asking.values())
+
+
+def test_no_help_text_holds_what_a_terminal_takes_for_markup() -> None:
+    texts: list[str] = []
+    for command in every_command():
         texts += [command.help or "", *(getattr(param, "help", None) or "" for param in command.params)]
     assert len(texts) > 100
     assert [text for text in texts if re.search(r"\[[a-z]", text)] == []
