@@ -12,6 +12,7 @@ import msgspec
 from bench.process import Server, StartError
 
 KEY = re.compile(r"[A-Za-z0-9][\w.-]{31,}")
+DB_UPGRADE = ("db", "upgrade")
 KEYS_CREATE = ("keys", "create", "bench")
 
 
@@ -59,8 +60,14 @@ def engine_with_keys(command: Path, home: Path, port: int, upstream: str) -> Sub
     """The engine in auth mode keys, with one key made by its own command; StartError if that prints none."""
     plain = engine(command, home, port, upstream)
     env = {**plain.env, "BETTERAI__AUTH__MODE": "keys"}
+    environ = {**os.environ, **env}
+    tables = subprocess.run(
+        [str(command), *DB_UPGRADE], env=environ, cwd=home, capture_output=True, text=True, timeout=60
+    )
+    if tables.returncode:
+        raise StartError(f"`{command.name} {' '.join(DB_UPGRADE)}` failed: {tables.stderr[-500:]}")
     made = subprocess.run(
-        [str(command), *KEYS_CREATE], env={**os.environ, **env}, cwd=home, capture_output=True, text=True, timeout=60
+        [str(command), *KEYS_CREATE], env=environ, cwd=home, capture_output=True, text=True, timeout=60
     )
     found = KEY.findall(made.stdout)
     if made.returncode or not found:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 import typer
 
 from engine.api.errors import EngineError
 from engine.cli.terminal import ConfigOption, err, fail, read, run, say
-from engine.db.databases import Database
+from engine.config import RawConfig, read_core
+from engine.db.databases import Database, Databases
+from engine.db.errors import DatabaseNotReady
 from engine.db.history import Migrations
 from engine.db.migrations import upgrade
 from engine.loader.tables import histories
@@ -23,11 +26,45 @@ def databases() -> None:
     """Look after the databases."""
 
 
+@asynccontextmanager
+async def made_database(raw: RawConfig, *, tell: bool) -> AsyncIterator[Database]:
+    """The default database, open, for a command that makes none; `tell` names it and the configuration on stderr.
+
+    Without a word, whoever forgets --config would look for his keys in another database. Raises `DatabaseNotReady`.
+    """
+    databases = Databases({"default": read_core(raw).databases.default}, exclusive=False)
+    database = databases.database()
+    try:
+        if database.file is not None and not database.file.exists():
+            raise DatabaseNotReady(
+                f"there is no database {database.file.absolute()}, which the configuration names "
+                f"({raw.file or 'none; the default is taken'}). Name the server's configuration with --config or "
+                "BETTERAI_CONFIG and run this in the server's working directory; `betterai db upgrade` and the first "
+                "`betterai serve` make the database."
+            )
+        if tell:
+            _say_configuration(raw)
+            _say_address(database)
+        await database.open()
+        yield database
+    finally:
+        await databases.close()
+
+
+def _say_configuration(raw: RawConfig) -> None:
+    err.print(f"configuration: {raw.file or 'built in; name a file with --config'}", soft_wrap=not err.is_terminal)
+
+
+def _say_address(database: Database) -> None:
+    address = str(database.file.absolute()) if database.file is not None else database.url.render_as_string()
+    err.print(f"{database.name}: {address}", soft_wrap=not err.is_terminal)
+
+
 @app.command("upgrade")
 def upgrade_tables(config: ConfigOption = None) -> None:
     """Bring the tables of the engine and of every plugin that is on to this version."""
     raw = read(config)
-    err.print(f"configuration: {raw.file or 'built in; name a file with --config'}", soft_wrap=not err.is_terminal)
+    _say_configuration(raw)
 
     async def work() -> list[EngineError]:
         engine = Engine(raw)
@@ -36,8 +73,7 @@ def upgrade_tables(config: ConfigOption = None) -> None:
         failed: list[EngineError] = []
         try:
             for database, owned in histories(engine.loader, engine.databases).items():
-                address = database.url.render_as_string(hide_password=True)
-                err.print(f"{database.name}: {address}", soft_wrap=not err.is_terminal)
+                _say_address(database)
                 await database.open()
                 failed += await _upgrade(database, owned)
         finally:

@@ -11,10 +11,11 @@ import typer
 from engine.api.identity import KeyLimits
 from engine.auth.keys import VOID_REMEDY, ApiKeys, KeyInfo
 from engine.auth.secret import auth_secret
+from engine.cli.databases import made_database
 from engine.cli.terminal import ConfigOption, assembled, err, fail, plain_table, read, run, say, show
 from engine.config import RawConfig, read_core
 from engine.config.keys import nearest
-from engine.db.databases import Database, Databases
+from engine.db.databases import Database
 from engine.db.migrations import require_upgraded, upgrade
 from engine.db.schema import ENGINE_HISTORY
 from engine.main import SECRET_FILE
@@ -34,24 +35,21 @@ Sockets = Annotated[int | None, typer.Option("--sockets", min=0, help="Sockets t
 
 
 async def with_engine_tables(raw: RawConfig, work: Callable[[Database], Awaitable[Any]]) -> Any:
-    """Do work on the default database, whose tables are of this version."""
-    core = read_core(raw)
-    databases = Databases({"default": core.databases.default}, exclusive=False)
-    database = databases.database()
-    try:
-        await database.open()
+    """Do work on the default database, whose tables are brought to this version where it is a file."""
+    async with made_database(raw, tell=True) as database:
         if database.embedded:
             await upgrade(database, [ENGINE_HISTORY])
         else:
             await require_upgraded(database, [ENGINE_HISTORY])
         return await work(database)
-    finally:
-        await databases.close()
 
 
 async def _with_keys(raw: RawConfig, work: Callable[[ApiKeys], Awaitable[Any]]) -> Any:
-    secret = auth_secret(read_core(raw).auth.secret, SECRET_FILE)
-    return await with_engine_tables(raw, lambda database: work(ApiKeys(database, secret)))
+    async def with_secret(database: Database) -> Any:
+        # Here and no earlier: without a database no file for a secret is made either.
+        return await work(ApiKeys(database, auth_secret(read_core(raw).auth.secret, SECRET_FILE)))
+
+    return await with_engine_tables(raw, with_secret)
 
 
 @app.command("create")

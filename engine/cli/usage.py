@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.databases import made_database
 from engine.cli.terminal import ConfigOption, fail, plain_table, read, run, say, show
-from engine.config import RawConfig, read_core
-from engine.db.databases import Databases
+from engine.config import RawConfig
 from engine.db.migrations import require_upgraded
 from engine.db.schema import ENGINE_HISTORY
 from engine.sessions.usage import GroupBy, UsageRow, usage
@@ -50,10 +50,7 @@ def show_usage(
 async def _usage(
     raw: RawConfig, by: list[str], principal: str | None, since: datetime | None, until: datetime | None
 ) -> list[UsageRow]:
-    databases = Databases({"default": read_core(raw).databases.default}, exclusive=False)
-    database = databases.database()
-    try:
-        await database.open()
+    async with made_database(raw, tell=False) as database:
         await require_upgraded(database, [ENGINE_HISTORY])
         groups: list[GroupBy] = list(dict.fromkeys(by))  # type: ignore[arg-type]
         return await usage(
@@ -64,5 +61,3 @@ async def _usage(
             until=until.date() if until else None,
             say_without_model=True,
         )
-    finally:
-        await databases.close()

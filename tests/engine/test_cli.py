@@ -54,6 +54,11 @@ def file(folder: Path, text: str) -> Path:
     return path
 
 
+def upgraded(folder: Path) -> None:
+    """Make the database that a program without settings looks for."""
+    assert run(folder, "db", "upgrade", settings=CHAT).returncode == 0
+
+
 def install_plugin(folder: Path, source: str) -> str:
     """Install a plugin `acme` of one file; gives what PYTHONPATH has to name."""
     info = folder / "packages" / "acme-1.0.dist-info"
@@ -381,6 +386,7 @@ def test_a_second_server_in_one_folder_names_the_first(tmp_path: Path) -> None:
         done = run(tmp_path, "serve", "--port", "0", settings=CHAT)
         assert done.returncode == 1
         assert f"is in use by process {server.pid}" in done.stderr
+        assert "BETTERAI__DATABASES__DEFAULT" in done.stderr
 
 
 def test_a_database_that_cannot_be_used_is_told(tmp_path: Path) -> None:
@@ -463,8 +469,9 @@ def test_keys_are_made_listed_and_revoked_beside_a_running_server(tmp_path: Path
 
 def test_keys_that_another_secret_made_void_are_named_with_what_to_do(tmp_path: Path) -> None:
     before, now = ({"auth.mode": "keys", "auth.secret": f"the secret of the tests {at}"} for at in (1, 2))
+    upgraded(tmp_path)
     id = run(tmp_path, "keys", "create", "laptop", settings=before).stdout.split("_")[1]
-    assert run(tmp_path, "keys", "list", settings=before).stderr == ""
+    assert "void" not in run(tmp_path, "keys", "list", settings=before).stderr
     listed = run(tmp_path, "keys", "list", settings=now)
     assert len(listed.stdout.splitlines()) == 2
     assert f"1 of these keys are void ({id}): they were made under another auth.secret" in listed.stderr
@@ -474,8 +481,9 @@ def test_keys_that_another_secret_made_void_are_named_with_what_to_do(tmp_path: 
 
 
 def test_a_key_that_was_revoked_before_its_first_use_is_refused(tmp_path: Path) -> None:
+    upgraded(tmp_path)
     made = run(tmp_path, "keys", "create", "short lived")
-    key, id = made.stdout.strip(), made.stderr.split()[1]
+    key, id = made.stdout.strip(), made.stdout.split("_")[1]
     assert f"key {id} for short-lived; keep it" in made.stderr
     run(tmp_path, "keys", "revoke", id)
     with serving(tmp_path, {**CHAT, "auth.mode": "keys"}) as server:
@@ -483,6 +491,7 @@ def test_a_key_that_was_revoked_before_its_first_use_is_refused(tmp_path: Path) 
 
 
 def test_limits_of_a_key_are_changed_one_by_one_and_taken_away_with_0(tmp_path: Path) -> None:
+    upgraded(tmp_path)
     made = run(tmp_path, "keys", "create", "bounded", "--tokens-per-minute", "1000", "--sockets", "2")
     id = made.stdout.strip().split("_")[1]
     assert "1000 tokens_per_minute, 2 sockets" in run(tmp_path, "keys", "list").stdout
@@ -494,6 +503,7 @@ def test_limits_of_a_key_are_changed_one_by_one_and_taken_away_with_0(tmp_path: 
 
 
 def test_a_key_that_does_not_exist_cannot_be_revoked(tmp_path: Path) -> None:
+    upgraded(tmp_path)
     done = run(tmp_path, "keys", "revoke", "nobody")
     assert done.returncode == 1
     assert "`betterai keys list` shows the ids" in done.stderr
@@ -507,6 +517,7 @@ def test_a_scope_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_key_for_which_no_scope_is_named_cannot_administer(tmp_path: Path) -> None:
+    upgraded(tmp_path)
     run(tmp_path, "keys", "create", "name")
     run(tmp_path, "keys", "create", "root", "--scope", "*")
     (name, root) = run(tmp_path, "keys", "list").stdout.splitlines()[1:]
@@ -538,12 +549,48 @@ def test_every_command_finds_the_server_the_same_way(
 
 
 def test_a_budget_of_an_unknown_key_is_refused_and_of_an_unknown_principal_set_with_a_warning(tmp_path: Path) -> None:
+    upgraded(tmp_path)
     refused = run(tmp_path, "budgets", "set", "key:abcd2345efgh", "--day", "5")
     doubtful = run(tmp_path, "budgets", "set", "principal:anna", "--day", "5")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "no API key has this id; `betterai keys list` shows the ids" in refused.stderr
-    assert (doubtful.returncode, doubtful.stdout) == (0, "principal:anna spends at most 5 dollars in a day\n")
-    assert doubtful.stderr == "the principal 'anna' has neither keys nor turns; the budget is set all the same\n"
+    assert (doubtful.returncode, doubtful.stdout) == (0, "principal:anna may spend up to 5 dollars a day\n")
+    assert doubtful.stderr.endswith(
+        "\nthe principal 'anna' has neither keys nor turns; the budget is set all the same\n"
+    )
+    single = run(tmp_path, "budgets", "set", "principal:anna", "--month", "1", "--day-tokens", "1")
+    assert "up to 1 dollar a month" in single.stdout
+    assert "up to 1 token a day" in single.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["keys", "create", "x"],
+        ["keys", "list"],
+        ["budgets", "set", "principal:x", "--day", "1"],
+        ["budgets", "list"],
+        ["usage"],
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+def test_a_command_makes_no_database_where_none_is(command: list[str], tmp_path: Path) -> None:
+    done = run(tmp_path, *command)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(tmp_path / "var" / "betterai.db") in done.stderr
+    assert all(
+        word in done.stderr for word in ("--config", "BETTERAI_CONFIG", "`betterai db upgrade`", "`betterai serve`")
+    )
+    assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("command", [["keys", "create", "x"], ["budgets", "set", "principal:x", "--day", "1"]])
+def test_what_was_written_to_is_named(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "my.toml").write_text('[databases]\ndefault = "sqlite+aiosqlite:///mine.db"\n')
+    assert run(tmp_path, "db", "upgrade", "--config", "my.toml").returncode == 0
+    done = run(tmp_path, *command, "--config", "my.toml")
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"configuration: my.toml\ndefault: {tmp_path / 'mine.db'}\n")
 
 
 def test_the_version_is_an_option_too(tmp_path: Path) -> None:
@@ -553,6 +600,7 @@ def test_the_version_is_an_option_too(tmp_path: Path) -> None:
 def test_the_key_alone_is_on_standard_output_even_where_another_file_is_broken(tmp_path: Path) -> None:
     file(tmp_path, "[broken\n")
     (tmp_path / "good.toml").write_text("")
+    assert run(tmp_path, "db", "upgrade", "--config", "good.toml").returncode == 0
     made = run(tmp_path, "keys", "create", "name", "--config", "good.toml")
     assert made.returncode == 0
     assert len(made.stdout.split()) == 1
