@@ -61,7 +61,8 @@ def set_(
 
     doubt = run(with_engine_tables(read(config), work))
     for budget in wanted:
-        say(f"{budget.subject} spends at most {amount(budget.amount)} {_noun(budget.unit)} in a {budget.period}")
+        most = f"{amount(budget.amount)} {_noun(budget.unit, one=budget.amount == 1)}"
+        say(f"{budget.subject} may spend up to {most} a {budget.period}")
     if doubt is not None:
         err.print(f"{doubt}; the budget is set all the same", style="yellow", soft_wrap=not err.is_terminal)
 
@@ -104,5 +105,5 @@ def _decimal(text: str | int) -> Decimal:
         fail(f"{text!r} is no amount; write 5 or 0.50", 2)
 
 
-def _noun(unit: Unit) -> str:
-    return "dollars" if unit == "cost" else "tokens"
+def _noun(unit: Unit, *, one: bool = False) -> str:
+    return ("dollar" if unit == "cost" else "token") + ("" if one else "s")

@@ -27,7 +27,8 @@ class ProcessLock:
             os.close(descriptor)
             raise DatabaseInUse(
                 f"The database {self._database} is in use by process {holder} (lock file {self._path}). "
-                "Stop that process, or give this one another database."
+                "Stop that process, or give this one another file, by its address under [databases] "
+                "(BETTERAI__DATABASES__DEFAULT for the default one)."
             ) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

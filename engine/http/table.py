@@ -33,7 +33,9 @@ class WrongMethod(MethodNotAllowed):
     """The address exists for other methods; `allow` lists them, for the Allow header."""
 
     def __init__(self, method: str, path: str, allow: Sequence[str]) -> None:
-        super().__init__(f"{_shown(method)} is not allowed at {_shown(path)}; use {', '.join(allow)}")
+        # OPTIONS is answered everywhere and does nothing of what was wanted; HEAD comes with GET.
+        serve = [each for each in allow if each not in ("HEAD", "OPTIONS")]
+        super().__init__(f"{_shown(method)} is not allowed at {_shown(path)}; use {', '.join(serve)}")
         self.allow = tuple(allow)
 
 

@@ -43,7 +43,9 @@ def explained(raised: BaseException, provider: Provider, name: str, stats: Stats
         at=raised_at(raised),
     )
     if isinstance(raised, WrongDelta):
-        return ProviderError(f"the provider of {name} answered in a form that is none; the log says what is due")
+        return ProviderError(
+            f"the provider of {name} answered with something that is not a valid delta; the log says what was expected"
+        )
     return ProviderError(f"the provider of {name} failed unexpectedly ({kind}); the log says where")
 
 

@@ -73,7 +73,7 @@ async def test_an_openai_client_gets_its_quota_error_and_the_program_tells_the_b
             await client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": "Hi"}])
         server.run("budgets", "remove", "principal:ann")
         listed = server.run("budgets", "list")
-    assert "principal:ann spends at most 0.000001 dollars in a day" in told
+    assert "principal:ann may spend up to 0.000001 dollars a day" in told
     assert refused.value.code == "insufficient_quota"
     assert "the budget of principal:ann has 0.000001 of 0.000001 dollars left for this day" in refused.value.message
     assert int(refused.value.response.headers["retry-after"]) > 0

@@ -22,7 +22,7 @@ class NoServer(ChatFailure):
     """Raised when nothing answers at the address, and nothing has since the client was made."""
 
     def __init__(self, url: str) -> None:
-        message = f"no server at {url}; start one with `betterai serve`"
+        message = f"no server at {url}; start one with `betterai serve`, or name another address with --server"
         super().__init__(problem("no_server", message, retryable=True))
 
 

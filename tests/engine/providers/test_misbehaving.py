@@ -105,7 +105,10 @@ async def test_a_yield_that_is_no_delta_is_named_with_what_is_due(
     things: tuple[Any, ...], wrong: str, writer: RecordingWriter
 ) -> None:
     message, crash = await fails(given(*things), writer)
-    assert message == "the provider of odd/m answered in a form that is none; the log says what is due"
+    assert (
+        message
+        == "the provider of odd/m answered with something that is not a valid delta; the log says what was expected"
+    )
     assert f"yielded {wrong}; a ChatDelta such as TextDelta, or a sequence of them, is due" in crash["error"]
     assert "given.<locals>.stream at " in crash["error"]
 

@@ -361,7 +361,10 @@ async def test_a_cancel_without_a_turn_has_nobody_to_ask() -> None:
 async def test_where_no_server_is_the_client_says_so_at_once() -> None:
     async with ScriptedServer() as server:
         url = server.url
-    with pytest.raises(NoServer, match=r"no server at ws://127.0.0.1:\d+/ws; start one with `betterai serve`"):
+    with pytest.raises(
+        NoServer,
+        match=r"no server at ws://127.0.0.1:\d+/ws; start one with `betterai serve`, or name another address with --server",
+    ):
         await whole_turn(url)
 
 

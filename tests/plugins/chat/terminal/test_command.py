@@ -194,7 +194,10 @@ async def test_where_no_server_is_the_exit_code_is_1_and_the_line_says_what_to_d
         url = server.url
     code, out, notes = await piped(["--server", url, "hi"])
     assert (code, out) == (1, "")
-    assert notes == f"no_server: no server at {url}; start one with `betterai serve`\n"
+    assert (
+        notes
+        == f"no_server: no server at {url}; start one with `betterai serve`, or name another address with --server\n"
+    )
 
 
 async def test_a_failed_answer_gives_exit_code_1_and_one_line() -> None:
