@@ -23,8 +23,9 @@ from engine.auth.rates import Rates
 from engine.auth.secret import auth_secret, derived
 from engine.blocking import BlockingWatch
 from engine.bus.bus import Bus
-from engine.config import ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
+from engine.config import CORE_TABLES, ConfigError, ConfigErrors, CoreSettings, RawConfig, read_core
 from engine.config.settings import LimitsSettings
+from engine.config.variables import ignored_variables
 from engine.db.databases import Databases
 from engine.http.app import Bounds, Http, listen
 from engine.http.connections import Strangers, most_strangers
@@ -511,7 +512,14 @@ class Engine:
         host = self.core.server.host
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
+    def ignored_variables(self) -> Mapping[str, str]:
+        """Environment variables that look like settings and set nothing, each with the one that was meant."""
+        of_plugins = {name: model for part in self.loader.parts.values() for name, model in part.settings.items()}
+        return ignored_variables(self.raw, {**CORE_TABLES, **of_plugins})
+
     def _log_start(self) -> None:
+        for name, meant in self.ignored_variables().items():
+            log.warning("environment_ignored", variable=name, remedy=f"it sets nothing; write {meant}")
         for warning in self.registry.warnings():
             log.warning("model_not_ready", reason=warning)
         log.info(

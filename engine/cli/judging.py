@@ -162,7 +162,8 @@ def _lacking(engine: Engine) -> list[str]:
 
 
 def _remarks(engine: Engine) -> list[str]:
-    return [
+    ignored = engine.ignored_variables().items()
+    return [f"environment variable {name} sets nothing; write {meant}" for name, meant in ignored] + [
         f"plugin {name} imports {each}; only engine.api and engine.wire stay as they are from one version to the next"
         for name, imports in engine.loader.inner_imports().items()
         for each in imports

@@ -31,6 +31,11 @@ def resolve(text: str, environ: Mapping[str, str]) -> str:
     return _REFERENCE.sub(lambda found: _read(found[1], found[2].strip(), environ), text)
 
 
+def referenced_variables(text: str) -> list[str]:
+    """The environment variables that the references of a text name."""
+    return [found[2].strip() for found in _REFERENCE.finditer(text) if found[1] == "env"]
+
+
 def _read(kind: str, name: str, environ: Mapping[str, str]) -> str:
     if not name:
         raise UnresolvedReference(f"${{{kind}:}} names nothing; write ${{env:NAME}} or ${{file:path}}")

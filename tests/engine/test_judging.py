@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,10 +35,36 @@ api_kye = "k"
 """
 
 
-async def verdict(folder: Path, text: str) -> Verdict:
+async def verdict(folder: Path, text: str, environ: Mapping[str, str] | None = None) -> Verdict:
     file = folder / "betterai.toml"
     file.write_text(text)
-    return await judged(load(file, {}))
+    return await judged(load(file, environ or {}))
+
+
+async def test_a_variable_with_single_underscores_is_named_with_the_right_one(tmp_path: Path) -> None:
+    text = '[plugins]\nenabled = ["chat"]\n[auth]\nsecret = "${env:BETTERAI_AUTH_SECRET}"\n'
+    wrong = {
+        "BETTERAI_SERVER_PORT": "BETTERAI__SERVER__PORT",
+        "BETTERAI_SERVER_PROT": "BETTERAI__SERVER__PORT",
+        "BETTERAI_PLUGINS_CHAT_CONTEXT": "BETTERAI__PLUGINS__CHAT__CONTEXT",
+    }
+    fine = (
+        "BETTERAI_CONFIG",
+        "BETTERAI_SERVER",
+        "BETTERAI_KEY",
+        "BETTERAI_SERVICE_HOST",
+        "BETTERAI_SERVICE_PORT",
+        "BETTERAI_X",
+    )
+    environ = {**dict.fromkeys((*wrong, *fine), "1"), "BETTERAI_AUTH_SECRET": "s" * 32}
+    found = await verdict(tmp_path, text, environ)
+    assert found.remarks == [f"environment variable {name} sets nothing; write {wrong[name]}" for name in sorted(wrong)]
+    assert found.mistakes == []
+
+
+async def test_a_secret_in_a_variable_that_no_setting_names_is_told(tmp_path: Path) -> None:
+    found = await verdict(tmp_path, '[plugins]\nenabled = ["chat"]\n', {"BETTERAI_AUTH_SECRET": "s" * 32})
+    assert found.remarks == ["environment variable BETTERAI_AUTH_SECRET sets nothing; write BETTERAI__AUTH__SECRET"]
 
 
 async def test_mistakes_of_every_kind_are_named_together(tmp_path: Path) -> None:
