@@ -115,8 +115,15 @@ def _switch(name: str, enabled: bool, persist: bool, url: str, key: str | None) 
     now = ask(url, "PUT", f"/api/v1/admin/plugins/{quote(name, safe='')}", key, body)
     running = f"; {now['running']} of its turns run on" if now.get("running") else ""
     say(f"{now['name']} is {now['state']}{running}")
-    if not persist:
+    if persist:
+        say("also after the next start: kept in the file that the server's [plugins] switches names (var/plugins.toml)")
+    else:
         say("until the server's next start; --persist keeps it")
+    if now["state"] == "on":
+        # A plugin that is on may still lack what it works with, such as a library; health says so and the switch does not.
+        for line in ask(url, "GET", "/api/v1/admin/status", key)["checks"]:
+            if line["name"].split(".")[0] == name and line["state"] != "ok":
+                say(f"{line['name']} is {line['state']}: {line.get('detail', '')}", "yellow")
 
 
 @app.command("new")

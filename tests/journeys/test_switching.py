@@ -44,6 +44,12 @@ async def test_an_option_before_the_subcommand_switches_nothing(start: Start) ->
     assert re.search(r"^chat +on$", shown, re.MULTILINE)
 
 
+async def test_a_plugin_that_is_on_and_lacks_what_it_works_with_is_told_by_the_command(start: Start) -> None:
+    server: RunningServer = start({"plugins.enabled": ["chat"], "plugins.local.model_path": "/nowhere/model.gguf"})
+    on = await asyncio.to_thread(server.run, "plugins", "enable", "local", "--server", server.url)
+    assert re.search(r"^local\.model is (degraded|loading): ", on, re.MULTILINE)
+
+
 async def test_the_models_are_those_of_the_running_server(start: Start) -> None:
     server: RunningServer = start({"plugins.enabled": ["chat", "local"]})
     shown = await asyncio.to_thread(server.run, "models", "--server", server.url)
