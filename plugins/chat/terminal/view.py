@@ -85,6 +85,8 @@ class TextView:
         self._notes = notes
         self._reasoning = reasoning
         self._clean = out.isatty()
+        # Words move by codes that such terminals would print.
+        self._wraps = not (notes.is_dumb_terminal or notes.legacy_windows)
         self._line = Wrapping(lambda: notes.width)
         self._spinner: Status | None = None
         self._began = 0.0
@@ -141,7 +143,7 @@ class TextView:
             self._end_line()
         shown = text.translate(CONTROLS) if self._clean else text
         if shown:
-            self._out.write(self._line.fit(shown) if self._clean else shown)
+            self._out.write(self._line.fit(shown) if self._clean and self._wraps else shown)
             self._out.flush()
             self._open = None if shown.endswith("\n") else "answer"
 
@@ -150,7 +152,7 @@ class TextView:
         if self._open == "answer":
             self._end_line()
         shown = text.translate(CONTROLS)
-        shown = self._line.fit(shown) if self._notes.is_terminal else shown
+        shown = self._line.fit(shown) if self._notes.is_terminal and self._wraps else shown
         self._notes.print(Text(shown, style="dim"), end="", soft_wrap=True)
         self._open = None if text.endswith("\n") else "thought"
 

@@ -90,6 +90,15 @@ def test_the_last_line_on_a_terminal_is_dim() -> None:
     assert re.search(r"\x1b\[2mparrot-1 · .* s\x1b\[0m\n$", on_screen(TextDelta("Hello"), ENDED))
 
 
+def test_words_move_on_a_terminal_that_can_and_stay_on_one_that_cannot() -> None:
+    text = TextDelta("word " * 15 + "extraordinary")
+    assert "word " * 15 + "extr\x1b[4D\x1b[K\nextraordinary\n" in on_screen(text, ENDED)
+    screen = Screen()
+    view = TextView(screen, Console(file=screen, force_terminal=True, width=80, _environ={"TERM": "dumb"}))
+    view.show(text)
+    assert screen.getvalue() == text.text
+
+
 def test_a_loading_model_shows_its_progress_in_a_spinner_that_leaves_no_trace() -> None:
     shown = on_screen(StatusChanged(stage="loading", detail="reading the model"), TextDelta("Hello"), ENDED)
     assert "loading: reading the model" in shown
