@@ -67,8 +67,8 @@ def register_providers(context: PluginContext) -> Iterable[Provider]:  # type: i
     """Return the providers that the plugin adds, of any role.
 
     Called at the start and at each switch. Two providers with one name in one role stop the start, which names both plugins.
-    Called again on the running instance, with `register_models` alone, when only settings changed that these two read, unless
-    the instance keeps what they made.
+    When only settings changed that `register_models` and this hook read, a reload calls these two again on the running
+    instance. It does not where the instance keeps what they made.
     """
 
 

@@ -480,7 +480,7 @@ def _asleep(_: Cursor) -> None:
 
 
 class LanesOpen(EngineError):
-    """Raised when the owner ends a stream whose lent lanes are not over."""
+    """Raised when the owner ends a stream while a lane that it lent is still open."""
 
     code = "lanes_open"
     status = 409

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from engine.cli.judging import Verdict, judged
 from engine.config import RawConfig, load, read_core
 from tests.architecture.source import ROOT
 from tests.docs.pages import DOCS, README, Block, blocks
@@ -35,3 +36,11 @@ def test_a_configuration_on_a_page_is_valid(block: Block, tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["betterai.toml", "production.example.toml"])
 def test_a_shipped_configuration_is_valid(name: str) -> None:
     take(load(ROOT / "config" / name, SECRETS))
+
+
+async def test_the_production_example_lacks_nothing_that_its_page_does_not_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    environ = {**SECRETS, "ANTHROPIC_API_KEY": "sk-test-0123456789"}
+    assert await judged(load(ROOT / "config" / "production.example.toml", environ)) == Verdict()
