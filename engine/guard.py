@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dis
+import inspect
 import sysconfig
 import threading
 import traceback
 from itertools import pairwise
 from pathlib import Path
+from types import CodeType
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
 _ENGINE = str(Path(__file__).parent)
@@ -18,6 +20,14 @@ _STANDARD = sysconfig.get_path("stdlib")
 
 class PluginExited(Exception):
     """Raised in place of what would end more than the call that raised it, as `SystemExit`."""
+
+
+class WrongAnswer(TypeError):
+    """Raised for what a plugin's function gave and may not give; `at` is where the function stands, whose frame is gone."""
+
+    def __init__(self, message: str, at: str = "") -> None:
+        super().__init__(message)
+        self.at = at
 
 
 def is_ours(error: BaseException) -> bool:
@@ -84,21 +94,58 @@ def raised_at(error: BaseException) -> str:
     called: the line that its author can change.
     """
     source = error.__cause__ if isinstance(error, PluginExited) and error.__cause__ is not None else error
+    if isinstance(source, WrongAnswer) and source.at:
+        return source.at
+    if isinstance(source, SyntaxError) and source.filename is not None and source.lineno is not None:
+        return f"{source.filename}:{source.lineno}"
     frames = traceback.extract_tb(source.__traceback__)
     engines = [n for n, frame in enumerate(frames) if _is_engines(frame.filename)]
-    called = [frame for frame in frames[engines[0] :] if not _is_standard(frame.filename)] if engines else []
+    called = [frame for frame in frames[engines[0] :] if not _is_between(frame.filename)] if engines else []
     own = [frame for frame in called if not _is_engines(frame.filename) and not _is_library(frame.filename)]
     if own:
         frame = own[-1]
     elif entered := [
         inner for outer, inner in pairwise(called) if _is_engines(outer.filename) > _is_engines(inner.filename)
     ]:
-        frame = entered[-1]
+        package = _package(entered[-1].filename)
+        frame = next(each for each in reversed(called) if _package(each.filename) == package)
     elif frames:
         frame = frames[-1]
     else:
         return "unknown"
     return f"{frame.filename}:{frame.lineno}"
+
+
+def defined_at(thing: object) -> str:
+    """File and line at which a function or a class begins, without what is wrapped around it; empty where nobody can tell."""
+    while (inner := getattr(thing, "func", None) or getattr(thing, "__wrapped__", None)) is not None:
+        thing = inner
+    code = getattr(thing, "__code__", None)
+    if isinstance(code, CodeType):
+        return f"{code.co_filename}:{code.co_firstlineno}"
+    if not isinstance(thing, type):
+        return ""
+    try:
+        return f"{inspect.getsourcefile(thing)}:{inspect.getsourcelines(thing)[1]}"
+    except (OSError, TypeError):
+        return ""
+
+
+def is_plugins(place: str) -> bool:
+    """Whether a place, as file and line, is in nobody's code but a plugin's or a library's."""
+    return not (place == "unknown" or _is_engines(place) or _is_standard(place) or place.startswith("<"))
+
+
+def _is_between(file: str) -> bool:
+    """What stands on the stack between the engine and the plugin that it calls, and is never to blame."""
+    return _is_standard(file) or file.startswith("<frozen") or "/site-packages/pluggy/" in file
+
+
+def _package(file: str) -> str:
+    """The folder of an installed package that a file is in; any other file itself."""
+    parts = Path(file).parts
+    at = max((n for n, part in enumerate(parts) if part in _INSTALLED), default=len(parts))
+    return str(Path(*parts[: at + 2]))
 
 
 def _is_engines(file: str) -> bool:

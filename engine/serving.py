@@ -9,6 +9,7 @@ from pathlib import Path
 
 from engine.api.routes import Route
 from engine.config import CoreSettings
+from engine.guard import defined_at
 from engine.http.app import Http
 from engine.http.table import RouteClash, RouteTable
 from engine.loader.context import ToolTable
@@ -85,7 +86,7 @@ def servable(loader: Loader, gathered: Gathered) -> Gathered:
         try:
             RouteTable([(owner, route)])
         except ValueError as error:
-            loader.fail(loader.parts[owner], f"register_routes failed: {error}")
+            loader.fail(loader.parts[owner], f"register_routes failed: {error} ({defined_at(route.handler)})")
     return gathered.without(loader.off)
 
 

@@ -162,12 +162,20 @@ def _lacking(engine: Engine) -> list[str]:
 
 
 def _remarks(engine: Engine) -> list[str]:
-    ignored = engine.ignored_variables().items()
-    return [f"environment variable {name} sets nothing; write {meant}" for name, meant in ignored] + [
+    ignored = [
+        f"environment variable {name} sets nothing; write {meant}" for name, meant in engine.ignored_variables().items()
+    ]
+    unmarked = [
+        f"plugin {part.name} has the method {each} and no @hookimpl above it, so that nobody calls it"
+        for part in engine.loader.parts.values()
+        for each in part.unmarked
+    ]
+    inner = [
         f"plugin {name} imports {each}; only engine.api and engine.wire stay as they are from one version to the next"
         for name, imports in engine.loader.inner_imports().items()
         for each in imports
     ]
+    return [*ignored, *unmarked, *inner]
 
 
 def _folders(engine: Engine) -> Iterator[tuple[str, Path]]:

@@ -15,6 +15,7 @@ from engine.api.errors import StreamExpired, StreamNotFound
 from engine.api.events import StreamEnded
 from engine.api.routes import Answer, EventStream, FileAnswer, Result, Upgrade, WholeAnswer
 from engine.api.streams import StreamReader
+from engine.guard import WrongAnswer
 from engine.http.files import send_file
 from engine.http.sse import (
     SSE,
@@ -49,9 +50,12 @@ def encode_body(body: Any) -> bytes:
         return b""
     if isinstance(body, bytes):
         return body
-    if isinstance(body, BaseModel):
-        return body.model_dump_json(exclude_none=True, by_alias=True).encode()
-    return msgspec.json.encode(body, enc_hook=_encode_model)
+    try:
+        if isinstance(body, BaseModel):
+            return body.model_dump_json(exclude_none=True, by_alias=True).encode()
+        return msgspec.json.encode(body, enc_hook=_encode_model)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise WrongAnswer(f"the body of the answer cannot be written: {error}") from error
 
 
 def _encode_model(value: Any) -> Any:
@@ -67,7 +71,7 @@ async def write(request: web.Request, result: Result, headers: Mapping[str, str]
     if isinstance(result, FileAnswer):
         return await send_file(request, result, headers)
     if isinstance(result, Upgrade):
-        raise TypeError("only a route with socket=True may answer with Upgrade")
+        raise WrongAnswer("only a route with socket=True may answer with Upgrade")
     reader = result.reader
     headers = {**headers, STREAM_HEADER: reader.stream}
     try:

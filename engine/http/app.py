@@ -25,7 +25,7 @@ from engine.api.identity import Principal
 from engine.api.routes import Route, Upgrade, Upload
 from engine.auth.identity import Caller, Identity
 from engine.auth.rates import Rates
-from engine.guard import is_ours, let_go, raised_at
+from engine.guard import WrongAnswer, defined_at, is_ours, let_go, raised_at
 from engine.http import answers
 from engine.http.arriving import MOST_AT_ONCE, Arriving, Room
 from engine.http.connections import Connection, Listening, Strangers, most_strangers
@@ -189,6 +189,7 @@ class Http:
         id = request[ID] = request_id(headers.get("x-request-id"))
         extra = {REQUEST_ID: id, **self._cors.headers(headers.get("origin"))}
         route: Route | None = None
+        owner: str | None = None
         use = object()
         with bound_contextvars(request_id=id):
             try:
@@ -211,11 +212,11 @@ class Http:
                     check_handshake(headers)
                     return await self._socket(request, headers)
                 match = self.routes.resolve(request.method, request.rel_url.raw_path)
-                route = match.route
+                route, owner = match.route, match.owner
                 request[ROUTE] = route.path
                 self.uses.begin(use, match.owner)
                 if route.socket:
-                    return await self._route_socket(request, route, match.path, headers, id, extra, use)
+                    return await self._route_socket(request, route, match.path, headers, id, extra, use, match.owner)
                 return await self._answer(request, route, match.path, headers, id, extra)
             except EngineError as error:
                 if isinstance(error, RequestTimeout):
@@ -229,7 +230,8 @@ class Http:
                     raise
                 if isinstance(error, ConnectionError) and _has_left(request):
                     return web.Response()  # for nobody: the caller left in the middle of the answer
-                log.exception("request_crashed", method=request.method, path=request.path, at=raised_at(error))
+                at = _crashed_at(error, route)
+                log.exception("request_crashed", plugin=owner, method=request.method, path=request.path, at=at)
                 return self._failed(error, id, route, extra, request)
             finally:
                 self.uses.end(use)
@@ -356,6 +358,7 @@ class Http:
         id: str,
         extra: dict[str, str],
         use: object,
+        owner: str,
     ) -> web.StreamResponse:
         if not _is_upgrade(headers):
             raise _no_upgrade(route.path)
@@ -387,6 +390,7 @@ class Http:
                     request,
                     result,
                     use=use,
+                    owner=owner,
                     headers=extra,
                     admitted=lambda: self._still_admitted(principal, route.scope),
                     max_message=self._bounds.max_frame * HARD_FRAME_FACTOR,
@@ -483,6 +487,13 @@ def _known(request: web.Request, principal: Principal) -> None:
     """Who asks is known, so that the connection is no stranger's while it is answered."""
     if principal is not ANYBODY and isinstance(request.protocol, Connection):
         request.protocol.known()
+
+
+def _crashed_at(error: BaseException, route: Route | None) -> str:
+    """Where it came from; the handler itself where it has returned what cannot be sent."""
+    if isinstance(error, WrongAnswer) and not error.at and route is not None:
+        return defined_at(route.handler)
+    return raised_at(error)
 
 
 def _authority(target: str) -> str | None:

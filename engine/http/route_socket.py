@@ -79,6 +79,7 @@ class RouteSockets:
         upgrade: Upgrade,
         *,
         use: object,
+        owner: str,
         headers: Mapping[str, str],
         admitted: Callable[[], Awaitable[object]],
         max_message: int,
@@ -97,7 +98,7 @@ class RouteSockets:
         except BaseException as error:
             if is_ours(error):
                 raise
-            log.exception("socket_crashed", path=request.path, at=raised_at(error))
+            log.exception("socket_crashed", plugin=owner, path=request.path, at=raised_at(error))
             await door.close(WSCloseCode.INTERNAL_ERROR, "the server failed in a way that it did not foresee")
         finally:
             del self._open[use]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -16,11 +17,19 @@ from engine.api.plugin import HealthCheck, Listener, Plugin, SettingsTable
 from engine.api.providers import ModelInfo, ProviderRole
 from engine.api.routes import Route
 from engine.api.tools import Tool
+from engine.guard import defined_at
 from engine.wire.bounds import first_repeated
 
 
 class PluginMistake(ValueError):
-    """Raised when a plugin breaks the contract; the message tells its author what would be right."""
+    """Raised when a plugin breaks the contract; the message tells its author what would be right.
+
+    `at` is the place of what is wrong, where it is known.
+    """
+
+    def __init__(self, message: str, at: str = "") -> None:
+        super().__init__(message)
+        self.at = at
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +40,8 @@ class Answer:
     fits: Callable[[Any], bool]
     noun: str = ""
     name: Callable[[Any], str] = str
+    judge: Callable[[Any], None] | None = None
+    """Looks closer at a thing that fits; raises `PluginMistake`."""
 
 
 def _is_settings(thing: Any) -> bool:
@@ -46,6 +57,32 @@ def _is_provider(thing: Any) -> bool:
     return named and not isinstance(thing, type)
 
 
+_ITERATORS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {"chat": ("stream",), "speech": ("speak",), "transcription": ("live", "file")}
+)
+"""Methods of providers, by role, that give an asynchronous iterator at once."""
+
+
+def _judge_provider(provider: Any) -> None:
+    """A provider that could never serve is told of before the first who asks it."""
+    cls = type(provider)
+    lacks = inspect.getattr_static(provider, "unavailable", provider) is provider and not hasattr(cls, "__getattr__")
+    if lacks:
+        raise PluginMistake(
+            f"the provider {provider.name!r} has no `unavailable`: None while it can serve, else the reason",
+            defined_at(cls),
+        )
+    for name in _ITERATORS.get(provider.role, ()):
+        method = getattr(cls, name, None)
+        if inspect.iscoroutinefunction(method):
+            other = " or returns a PushedAnswer" if name == "stream" else ""
+            raise PluginMistake(
+                f"`{name}` of the provider {provider.name!r} is a coroutine function; it is an `async def` with `yield`"
+                f"{other}",
+                defined_at(method),
+            )
+
+
 def _one_of(*types: type) -> Callable[[Any], bool]:
     return lambda thing: isinstance(thing, types)
 
@@ -56,7 +93,11 @@ ANSWERS: Mapping[str, Answer] = MappingProxyType(
         "register_tables": Answer("Tables", _one_of(Tables)),
         "register_models": Answer("ModelInfo", _one_of(ModelInfo)),
         "register_providers": Answer(
-            "a provider, with a name and a role", _is_provider, "provider", lambda it: f"{it.role} {it.name}"
+            "a provider, with a name and a role",
+            _is_provider,
+            "provider",
+            lambda it: f"{it.role} {it.name}",
+            _judge_provider,
         ),
         "register_tools": Answer("Tool", _one_of(Tool), "tool", lambda it: str(it.name)),
         "register_commands": Answer("Command or Call", _one_of(Command, Call), "command", lambda it: str(it.name)),
@@ -76,7 +117,9 @@ def checked(hook: str, given: Any) -> list[Any]:
         if isinstance(given, Coroutine | AsyncGenerator):
             if isinstance(given, Coroutine):
                 given.close()
-            raise PluginMistake("it is an `async def`; a hook is a plain function that returns a list")
+            raise PluginMistake(
+                "hooks are not async: it is an `async def`, and a hook is a plain function that returns a list"
+            )
         shown = "nothing" if given is None else repr(type(given).__name__)
         raise PluginMistake(f"it returned {shown}; it returns a list, each of it {answer.each}")
     things = list(given)
@@ -84,6 +127,8 @@ def checked(hook: str, given: Any) -> list[Any]:
         if not answer.fits(thing):
             shown = thing.__name__ if isinstance(thing, type) else type(thing).__name__
             raise PluginMistake(f"it returned a list with {shown!r} in it; each of it is {answer.each}")
+        if answer.judge is not None:
+            answer.judge(thing)
     if answer.noun:
         names = [answer.name(thing) for thing in things]
         if (twice := first_repeated(names)) is not None:
@@ -94,11 +139,13 @@ def checked(hook: str, given: Any) -> list[Any]:
 def made(name: str, cls: Any) -> Plugin:
     """An instance of the class that was found under a name; raises `PluginMistake` for a class that is no plugin."""
     if not (isinstance(cls, type) and issubclass(cls, Plugin)):
-        raise PluginMistake(f"{cls!r} is no subclass of engine.api.Plugin")
+        raise PluginMistake(f"{cls!r} is no subclass of engine.api.Plugin", defined_at(cls))
     if getattr(cls, "name", None) != name:
-        raise PluginMistake(f"the class is named {getattr(cls, 'name', None)!r}, its entry point {name!r}")
+        raise PluginMistake(
+            f"the class is named {getattr(cls, 'name', None)!r}, its entry point {name!r}", defined_at(cls)
+        )
     if not _is_model(cls.Settings):
-        raise PluginMistake("Settings is no pydantic model")
+        raise PluginMistake("Settings is no pydantic model", defined_at(cls))
     if isinstance(cls.requires, str):
-        raise PluginMistake(f"requires is a list of names, not {cls.requires!r}")
+        raise PluginMistake(f"requires is a list of names, not {cls.requires!r}", defined_at(cls))
     return cls()

@@ -17,7 +17,7 @@ from engine.api.commands import Call, Closing, Command, Serve
 from engine.api.plugin import Health, HealthCheck, Listener
 from engine.api.routes import Result, Route
 from engine.api.tools import Tool
-from engine.guard import Contained
+from engine.guard import Contained, WrongAnswer, defined_at
 from engine.loader.gathered import Gathered
 from engine.sessions.table import AnyCommand
 
@@ -134,9 +134,10 @@ def _awaited(
         with Contained(f"{place} of plugin {owner!r}"):
             awaitable: Awaitable[Any] = function(*arguments)
             if not inspect.isawaitable(awaitable):
-                raise TypeError(f"{place} of plugin {owner!r} is no coroutine function: write it with `async def`")
+                words = f"{place} of plugin {owner!r} is no coroutine function: write it with `async def`"
+                raise WrongAnswer(words, defined_at(function))
             given = await awaitable
-        return given if fits is None or fits(given) else _unfit(given, f"{place} of plugin {owner!r}", due)
+        return given if fits is None or fits(given) else _unfit(given, f"{place} of plugin {owner!r}", due, function)
 
     return guard
 
@@ -148,16 +149,17 @@ def _called(
     def guard(*arguments: Any) -> Any:
         with Contained(f"{place} of plugin {owner!r}"):
             given = function(*arguments)
-        return given if fits is None or fits(given) else _unfit(given, f"{place} of plugin {owner!r}", due)
+        return given if fits is None or fits(given) else _unfit(given, f"{place} of plugin {owner!r}", due, function)
 
     return guard
 
 
-def _unfit(given: Any, where: str, due: str) -> NoReturn:
+def _unfit(given: Any, where: str, due: str, function: Function) -> NoReturn:
+    at = defined_at(function)
     if inspect.iscoroutine(given):
         given.close()
-        raise TypeError(f"{where} is a coroutine function: write it without `async`; {due} is due at once")
-    raise TypeError(f"{where} returned {type(given).__name__!r}; {due} is due")
+        raise WrongAnswer(f"{where} is a coroutine function: write it without `async`; {due} is due at once", at)
+    raise WrongAnswer(f"{where} returned {type(given).__name__!r}; {due} is due", at)
 
 
 def _is(*types: type) -> Callable[[Any], bool]:

@@ -9,6 +9,7 @@ import msgspec
 
 from engine.api.plugin import HealthCheck
 from engine.config import ConfigError
+from engine.guard import raised_at
 from engine.loader.guarding import CHECKED_WITHIN, CheckTooSlow
 from engine.loader.load import Part
 from engine.log import get_logger
@@ -49,5 +50,5 @@ def _line(owner: str, check: HealthCheck) -> CheckLine:
         log.warning("health_check_slow", plugin=owner, check=check.name, seconds=CHECKED_WITHIN)
         return CheckLine(name=name, state="degraded", detail=f"the check did not answer within {CHECKED_WITHIN:g} s")
     except Exception as error:
-        log.exception("health_check_crashed", plugin=owner, check=check.name)
+        log.exception("health_check_crashed", plugin=owner, check=check.name, at=raised_at(error))
         return CheckLine(name=name, state="degraded", detail=f"the check itself failed: {type(error).__name__}")

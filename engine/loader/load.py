@@ -17,7 +17,7 @@ from engine.api.plugin import Plugin, SettingsTable
 from engine.config import CORE_TABLES, ConfigError, ConfigErrors, RawConfig
 from engine.config.keys import nearest, split_key
 from engine.config.secrecy import mask_text
-from engine.guard import is_ours
+from engine.guard import defined_at, is_ours, is_plugins, raised_at
 from engine.loader.answers import ANSWERS, PluginMistake, checked, made
 from engine.loader.context import PROVIDER_HOOKS, Context
 from engine.loader.find import Installed
@@ -30,6 +30,9 @@ from engine.log import get_logger
 
 log = get_logger(__name__)
 
+
+HOOKS = (*ANSWERS, "register_cli")
+"""The names of all hooks."""
 
 ALL_CLOSED_WITHIN = 8.0
 """Seconds that all plugins together have to close, at the end of the server."""
@@ -62,6 +65,8 @@ class Part:
     struck: str | None = None
     own: bool = False
     hooks: tuple[str, ...] = ()
+    unmarked: tuple[str, ...] = ()
+    """Methods that bear the name of a hook, without the mark that makes them one, each with its place."""
     settings: Mapping[str, type[BaseModel]] = field(default_factory=dict)
     keeps_providers: bool = False
     """Its instance remembers what it registered as providers or models, so that these are not replaced alone."""
@@ -247,6 +252,8 @@ class Loader:
 
         Raises `RequiredPluginFailed` when the operator requires one of them.
         """
+        if error is not None and (at := _place(error)) and at not in reason:
+            reason = f"{reason} ({at})"
         part.reason = mask_text(reason)
         log.error("plugin_off", plugin=part.name, reason=part.reason, exc_info=error if _is_bug(error) else None)
         if part.name in self._required:
@@ -271,6 +278,10 @@ class Loader:
         found = {part.name: inner_imports(type(part.plugin)) for part in others if part.plugin is not None}
         return {name: imports for name, imports in found.items() if imports}
 
+    def defined_at(self, name: str, hook: str) -> str:
+        """Where a plugin's hook stands, as file and line; empty where nobody can tell."""
+        return defined_at(getattr(type(self.parts[name].plugin), hook, None))
+
     @property
     def off(self) -> list[str]:
         """Names of installed plugins that take no part."""
@@ -291,12 +302,16 @@ class Loader:
             plugin = made(part.name, self.installed[part.name].load())
             self._manager.register(plugin, part.name)
             part.hooks = self._hooks_of(plugin)
+            part.unmarked = _unmarked(plugin, part.hooks)
         except BaseException as error:
             if is_ours(error):
                 raise
-            self.fail(part, f"cannot be loaded: {_words(error)}", error)
+            found = "" if _place(error) else f" (the entry point is that of {part.origin})"
+            self.fail(part, f"cannot be loaded: {_words(error)}{_remedy(error)}{found}", error)
         else:
             part.plugin = plugin
+            for method in part.unmarked:
+                log.warning("hook_not_marked", plugin=part.name, method=method, remedy="write @hookimpl above it")
 
     def _hooks_of(self, plugin: Plugin) -> tuple[str, ...]:
         """The hooks that a plugin implements; raises `PluginMistake` for one that the engine would never call."""
@@ -304,9 +319,10 @@ class Loader:
         known = [caller.name for caller in callers if caller.has_spec()]
         for caller in callers:
             if not caller.has_spec():
-                near = nearest(caller.name, [*ANSWERS, "register_cli"])
+                near = nearest(caller.name, HOOKS)
                 hint = f"; did you mean {near!r}?" if near else ""
-                raise PluginMistake(f"there is no hook {caller.name!r}{hint}")
+                at = defined_at(getattr(plugin, caller.name, None))
+                raise PluginMistake(f"there is no hook {caller.name!r}{hint}", at)
         return tuple(known)
 
     def _check_requires(self, part: Part) -> None:
@@ -341,7 +357,11 @@ class Loader:
         with part.context.within(hook) if part.context is not None else nullcontext():
             # The plugin manager leaves out an answer that is None.
             answers = self._manager.subset_hook_caller(hook, others)(**arguments) or [None]
-            given = checked(hook, answers[0]) if hook in ANSWERS else []
+            try:
+                given = checked(hook, answers[0]) if hook in ANSWERS else []
+            except PluginMistake as error:
+                error.at = error.at or self.defined_at(part.name, hook)
+                raise
         if hook in PROVIDER_HOOKS and _differs(known, vars(part.plugin)):
             part.keeps_providers = True
         return given
@@ -451,6 +471,34 @@ def _renewable(running: Part, changed: Sequence[type[BaseModel]]) -> bool:
 
 def _differs(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one.keys() != other.keys() or any(one[key] is not other[key] for key in one)
+
+
+def _place(error: BaseException) -> str:
+    """Where in a plugin's code an error came from, as file and line; empty where it came from elsewhere."""
+    if isinstance(error, PluginMistake):
+        return error.at
+    if isinstance(error, (ConfigError, OpenedTooLate)):
+        return ""
+    if isinstance(error, pluggy.PluginValidationError):
+        hook = next((name for name in HOOKS if f"for hook {name!r}" in str(error)), "")
+        return defined_at(getattr(error.plugin, hook, None))
+    at = raised_at(error)
+    return at if is_plugins(at) else ""
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about an import that fails."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return ""
+    package = error.name.partition(".")[0]
+    if package == "engine":
+        return "; it is written for another version of the engine"
+    return f"; install the package that has it, mostly by `pip install {package}`"
+
+
+def _unmarked(plugin: Plugin, hooks: Collection[str]) -> tuple[str, ...]:
+    found = ((name, getattr(type(plugin), name, None)) for name in HOOKS if name not in hooks)
+    return tuple(f"{name} at {defined_at(method)}" for name, method in found if callable(method))
 
 
 def _words(error: BaseException) -> str:

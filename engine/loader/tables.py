@@ -23,8 +23,10 @@ def histories(
     for owner, tables in loader.register_tables(only):
         try:
             history = Migrations(owner, tables.metadata, tables.migrations)
+            history.line  # noqa: B018  # read now, so that a folder that is missing is known before a database is opened
         except EngineError as error:
-            loader.fail(loader.parts[owner], f"cannot have tables: {error}")
+            at = loader.defined_at(owner, "register_tables")
+            loader.fail(loader.parts[owner], f"has tables that cannot be used: {error} ({at})")
         else:
             found.setdefault(databases.database(tables.database), []).append(history)
     for owned in found.values():

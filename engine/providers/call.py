@@ -16,6 +16,7 @@ from engine.api.errors import EngineError, Overloaded, ProviderError, ProviderTi
 from engine.api.events import Cost, StatusChanged, TextDelta, Usage
 from engine.api.providers import ChatProvider, ContinuedAnswer, PushedAnswer, Target
 from engine.api.streams import Writer
+from engine.guard import defined_at
 from engine.providers.breaker import Breaker
 from engine.providers.estimating import tokens_of, weight
 from engine.providers.explaining import WrongDelta, explained, wrong_delta
@@ -169,7 +170,8 @@ class Call:
             source.close()
         place = f"{type(self._provider).__qualname__}.stream"
         raise WrongDelta(
-            f"{place} returned {type(source).__name__!r}; an asynchronous iterator or a PushedAnswer is due"
+            f"{place} returned {type(source).__name__!r}; an asynchronous iterator or a PushedAnswer is due",
+            defined_at(self._provider.stream),
         )
 
     def _take(self, raw: ChatDeltas) -> None:
@@ -228,7 +230,8 @@ class Call:
         elif now - self._pushing > LONGEST_PUSH:
             raise WrongDelta(
                 f"{type(self.source).__qualname__}.push took pieces for {LONGEST_PUSH:g} s without waiting once; "
-                "an `await asyncio.sleep(0)` among them is due"
+                "an `await asyncio.sleep(0)` among them is due",
+                defined_at(getattr(type(self.source), "push", None)),
             )
 
     def _burst_over(self) -> None:

@@ -133,7 +133,7 @@ class Embedder:
             async with asyncio.timeout(self._policy.first_event):
                 answered = await cast("EmbeddingProvider", self.target.provider).embed(request)
             if not isinstance(answered, Embedded):
-                raise wrong_delta(answered, "an Embedded", self.target.provider)
+                raise wrong_delta(answered, "an Embedded", self.target.provider.embed)
             verdict = breaker.succeed
         except TimeoutError:
             verdict = breaker.fail

@@ -8,7 +8,7 @@ from typing import TypeVar
 from engine.api.errors import EngineError, ProviderError
 from engine.api.providers import Provider
 from engine.config.secrecy import mask_text
-from engine.guard import Contained, PluginExited, is_ours, raised_at
+from engine.guard import Contained, PluginExited, WrongAnswer, defined_at, is_ours, raised_at
 from engine.log import get_logger
 from engine.stats import Stats
 
@@ -19,7 +19,7 @@ MOST_LOGGED = 500
 """Characters of an error's text that the log holds."""
 
 
-class WrongDelta(TypeError):
+class WrongDelta(WrongAnswer):
     """Raised when a provider yields what its role does not; the message says what is due, for its author."""
 
 
@@ -58,8 +58,10 @@ async def step(source: AsyncIterator[T]) -> T | None:
 def wrong_delta(given: object, due: str, source: object) -> WrongDelta:
     """The error for a thing of the wrong type that an iterator of a provider's has yielded."""
     function = getattr(source, "__qualname__", type(source).__qualname__)
-    code = getattr(source, "ag_code", None)
-    frame = getattr(source, "ag_frame", None)
-    line = frame.f_lineno if frame is not None else getattr(code, "co_firstlineno", 0)
-    place = f" at {code.co_filename}:{line}" if code is not None else ""
-    return WrongDelta(f"{function}{place} yielded {type(given).__name__!r}; {due} is due")
+    code, frame = getattr(source, "ag_code", None), getattr(source, "ag_frame", None)
+    if code is not None:
+        at = f"{code.co_filename}:{frame.f_lineno if frame is not None else code.co_firstlineno}"
+    else:
+        at = defined_at(getattr(type(source), "push", source))
+    place = f" at {at}" if at else ""
+    return WrongDelta(f"{function}{place} yielded {type(given).__name__!r}; {due} is due", at)

@@ -168,3 +168,23 @@ def test_an_error_of_an_installed_plugin_is_placed_where_the_engine_called_it() 
     with pytest.raises(ValueError, match="invalid literal") as error:
         engine(partial(plugin, partial(lib, None)))
     assert raised_at(error.value) == "/x/site-packages/acme/chat.py:2"
+
+
+def test_an_error_of_an_installed_plugin_is_placed_in_its_package_behind_what_carries_the_call() -> None:
+    engine: Any = called("call()", f"{Path(guard.__file__).parent}/calls.py")
+    carrier: Any = called("call()", "/x/site-packages/pluggy/_callers.py")
+    importing: Any = called("call()", "<frozen importlib._bootstrap>")
+    plugin: Any = called("call()", "/x/site-packages/acme/__init__.py")
+    inner: Any = called("call()", "/x/site-packages/acme/inner/shelf.py")
+    lib: Any = called("int('x')", "/x/site-packages/lib/core.py")
+    with pytest.raises(ValueError, match="invalid literal") as error:
+        engine(partial(carrier, partial(importing, partial(plugin, partial(inner, partial(lib, None))))))
+    assert raised_at(error.value) == "/x/site-packages/acme/inner/shelf.py:2"
+
+
+def test_what_was_returned_wrongly_is_placed_where_its_function_stands() -> None:
+    def given() -> None:
+        return None
+
+    error = guard.WrongAnswer("returned None", guard.defined_at(partial(given)))
+    assert raised_at(error) == f"{__file__}:{given.__code__.co_firstlineno}"

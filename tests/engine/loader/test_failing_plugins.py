@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,16 +11,31 @@ from typing import Any
 
 import pytest
 from pydantic import Field
+from sqlalchemy import MetaData
 from structlog.testing import capture_logs
 
+from engine.api.data import Tables
 from engine.api.errors import ModelUnavailable, UnknownCommand
 from engine.api.hooks import hookimpl
 from engine.api.identity import LOCAL
 from engine.api.plugin import Health, HealthCheck, Plugin, SettingsTable
 from engine.loader.find import Installed, given_plugins
-from engine.loader.load import RequiredPluginFailed
+from engine.loader.load import Loader, RequiredPluginFailed
 from engine.testing.providers import ScriptedProvider
-from tests.engine.loader.kit import call, engine_of, get, health, plugin, refuse, route, running, tool
+from engine.wire.hiding import without_places
+from tests.engine.loader.kit import (
+    call,
+    config_of,
+    engine_of,
+    get,
+    health,
+    loaded,
+    plugin,
+    refuse,
+    route,
+    running,
+    tool,
+)
 
 
 class Sized(SettingsTable):
@@ -35,6 +52,32 @@ class Raises(Plugin):
 
     def __init__(self) -> None:
         raise RuntimeError("no luck today")
+
+
+class Forgetful(Plugin):
+    """A plugin one of whose hooks is not marked."""
+
+    name = "forgetful"
+
+    def register_tools(self, context: Any) -> list[Any]:
+        return []
+
+    @hookimpl
+    def register_routes(self, context: Any) -> list[Any]:
+        return []
+
+
+class CannotSay(ScriptedProvider):
+    """A provider whose answer is none."""
+
+    async def stream(self, request: Any) -> Any:  # type: ignore[override]
+        return []
+
+
+class Silent:
+    """A provider that does not say whether it can serve."""
+
+    role, name = "chat", "silent"
 
 
 class Misspelt(Plugin):
@@ -68,7 +111,7 @@ class NoPlugin:
 
 
 def import_fails() -> type[Plugin]:
-    raise ModuleNotFoundError("No module named 'acme_sdk'")
+    raise ModuleNotFoundError("No module named 'acme_sdk'", name="acme_sdk")
 
 
 def found(load: Callable[[], Any]) -> Mapping[str, Installed]:
@@ -110,6 +153,16 @@ FAILURES: dict[str, tuple[Callable[[], Any], str]] = {
     "its hook returns a text": (bad(register_commands=lambda context: "say"), "it returned 'str'"),
     "its hook returns other things": (bad(register_routes=lambda context: [tool("t")]), "a list with 'Tool' in it"),
     "its provider is a class": (bad(register_providers=lambda context: [ScriptedProvider]), "'ScriptedProvider' in it"),
+    "its provider is silent": (bad(register_providers=lambda context: [Silent()]), "has no `unavailable`"),
+    "its provider cannot stream": (
+        bad(register_providers=lambda context: [CannotSay()]),
+        "is a coroutine function; it is an `async def` with `yield`",
+    ),
+    "its hook is async": (bad(register_tools=lambda context: asyncio.sleep(0)), "hooks are not async"),
+    "its migrations are nowhere": (
+        bad(register_tables=lambda context: [Tables(MetaData(), Path("/nowhere"))]),
+        "bad has no folder of migrations at",
+    ),
     "its address is none": (bad(register_routes=lambda context: [route("api/v1/bad")]), "which is no address"),
     "it brings one tool twice": (
         bad(register_tools=lambda context: [tool("t"), tool("t")]),
@@ -135,7 +188,28 @@ async def test_a_plugin_that_fails_is_off_and_says_why(load: Callable[[], Any], 
     state, detail = lines["bad"]
     assert state == "degraded"
     assert reason in detail
-    assert [line["reason"] for line in logs if line["event"] == "plugin_off"] == [detail]
+    [told] = [line["reason"] for line in logs if line["event"] == "plugin_off"]
+    assert without_places(told) == detail
+    assert re.search(r"\w+\.py:\d+\)?$|entry point is that of test\)$", told)
+    assert "/engine/" not in told.replace("/tests/engine/", "")
+
+
+def test_a_method_with_the_name_of_a_hook_and_without_its_mark_is_told(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        loader = loaded(config_of(tmp_path, ["forgetful"]), Forgetful)
+    [told] = [line for line in logs if line["event"] == "hook_not_marked"]
+    line = Forgetful.register_tools.__code__.co_firstlineno
+    assert (told["plugin"], told["method"]) == ("forgetful", f"register_tools at {__file__}:{line}")
+    assert loader.parts["forgetful"].on
+
+
+def test_a_module_that_is_missing_is_named_with_what_to_install(tmp_path: Path) -> None:
+    loader = Loader(found(import_fails), ["bad", "good"], ())
+    loader.load(config_of(tmp_path, ["bad", "good"]))
+    reason = loader.parts["bad"].reason
+    assert reason is not None
+    line = import_fails.__code__.co_firstlineno + 1
+    assert "mostly by `pip install acme_sdk`" in reason and f"({__file__}:{line})" in reason
 
 
 @pytest.mark.parametrize("load", [load for load, _ in FAILURES.values()], ids=FAILURES.keys())

@@ -16,7 +16,7 @@ from pydantic import field_validator
 
 from engine.api.commands import Body, Call, Command, Request, Serve
 from engine.api.plugin import Health, HealthCheck, Listener, SettingsTable
-from engine.api.routes import HttpRequest, Route
+from engine.api.routes import Answer, HttpRequest, Route
 from engine.api.streams import Writer
 from engine.main import Engine
 from tests.engine.loader.kit import get, health, plugin, running
@@ -60,6 +60,10 @@ async def wrong(*arguments: Any) -> Any:
     return ["nothing of the kind"]
 
 
+async def unwritable(request: Any) -> Answer:
+    return Answer(object())
+
+
 async def serving_badly(request: Request[Any]) -> Serve:
     return Serve(leaves)
 
@@ -91,6 +95,7 @@ Bad = plugin(
         Route(method="GET", path="/api/v1/bad/interrupt", handler=interrupts, scope=None),
         Route(method="GET", path="/api/v1/bad/close", handler=closes, scope=None),
         Route(method="GET", path="/api/v1/bad/wrong", handler=wrong, scope=None),
+        Route(method="GET", path="/api/v1/bad/unwritable", handler=unwritable, scope=None),
     ],
     register_health_checks=lambda _: [
         HealthCheck("exit", exits),
@@ -142,10 +147,13 @@ async def test_a_command_that_exits_cancels_or_returns_wrongly_fails_alone(engin
 async def test_a_route_that_exits_cancels_or_returns_wrongly_answers_500(
     engine: Engine, logged: list[MutableMapping[str, Any]]
 ) -> None:
-    answers = [await get(engine, f"/api/v1/bad/{name}") for name in ("exit", "cancel", "interrupt", "close", "wrong")]
-    assert [(status, body["code"]) for status, body in answers] == [(500, "internal")] * 5
+    names = ("exit", "cancel", "interrupt", "close", "wrong", "unwritable")
+    answers = [await get(engine, f"/api/v1/bad/{name}") for name in names]
+    assert [(status, body["code"]) for status, body in answers] == [(500, "internal")] * 6
     crashes = [line for line in logged if line["event"] == "request_crashed"]
-    assert [Path(line["at"].rpartition(":")[0]).name for line in crashes] == [*["test_guarding.py"] * 4, "guarding.py"]
+    assert [Path(line["at"].rpartition(":")[0]).name for line in crashes] == ["test_guarding.py"] * 6
+    assert crashes[-1]["at"] == f"{__file__}:{unwritable.__code__.co_firstlineno}"
+    assert {line["plugin"] for line in crashes} == {"bad"}
 
 
 async def test_a_health_check_that_exits_is_named_and_hides_no_other(engine: Engine) -> None:
