@@ -13,8 +13,8 @@ from plugins.audio.tape import Lost, Tape, heard_live
 from plugins.vendors.model_process import Exchange, ModelProcess, ProcessEnded
 
 RATE = 16_000
-PIECE = 1 << 15
-"""Bytes that are given at a time: a second of sound."""
+PIECE = 1 << 13
+"""Bytes that are given at a time, a quarter of a second: what is spoken live waits no longer for a recording."""
 
 
 def heard_by(

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 from engine.api import Health, ProviderError, Sound, Voice
 from engine.wire.wav import HEADER
@@ -21,6 +24,9 @@ from plugins.tts.weights import VoiceModel
 
 PIECE = 0.1
 """Seconds of the sound that is given out at a time."""
+
+AT_ONCE = 4
+"""Runs of one program at a time; more take turns."""
 
 _CHILD = Path(__file__).with_name("espeak_child.py")
 _LISTED_WITHIN = 10.0
@@ -42,6 +48,7 @@ class ProgramVoices:
         self.name = name
         self.voices = voices
         self._command = command
+        self._turns = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=name)
 
     def health(self) -> Health:
         """A program is there or not."""
@@ -63,17 +70,40 @@ class ProgramVoices:
             yield Sound(pcm[begin : begin + step], rate)
 
     async def _run(self, command: Sequence[str]) -> None:
-        process = await asyncio.create_subprocess_exec(
-            *command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
+        run = _Run(command)
         try:
-            status = await process.wait()
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
+            status = await asyncio.get_running_loop().run_in_executor(self._turns, run.to_its_end)
+        except asyncio.CancelledError:
+            run.stop()
+            raise
         if status != 0:
             raise ProviderError(f"{self.name} ended with status {status} and no sound.")
+
+
+class _Run:
+    """One run of a program, in a thread: to start a process takes a large server longer than its loop may wait."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._lock = Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopped = False
+
+    def to_its_end(self) -> int:
+        """Its status."""
+        nothing = subprocess.DEVNULL
+        with self._lock:
+            if self._stopped:
+                return -signal.SIGKILL
+            self._process = subprocess.Popen(self._command, stdin=nothing, stdout=nothing, stderr=nothing)
+        return self._process.wait()
+
+    def stop(self) -> None:
+        """Nobody waits for it any more; it may not have begun."""
+        with self._lock:
+            self._stopped = True
+            if self._process is not None:
+                self._process.kill()
 
 
 def _write(path: Path, text: str) -> None:

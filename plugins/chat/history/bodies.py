@@ -125,11 +125,15 @@ class Fork(Body):
     title: Title | None = Field(default=None, description="Absent: that of the conversation.")
 
 
+MOST_PROMPT = 200_000
+"""Characters of a saved prompt."""
+
+
 class PromptCreate(Body):
     """A prompt to save."""
 
     title: Title
-    text: str = Field(min_length=1)
+    text: str = Field(min_length=1, max_length=MOST_PROMPT)
     tags: Tags = []
 
 
@@ -137,5 +141,5 @@ class PromptChange(Body):
     """What to change; what is absent or null stays."""
 
     title: Title | None = None
-    text: str | None = Field(default=None, min_length=1)
+    text: str | None = Field(default=None, min_length=1, max_length=MOST_PROMPT)
     tags: Tags | None = None
