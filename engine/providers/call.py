@@ -278,7 +278,7 @@ class Call:
     async def close(self, raised: BaseException | None) -> None:
         """Meter what was used, then close the connection to the vendor."""
         self.watch.close()
-        self._ours = None
+        self._ours = self.judge = None  # both hold this call
         if not self._judged:
             self._breaker.release()
             self._judged = True
@@ -288,7 +288,10 @@ class Call:
             if isinstance(raised, Exception):
                 self._meter.failed()
             await self._metered(self._waited() if self.spoke else 0.0)
-        aclose = getattr(getattr(self, "source", None), "aclose", None)
+        source = getattr(self, "source", None)
+        if source is not None:
+            del self.source  # one that goes on with its answer holds this call
+        aclose = getattr(source, "aclose", None)
         if aclose is not None:
             await aclose()
 

@@ -209,8 +209,12 @@ class Session:
                         return
         finally:
             self._outlet.close()
-            if self._starter is not None:
-                self._starter.cancel()
+            starter, self._starter = self._starter, None  # the error of a cut task holds the session in its frames
+            if starter is not None:
+                starter.cancel()
+            # What nobody takes up any more; the first start is the starter's to remove.
+            del self._starts[1:]
+            self._mailbox = asyncio.Queue(1)
 
     @property
     def watching(self) -> int:

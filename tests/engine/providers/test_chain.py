@@ -1,8 +1,10 @@
 """Retries, fallbacks, breakers and closing around a call."""
 
 import asyncio
+import gc
 import traceback
-from collections.abc import AsyncGenerator, Callable
+import weakref
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import ClassVar
 
@@ -313,3 +315,28 @@ def test_a_request_can_be_checked_before_anything_is_called() -> None:
     picture = ChatRequest(model="m", messages=(Message(role="user", parts=(ImagePart(url="http://x/y.png"),)),))
     with pytest.raises(UnsupportedParameter, match="images"):
         chain.check(picture)
+
+
+class _GoingOn(_Pushed):
+    """An answer for which the vendor may be asked again, which has the engine's question to its call."""
+
+    again: Callable[[], Awaitable[None]] | None = None
+
+
+class GoingOn(Pushing):
+    def stream(self, request: ChatRequest) -> PushedAnswer:
+        return _GoingOn(self._provider.stream(request))
+
+
+@pytest.mark.parametrize("kind", [Pushing, GoingOn])
+async def test_nothing_of_a_call_waits_for_the_collector(kind: type[Pushing]) -> None:
+    chain = registry(kind(*answer("there"))).chat("scripted/m")
+    writer = RecordingWriter()
+    held = weakref.ref(writer)
+    gc.disable()
+    try:
+        await play(chain, writer)
+        del writer
+        assert held() is None
+    finally:
+        gc.enable()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -420,3 +422,48 @@ async def test_a_session_that_leaves_disturbs_no_other(kit: SessionKit, script: 
         talk.over.set()
         await other.ended(stream)
         assert other.text(stream) == "on"
+
+
+class Large:
+    """Stands for what a start worked on."""
+
+
+async def test_nothing_of_a_command_that_is_cut_waits_for_the_collector(kit: SessionKit, script: Script) -> None:
+    held: list[weakref.ref[Large]] = []
+    preparing = asyncio.Event()
+
+    async def prepared() -> None:
+        large = Large()
+        held.append(weakref.ref(large))
+        preparing.set()
+        await asyncio.Event().wait()
+
+    script.prepared = prepared
+    gc.disable()
+    try:
+        await kit.send(SEND, SEND, SEND)
+        await preparing.wait()
+        starter = next(task for task in asyncio.all_tasks() if task.get_name() == f"starts of {kit.session.id}")
+        await kit.hang_up()
+        await asyncio.wait((starter,))
+        del starter
+        assert [each() for each in held] == [None]
+    finally:
+        gc.enable()
+
+
+async def test_a_session_that_is_over_keeps_no_command_that_waited(kit: SessionKit, script: Script) -> None:
+    preparing = asyncio.Event()
+
+    async def prepared() -> None:
+        preparing.set()
+        await asyncio.Event().wait()
+
+    script.prepared = prepared
+    await kit.send(SEND, SEND, SEND)
+    await preparing.wait()
+    starter = next(task for task in asyncio.all_tasks() if task.get_name() == f"starts of {kit.session.id}")
+    await kit.hang_up()
+    await asyncio.wait((starter,))
+    assert kit.session.waiting == 0
+    assert script.prepares == 1
