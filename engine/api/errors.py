@@ -78,7 +78,7 @@ class Internal(EngineError):
 
 
 class InvalidFrame(EngineError):
-    """Raised when a frame is no JSON object, no valid UTF-8, or of a kind that is not due here."""
+    """Raised when a frame is not a JSON object, not valid UTF-8, or of a kind that is not expected here."""
 
     code = "invalid_frame"
     status = 400
@@ -92,7 +92,7 @@ class FrameTooLarge(EngineError):
 
 
 class RequestTimeout(EngineError):
-    """Raised when a request's body stops to come, or comes too slowly."""
+    """Raised when a request's body stops arriving, or arrives too slowly."""
 
     code = "request_timeout"
     status = 408
