@@ -37,8 +37,8 @@ async def made_database(raw: RawConfig, *, tell: bool) -> AsyncIterator[Database
     try:
         if database.file is not None and not database.file.exists():
             raise DatabaseNotReady(
-                f"there is no database {database.file.absolute()}, which the configuration names "
-                f"({raw.file or 'none; the default is taken'}). Name the server's configuration with --config or "
+                f"there is no database {database.file.absolute()}, which is that of "
+                f"{raw.file or 'the built-in configuration'}. Name the server's configuration with --config or "
                 "BETTERAI_CONFIG and run this in the server's working directory; `betterai db upgrade` and the first "
                 "`betterai serve` make the database."
             )

@@ -47,7 +47,12 @@ async def with_engine_tables(raw: RawConfig, work: Callable[[Database], Awaitabl
 async def _with_keys(raw: RawConfig, work: Callable[[ApiKeys], Awaitable[Any]]) -> Any:
     async def with_secret(database: Database) -> Any:
         # Here and no earlier: without a database no file for a secret is made either.
-        return await work(ApiKeys(database, auth_secret(read_core(raw).auth.secret, SECRET_FILE)))
+        configured = read_core(raw).auth.secret
+        if configured is None:
+            # A key that was made under the secret of another folder would be void on the server.
+            new = "" if SECRET_FILE.exists() else ", which is new"
+            err.print(f"secret: {SECRET_FILE.absolute()}{new}", soft_wrap=not err.is_terminal)
+        return await work(ApiKeys(database, auth_secret(configured, SECRET_FILE)))
 
     return await with_engine_tables(raw, with_secret)
 

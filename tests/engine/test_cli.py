@@ -591,6 +591,9 @@ def test_what_was_written_to_is_named(command: list[str], tmp_path: Path) -> Non
     done = run(tmp_path, *command, "--config", "my.toml")
     assert done.returncode == 0
     assert done.stderr.startswith(f"configuration: my.toml\ndefault: {tmp_path / 'mine.db'}\n")
+    secret = f"secret: {tmp_path / 'var' / 'auth-secret'}"
+    again = run(tmp_path, *command, "--config", "my.toml").stderr.splitlines()
+    assert (f"{secret}, which is new" in done.stderr.splitlines(), secret in again) == (command[0] == "keys",) * 2
 
 
 def test_the_version_is_an_option_too(tmp_path: Path) -> None:
