@@ -43,10 +43,15 @@ class Request(Generic[BodyT]):
 
 
 class Closing(msgspec.Struct, frozen=True):
-    """What a turn leaves behind: rows for its end commit, and the event that follows the commit."""
+    """What a turn leaves behind: rows for its end commit, and the event that follows the commit.
+
+    `over` gives what takes the place of `rows` where another server took this one for dead and has closed the turn with the
+    rows of `Command.recover`; None where the same rows will do.
+    """
 
     rows: Sequence[Write] = ()
     event: Event | None = None
+    over: Callable[[], Sequence[Write]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,7 @@ class Commands(Protocol):
     async def is_open(self, principal: Principal, stream: str) -> bool | None:
         """Whether a stream of the caller has not ended, on whichever server of the database it runs.
 
-        One whose server has died is open until its lease runs out, and is closed then. None where nothing is known of it.
+        One whose server has died is open until that is certain, and is closed then. None where nothing is known of it.
         """
         ...
 

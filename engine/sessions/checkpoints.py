@@ -37,7 +37,8 @@ class Checkpoints:
         kept = self._kept.setdefault(stream.id, _Kept())
         if kept.n == stream.n:
             return []
-        rows = [Write(turns, "update", {"n": stream.n}, {"stream": stream.id, "owner": owner})]
+        mine = {"stream": stream.id, "owner": owner, "status": "running"}
+        rows = [Write(turns, "update", {"n": stream.n}, mine)]
         if stream.mark != kept.mark:
             key = {"stream": stream.id, "part": kept.part}
             rows.append(Write(turn_parts, "upsert", {**key, "said": stream.said_since(kept.mark)}, key))

@@ -21,11 +21,13 @@ from engine.api.events import Cost, Event, MessageSaved, StreamEnded, Usage
 from engine.api.identity import Principal
 from engine.api.streams import Ending, Said
 from engine.bus.stream import Stream
+from engine.db.errors import RowConflict
 from engine.db.schema import turn_parts, turns
 from engine.log import get_logger
 from engine.providers.estimating import about, weight
 from engine.sessions.checkpoints import Checkpoints, leftovers, read_turns
-from engine.sessions.owners import is_dead
+from engine.sessions.owners import is_alive, is_dead
+from engine.sessions.patience import Patience
 from engine.wire.control import StreamSnapshot
 
 log = get_logger(__name__)
@@ -34,6 +36,9 @@ LINGER = 0.01
 """Seconds for which an accept commit that nobody waits for stands back: the request to the model goes first."""
 
 LEASE = timedelta(seconds=15)
+RENEWALS = 4
+"""How often a lease is renewed while it lasts."""
+
 REAPED = 100
 """Lost turns that are closed in one go: their output is in memory meanwhile."""
 
@@ -50,6 +55,43 @@ FORGOTTEN = "the text of this error was deleted with the content of the turn"
 
 UNSAVED_LIMIT = 10_000
 """Ends that wait in memory for a database that is away; past it the oldest is dropped, and the log says so."""
+
+
+class _End(msgspec.Struct):
+    """The rows of a turn's end, until the database has taken them.
+
+    `told` learns once what became of them. `over` gives the command's rows for a turn that another process has closed,
+    `bare` are the rows where these are refused.
+    """
+
+    stream: str
+    writes: list[Write]
+    told: asyncio.Future[None] | None = None
+    over: Callable[[], Sequence[Write]] | None = None
+    bare: list[Write] | None = None
+
+    def go_over(self) -> bool:
+        """Become the end of a turn that another process has closed; False where that is no use."""
+        if self.over is None:
+            return False
+        mine = next(write for write in self.writes if write.must is not None and write.table is turns)
+        where = {name: value for name, value in mine.where.items() if name != "status"}
+        try:
+            self.writes = [Write(turns, "update", mine.values, where), *self.over()]
+        except Exception:
+            log.exception("turn_closing_crashed", stream=self.stream)
+            return False
+        finally:
+            self.over = None
+        return True
+
+    def tell(self, error: BaseException | None) -> None:
+        if self.told is None or self.told.done():
+            return
+        if error is None:
+            self.told.set_result(None)
+        else:
+            self.told.set_exception(error)
 
 
 class TurnRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,16 +159,32 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+def _loop_time() -> float:
+    return asyncio.get_running_loop().time()
+
+
 class Ledger:
     """Turn rows of this process, which is their `owner` for as long as it renews their lease."""
 
-    def __init__(self, database: Database, owner: str, *, embedded: bool) -> None:
+    def __init__(
+        self,
+        database: Database,
+        owner: str,
+        *,
+        embedded: bool,
+        lease: timedelta = LEASE,
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         self._database = database
         self._owner = owner
         self._embedded = embedded
+        self._lease = lease
+        self._clock = clock or _loop_time
+        self._renewed: float | None = None
+        self._patience = Patience(lease, self._clock)
         self._checkpoints = Checkpoints()
         self._accepting: dict[str, tuple[list[Write], asyncio.Future[None]]] = {}
-        self._unsaved: deque[tuple[str, list[Write], list[Write] | None]] = deque()
+        self._unsaved: deque[_End] = deque()
 
     def accept(
         self, stream: str, principal: Principal, command: str, serve: Serve, *, key: str | None, hashed: str | None
@@ -142,13 +200,13 @@ class Ledger:
         writes = [Write(turns, "insert", row), *serve.rows]
         future = self._database.submit(writes, linger=0.0 if key is not None else LINGER)
         self._accepting[stream] = writes, future
-        future.add_done_callback(lambda done: self._accepted(stream, done))
+        future.add_done_callback(partial(self._accepted, stream))
         return future
 
     def begin(self, stream: str, principal: Principal, command: str) -> None:
         """Write a call that is no turn before it is made."""
         begun = self._database.submit([Write(turns, "insert", self._row(stream, principal, command))])
-        begun.add_done_callback(lambda done: self._accepted(stream, done))
+        begun.add_done_callback(partial(self._accepted, stream))
 
     def note(self, stream: str, principal: Principal, command: str, ended: StreamEnded, *, begun: bool = False) -> None:
         """Write a call that is over and was no turn: nothing of it can be watched, and its row counts like a turn's.
@@ -157,7 +215,7 @@ class Ledger:
         """
         row = self._row(stream, principal, command) | {"n": 1} | _end_values(ended, Said())
         write = Write(turns, "upsert", row, {"stream": stream}) if begun else Write(turns, "insert", row)
-        self._submit_end(stream, [write])
+        self._submit(_End(stream, [write]))
 
     def _row(self, stream: str, principal: Principal, command: str) -> dict[str, Any]:
         now = _now()
@@ -169,7 +227,7 @@ class Ledger:
             "key": None,
             "body_hash": None,
             "owner": self._owner,
-            "lease_until": now + LEASE,
+            "lease_until": now + self._lease,
             "status": "running",
             "model": None,
             "n": 0,
@@ -178,14 +236,26 @@ class Ledger:
             "created_at": now,
         }
 
-    def _accepted(self, stream: str, done: asyncio.Future[None]) -> None:
+    def _accepted(self, stream: str, done: asyncio.Future[None], *, again: bool = False) -> None:
         if done.cancelled():
             return
         error = done.exception()
-        if error is None:
+        # A commit whose outcome was not known stands where its rows, whose ids are nobody else's, are there already.
+        if error is None or (again and isinstance(error, RowConflict)):
             self._accepting.pop(stream, None)
-        if error is not None:
+        else:
             log.warning("turn_accept_not_written", stream=stream, error=str(error))
+
+    def retry_accepts(self) -> None:
+        """Submit again the rows of running turns that the database did not take: others learn from them that these run."""
+        for stream, (writes, done) in list(self._accepting.items()):
+            if not done.done() or done.cancelled() or not getattr(done.exception(), "retryable", False):
+                continue
+            row = {**writes[0].values, "lease_until": _now() + self._lease}
+            writes = [msgspec.structs.replace(writes[0], values=row), *writes[1:]]
+            future = self._database.submit(writes)
+            self._accepting[stream] = writes, future
+            future.add_done_callback(partial(self._accepted, stream, again=True))
 
     def hurry(self) -> None:
         """Have accept commits that stand back written now: a turn has come to its end and waits for its own."""
@@ -195,25 +265,44 @@ class Ledger:
         """Drop the rows of an accept commit that did not go through: the turn was refused and has no end."""
         self._accepting.pop(stream, None)
 
-    def checkpoint(self, running: Sequence[tuple[Stream, bool]], *, renew: bool = True) -> asyncio.Future[None] | None:
-        """Keep what the running turns have said since the last time, in one transaction; `renew` renews their lease, too."""
+    def checkpoint(
+        self, running: Sequence[tuple[Stream, bool]], *, renew: bool | None = None
+    ) -> asyncio.Future[None] | None:
+        """Keep what the running turns have said since the last time, in one transaction.
+
+        `renew` renews the leases, too; by itself that is done as often as they need it, and again at once where it failed.
+        Where several processes have the database, one without turns does the same: it learns whether others can renew.
+        """
         kept = [stream for stream, keep in running if keep]
         writes = [row for stream in kept for row in self._checkpoints.rows(stream, self._owner)]
-        if renew and running:
+        renew = self._renewal_is_due() if renew is None else renew
+        renew = renew and bool(running or not self._embedded)
+        if renew:
             # One statement for all: each row's lease stands in an index, and to move it costs more than the text.
             mine = {"owner": self._owner, "status": "running"}
-            writes.append(Write(turns, "update", {"lease_until": _now() + LEASE}, mine))
+            writes.append(Write(turns, "update", {"lease_until": _now() + self._lease}, mine))
         writes += self._checkpoints.removals()
         if not writes:
             return None
         done = self._database.submit(writes)
         self._checkpoints.committing(kept, done)
+        if renew:
+            done.add_done_callback(self._renewal_done)
         return done
+
+    def _renewal_is_due(self) -> bool:
+        return self._renewed is None or self._clock() - self._renewed >= self._lease.total_seconds() / RENEWALS
+
+    def _renewal_done(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._renewed = self._clock()
+            self._patience.answered()
 
     def end(self, stream: Stream, keep: bool, ended: StreamEnded, closing: Closing, n: int) -> asyncio.Future[None]:
         """Write the end of a turn and what its command leaves behind in one transaction; `n` numbers the terminal event.
 
-        Where the accept commit did not go through, its rows are written now, before the end's. Where the database refuses the
+        Where the accept commit did not go through, its rows are written now, before the end's. Where another process took
+        this one for dead and has closed the turn, its end is written over that one. Where the database refuses the
         command's rows, then or now, the turn's own row is written without them, and the future fails.
         """
         self._checkpoints.end(stream.id)
@@ -221,21 +310,34 @@ class Ledger:
         said = msgspec.structs.replace(stream.said, saved=saved) if keep else Said()
         values = _end_values(ended, said) | {"n": n}
         where = {"stream": stream.id, "owner": self._owner}
-        accept, refusal = self._not_accepted(stream.id)
+        told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        told.add_done_callback(lambda done: done.cancelled() or done.exception())
         alone = _end_values(msgspec.structs.replace(ended, saved=False), msgspec.structs.replace(said, saved=None))
         # Where it is refused, a `status` that says so comes before the end, in the place of the closing event.
-        bare = [*accept[:1], Write(turns, "update", alone | {"n": n + (closing.event is None)}, where)]
-        if refusal is not None:
-            self._submit_end(stream.id, bare)
-            refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            refused.set_exception(refusal)
-            return refused
-        return self._submit_end(stream.id, [*accept, Write(turns, "update", values, where), *closing.rows], bare)
+        refused = Write(turns, "update", alone | {"n": n + (closing.event is None)}, where)
+        closed = NotOwner("this turn was closed by another server")
+        first = Write(turns, "update", values, {**where, "status": "running"}, closed)
+        over = closing.over or (lambda: closing.rows)
 
-    def _submit_end(self, stream: str, writes: list[Write], bare: list[Write] | None = None) -> asyncio.Future[None]:
-        future = self._database.submit(writes)
-        future.add_done_callback(partial(self._keep_unsaved, stream, writes, bare))
-        return future
+        def write(_: object = None) -> None:
+            accept, refusal = self._not_accepted(stream.id)
+            bare = [*accept[:1], refused]
+            if refusal is None:
+                self._submit(_End(stream.id, [*accept, first, *closing.rows], told, over=over, bare=bare))
+                return
+            self._submit(_End(stream.id, bare))
+            if not told.done():
+                told.set_exception(refusal)
+
+        _, accepting = self._accepting.get(stream.id, ([], None))
+        if accepting is None or accepting.done():
+            write()
+        else:
+            accepting.add_done_callback(write)
+        return told
+
+    def _submit(self, end: _End) -> None:
+        self._database.submit(end.writes).add_done_callback(partial(self._submitted, end))
 
     def _not_accepted(self, stream: str) -> tuple[list[Write], BaseException | None]:
         """The rows of an accept commit that did not go through, and why the database will never take them."""
@@ -250,40 +352,53 @@ class Ledger:
     def retry_unsaved(self) -> None:
         """Submit again the ends that the database did not take."""
         for _ in range(len(self._unsaved)):
-            stream, writes, bare = self._unsaved.popleft()
-            self._submit_end(stream, writes, bare)
+            self._submit(self._unsaved.popleft())
 
-    def _keep_unsaved(
-        self, stream: str, writes: list[Write], bare: list[Write] | None, done: asyncio.Future[None]
-    ) -> None:
-        if done.cancelled() or (error := done.exception()) is None:
+    def _submitted(self, end: _End, done: asyncio.Future[None]) -> None:
+        if done.cancelled():
+            if end.told is not None:
+                end.told.cancel()
             return
+        if (error := done.exception()) is None:
+            end.tell(None)
+            return
+        if isinstance(error, NotOwner) and end.go_over():
+            log.warning("turn_closed_by_another", stream=end.stream)
+            self._submit(end)
+            return
+        end.tell(error)
         if isinstance(error, EngineError) and not error.retryable:
-            log.error("turn_end_refused", stream=stream, error=error.message)
-            if bare is not None:
-                self._submit_end(stream, bare)
+            log.error("turn_end_refused", stream=end.stream, error=error.message)
+            if end.bare is not None:
+                self._submit(_End(end.stream, end.bare))
             return
         if len(self._unsaved) >= UNSAVED_LIMIT:
-            dropped, *_ = self._unsaved.popleft()
-            log.error("turn_end_dropped", stream=dropped)
-        self._unsaved.append((stream, writes, bare))
-        log.warning("turn_end_waits_for_database", stream=stream, waiting=len(self._unsaved))
+            log.error("turn_end_dropped", stream=self._unsaved.popleft().stream)
+        self._unsaved.append(end)
+        log.warning("turn_end_waits_for_database", stream=end.stream, waiting=len(self._unsaved))
 
     def runs_elsewhere(self, record: TurnRecord) -> bool:
-        """True for a turn whose row another process keeps alive."""
-        return (
-            not self._embedded
-            and record.ended is None
-            and record.owner != self._owner
-            and record.lease_until > _now()
-            and not is_dead(record.owner)
-        )
+        """True for a turn of another process whose end is not written: whether it lives is `is_lost`'s to say."""
+        return not self._embedded and record.ended is None and record.owner != self._owner
+
+    def is_lost(self, record: TurnRecord) -> bool:
+        """True for a turn of another process that is dead: for certain, or as its lease says where that can be relied on."""
+        if record.ended is not None or record.owner == self._owner:
+            return False
+        if self._embedded or is_dead(record.owner):
+            return True
+        return self._patience.over and record.lease_until < _now() and not is_alive(record.owner)
+
+    @property
+    def is_patient(self) -> bool:
+        """True while a process that lives may not have had the chance to write what it has to."""
+        return not self._embedded and not self._patience.over
 
     async def forgetting(self, principal: Principal, left: Mapping[str, Said]) -> list[Write]:
         """The rows that leave of the principal's turns only what `left` says, beside how they ended and what they used."""
-        self._unsaved = deque(
-            (stream, _leaving(writes, left), bare and _leaving(bare, left)) for stream, writes, bare in self._unsaved
-        )
+        for end in self._unsaved:
+            end.writes = _leaving(end.writes, left)
+            end.bare = end.bare and _leaving(end.bare, left)
         ended, parts = await self._database.look(partial(_ends_and_parts, principal=principal.id, streams=list(left)))
         mine = {stream: {"stream": stream, "principal": principal.id} for stream in left}
         return [
@@ -310,15 +425,18 @@ class Ledger:
     async def reap(self, recover: Callable[[str], Callable[[Lost], Closing] | None]) -> int:
         """Close the turns whose process died, with what it checkpointed; gives how many, at most `REAPED`.
 
-        `recover` finds a command's rows for a lost turn. Another live process's turns are left alone: theirs is the
-        lease, unless the process is known to be dead. The embedded database has one process, so whatever runs there under
-        another owner is lost.
+        `recover` finds a command's rows for a lost turn. Another live process's turns are left alone: theirs is the lease,
+        once every process has had the time to renew it, and a process of this machine is known to live or to be dead. The
+        embedded database has one process, so whatever runs there under another owner is lost.
         """
         others = and_(turns.c.status == "running", turns.c.owner != self._owner)
         lost = others
         if not self._embedded:
-            dead = await self._database.look(partial(_dead_owners, others=others))
-            lost = and_(others, or_(turns.c.lease_until < _now(), turns.c.owner.in_(dead)))
+            owners = await self._database.look(partial(_owners, others=others))
+            lost = and_(others, turns.c.owner.in_([owner for owner in owners if is_dead(owner)]))
+            if self._patience.over:
+                quiet = [owner for owner in owners if not is_alive(owner)]
+                lost = or_(lost, and_(others, turns.c.owner.in_(quiet), turns.c.lease_until < _now()))
         rows = await self._database.look(partial(read_turns, condition=lost, limit=REAPED))
         for row in rows:
             record = _record(row)
@@ -356,9 +474,8 @@ class Ledger:
         await self._database.submit([Write(turn_parts, "delete", {}, {"stream": stream}) for stream in streams])
 
 
-def _dead_owners(connection: Connection, others: Any) -> list[str]:
-    owners = connection.execute(select(turns.c.owner).where(others).distinct()).scalars()
-    return [owner for owner in owners if is_dead(owner)]
+def _owners(connection: Connection, others: Any) -> list[str]:
+    return list(connection.execute(select(turns.c.owner).where(others).distinct()).scalars())
 
 
 def _leaving(writes: Sequence[Write], left: Mapping[str, Said]) -> list[Write]:
@@ -429,7 +546,13 @@ def _lost_row(record: TurnRecord, ended: StreamEnded, closing: Closing) -> Write
     saved = closing.event if isinstance(closing.event, MessageSaved) else None
     said = msgspec.structs.replace(record.said, saved=saved)
     values = _end_values(ended, said) | {"n": _lost_last(record.n)}
-    running = {"stream": record.stream, "owner": record.owner, "status": "running"}
+    # Its owner may have renewed the lease since it was read: then the turn runs.
+    running = {
+        "stream": record.stream,
+        "owner": record.owner,
+        "status": "running",
+        "lease_until": record.lease_until,
+    }
     return Write(turns, "update", values, running, NotOwner("this turn was closed by another server"))
 
 

@@ -50,9 +50,6 @@ log = get_logger(__name__)
 TICK = 1.0
 """Seconds between checkpoints."""
 
-RENEW_EVERY = 4
-"""Checkpoints from one renewal of the turns' leases to the next; a lease lasts several times as long."""
-
 ELSEWHERE_AGAIN = 2.0
 """Seconds after which a stream of another server is worth asking for again; a dead server's lease is a few times as long."""
 
@@ -100,6 +97,7 @@ class Supervisor:
         self._starts: set[asyncio.Task[Stream | TurnRecord]] = set()
         self._ticker: asyncio.Task[None] | None = None
         self._hurrying = False
+        self._closing_lost = asyncio.Lock()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -325,11 +323,13 @@ class Supervisor:
     async def find(self, principal: Principal, id: str) -> Stream | TurnRecord:
         """The caller's stream, or what its row tells; raises `StreamNotFound` for unknown and foreign ids alike."""
         try:
-            return self.bus.find(id, principal)
+            stream = self.bus.find(id, principal)
+            return await self._saved_since(principal, stream) or stream
         except StreamNotFound:
             record = await self.ledger.by_stream(principal, id) if self.ledger else None
             if record is None:
                 raise
+            record = await self._closed_if_lost(principal, record)
             if self.ledger is not None and self.ledger.runs_elsewhere(record):
                 raise StreamElsewhere(
                     "this stream runs on another server of the same database, or its server has just died; ask again in a "
@@ -337,6 +337,27 @@ class Supervisor:
                     retry_after=ELSEWHERE_AGAIN,
                 ) from None
             return record
+
+    async def _saved_since(self, principal: Principal, stream: Stream) -> TurnRecord | None:
+        """The record of a stream whose end was told as unsaved and is written by now: it knows the message that was saved."""
+        if self.ledger is None or stream.ended is None or stream.ended.saved is not False:
+            return None
+        try:
+            record = await self.ledger.by_stream(principal, stream.id)
+        except DatabaseUnavailable:
+            return None
+        return record if record is not None and record.ended is not None and record.ended.saved else None
+
+    async def _closed_if_lost(self, principal: Principal, record: TurnRecord) -> TurnRecord:
+        """The record, closed where its process is dead. One caller at a time: the others find it closed."""
+        if self.ledger is None or not self.ledger.is_lost(record):
+            return record
+        async with self._closing_lost:
+            record = await self.ledger.by_stream(principal, record.stream) or record
+            if self.ledger.is_lost(record):
+                await self.ledger.reap(self._recovery)
+                record = await self.ledger.by_stream(principal, record.stream) or record
+        return record
 
     def turn(self, principal: Principal, id: str) -> Turn | None:
         """The caller's running turn of this id."""
@@ -367,13 +388,13 @@ class Supervisor:
         """Whether the caller's turn has not ended, here or elsewhere; one whose server is dead is closed. None: unknown."""
         if self.turn(principal, id) is not None or id in self._starting:
             return True
-        record = await self.ledger.by_stream(principal, id) if self.ledger else None
-        if record is None or self.ledger is None:
+        if self.ledger is None:
             return None
-        if record.ended is None and not self.ledger.runs_elsewhere(record):
-            await self.ledger.reap(self._recovery)
-            record = await self.ledger.by_stream(principal, id) or record
-        return record.ended is None
+        record = await self.ledger.by_stream(principal, id)
+        if record is None:
+            # Its server may live, and not have had the chance to write the row.
+            return True if self.ledger.is_patient else None
+        return (await self._closed_if_lost(principal, record)).ended is None
 
     async def cancel(self, principal: Principal, id: str, reason: Reason = "client_cancel") -> None:
         """Stop the caller's turn; one that has ended stays as it is."""
@@ -486,9 +507,10 @@ class Supervisor:
     async def _checkpoint(self, ticks: int) -> None:
         assert self.ledger is not None
         running = [(turn.stream, turn.serve.keep) for turn in self._turns.values() if turn.running]
-        done = self.ledger.checkpoint(running, renew=ticks % RENEW_EVERY == 0)
+        done = self.ledger.checkpoint(running)
         if done is not None:
             await done
+        self.ledger.retry_accepts()
         self.ledger.retry_unsaved()
         if ticks % 10 == 0:
             await self.ledger.reap(self._recovery)

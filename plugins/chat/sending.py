@@ -128,7 +128,8 @@ class Sending:
             steps += last.messages()
         rows = self._history.closing(opened, ending, steps=steps, reasoning=tuple(last.reasoning) if last else ())
         hold.closed = True
-        return Closing(rows=rows, event=MessageSaved(conversation=opened.conversation, message=opened.answer))
+        saved = MessageSaved(conversation=opened.conversation, message=opened.answer)
+        return Closing(rows=rows, event=saved, over=partial(self._history.over, opened, ending, rows))
 
     def recover(self, lost: Lost) -> Closing:
         """What closes a turn whose process died."""

@@ -24,7 +24,16 @@ from plugins.chat.history.records import message_of
 from plugins.chat.history.search import Search
 from plugins.chat.history.tables import conversations
 from plugins.chat.history.thread import Thread, says_something
-from plugins.chat.history.turns import NO_TITLE, Opened, Told, close_turn, open_turn, recorded, recovered_turn
+from plugins.chat.history.turns import (
+    NO_TITLE,
+    Opened,
+    Told,
+    close_turn,
+    open_turn,
+    over_another,
+    recorded,
+    recovered_turn,
+)
 
 ROOT = "root"
 """As a turn's parent: begin again at the top of the conversation, beside what it began with."""
@@ -121,6 +130,11 @@ class History:
         wants back. A turn that failed or was cancelled leaves what it said, marked, and a message also when it said nothing.
         """
         rows = close_turn(opened, ending, steps, reasoning, self._now())
+        return [*rows, *self.claims.freed(opened.conversation, ending.stream)]
+
+    def over(self, opened: Opened, ending: Ending, closing: Sequence[Write]) -> list[Write]:
+        """The rows of `closing` for a turn that another server has closed with those of `recovered` meanwhile."""
+        rows = over_another(opened, closing, self._now())
         return [*rows, *self.claims.freed(opened.conversation, ending.stream)]
 
     def recovered(self, lost: Lost) -> list[Write]:

@@ -147,6 +147,26 @@ def recovered_turn(lost: Lost, now: datetime) -> list[Write]:
     return close_turn(opened, lost.ending, (), (), now)
 
 
+def over_another(opened: Opened, rows: Sequence[Write], now: datetime) -> list[Write]:
+    """The rows of an answer, to be written over those of `recovered_turn`: this server was taken for dead, and lives.
+
+    The conversation may have gone on since behind that message, or the message may be deleted: it gets the whole text where it
+    stands, and the branch that is shown stays.
+    """
+    mine = {"id": opened.conversation, "principal": opened.principal}
+    over = [Write(conversations, "update", {"updated_at": now}, mine, ConversationNotFound("conversation"))]
+    for write in rows:
+        if write.table is messages and write.values["id"] == opened.answer:
+            there = {"id": opened.answer, "conversation": opened.conversation}
+            empty: dict[str, Any] = {column.name: None for column in messages.columns if column.nullable}
+            over.append(Write(messages, "update", empty | dict(write.values), there, MessageNotFound("message")))
+        elif write.table is messages:
+            over.append(Write(messages, "upsert", write.values, {"id": write.values["id"]}))
+        elif write.table is texts:
+            over += [Write(texts, "delete", {}, {"message": write.values["message"]}), write]
+    return over
+
+
 def going_on(conversation: str, principal: str, parent: str | None, changes: Mapping[str, Any]) -> list[Write]:
     """Changes to a conversation that messages are added to: without it, or the message that they follow, none is written."""
     mine = {"id": conversation, "principal": principal}

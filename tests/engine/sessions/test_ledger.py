@@ -33,6 +33,8 @@ from engine.db.databases import Database
 from engine.db.errors import RowConflict
 from engine.db.schema import budgets, metadata, turn_parts, turns
 from engine.sessions.ledger import LEAP, Ledger, body_hash
+from engine.sessions.owners import owner_name
+from tests.engine.sessions.leases import Hand
 from tests.engine.sessions.test_owners import name_of_a_dead_process
 
 DONE = StreamEnded(
@@ -195,12 +197,21 @@ async def test_a_key_names_one_turn_whoever_writes_it(ledger: Ledger, rows: Data
         await accept(other, Bus(clock=lambda: 0.0).open(LOCAL, "chat.send"), "k")
 
 
+async def patient(rows: Database, name: str) -> Ledger:
+    """The ledger of a process that every other has had the time to renew its leases for."""
+    hand = Hand()
+    ledger = Ledger(rows, name, embedded=rows.embedded, clock=hand)
+    await hand.wait(ledger)
+    return ledger
+
+
 class TestAfterAKill:
     """The next owner closes what the one before left running."""
 
     @pytest.fixture
-    def heir(self, rows: Database) -> Ledger:
-        return Ledger(rows, "the next process", embedded=rows.embedded)
+    async def heir(self, rows: Database) -> Ledger:
+        """A process that the database has answered for as long as a lease lasts."""
+        return await patient(rows, "the next process")
 
     async def killed(self, ledger: Ledger, rows: Database, token: Token) -> None:
         """Leave a checkpointed turn behind, its lease run out."""
@@ -229,7 +240,7 @@ class TestAfterAKill:
         heir = Ledger(rows, "this process", embedded=False)
         record = await heir.by_key(LOCAL, "k")
         assert record is not None
-        assert not heir.runs_elsewhere(record)
+        assert heir.is_lost(record)
         assert await heir.reap(lambda _: None) == 1
 
     async def test_its_command_adds_the_rows_that_close_it(
@@ -276,7 +287,7 @@ class TestAfterAKill:
             values = {"subject": f"{lost.stream} {next(subjects)}", "period": "day", "unit": "tokens", "amount": "1"}
             return Closing(rows=[Write(budgets, "insert", values)])
 
-        other = Ledger(rows, "another process", embedded=rows.embedded)
+        other = await patient(rows, "another process")
         await asyncio.gather(*(each.reap(lambda _: recover) for each in (heir, other)))
         added = select(func.count()).select_from(budgets).where(budgets.c.subject.startswith(token.stream.id))
         async with rows.read() as connection:
@@ -288,6 +299,75 @@ class TestAfterAKill:
         await accept(ledger, token)
         taken = await heir.reap(lambda _: None)
         assert taken == (1 if rows.embedded else 0)
+
+    async def test_a_lease_is_not_relied_on_before_its_process_had_the_time_to_renew_it(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+        hand = Hand()
+        new = Ledger(rows, "one that has just begun", embedded=False, clock=hand)
+        record = await new.by_stream(LOCAL, token.stream.id)
+        assert record is not None and new.runs_elsewhere(record)
+        assert (new.is_patient, new.is_lost(record), await new.reap(lambda _: None)) == (True, False, 0)
+        await hand.wait(new)
+        assert (new.is_patient, new.is_lost(record)) == (False, True)
+        hand.now += 10
+        assert (new.is_patient, new.is_lost(record), await new.reap(lambda _: None)) == (True, False, 0)
+        await hand.wait(new)
+        assert await new.reap(lambda _: None) == 1
+
+    async def test_a_lease_that_was_renewed_since_it_was_read_holds(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+
+        def recover(lost: Any) -> Closing:
+            ledger.checkpoint([(token.stream, True)], renew=True)
+            return Closing()
+
+        await heir.reap(lambda _: recover)
+        record = await heir.by_stream(LOCAL, token.stream.id)
+        assert record is not None and (record.status, record.ended) == ("running", None)
+        assert not rows.embedded or heir.is_lost(record)
+
+    async def test_a_process_of_this_machine_that_lives_has_no_need_of_a_lease(
+        self, rows: Database, token: Token
+    ) -> None:
+        hand = Hand()
+        heir = Ledger(rows, "another process", embedded=False, clock=hand)
+        await hand.wait(heir)
+        await self.killed(Ledger(rows, owner_name(), embedded=False), rows, token)
+        record = await heir.by_stream(LOCAL, token.stream.id)
+        assert record is not None and not heir.is_lost(record)
+        assert await heir.reap(lambda _: None) == 0
+
+    async def test_an_end_goes_over_that_of_a_process_that_took_this_one_for_dead(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+        assert await heir.reap(lambda _: None) == 1
+        await ledger.checkpoint([(token.stream, True)], renew=True)  # type: ignore[misc]
+        assert (await row(rows, token))["status"] == "failed"
+        token.stream.publish(token, TextDelta(" and more"))
+        taken = Write(turns, "update", {"model": "as if alone"}, {"stream": token.stream.id})
+        over = Write(turns, "update", {"model": "over"}, {"stream": token.stream.id})
+        await ledger.end(token.stream, True, DONE, Closing(rows=[taken], over=lambda: [over]), 4)
+        record = await heir.by_stream(LOCAL, token.stream.id)
+        assert record is not None
+        assert (record.status, record.said.text, record.model) == ("completed", "Héllo 漢😀 and more", "over")
+
+    async def test_an_end_that_came_first_is_not_reaped(
+        self, ledger: Ledger, heir: Ledger, rows: Database, token: Token
+    ) -> None:
+        await self.killed(ledger, rows, token)
+
+        def recover(lost: Any) -> Closing:
+            ledger.end(token.stream, True, DONE, Closing(), 3)
+            return Closing(rows=[Write(turns, "update", {"model": "lost"}, {"stream": lost.stream})])
+
+        await heir.reap(lambda _: recover)
+        record = await heir.by_stream(LOCAL, token.stream.id)
+        assert record is not None and (record.status, record.model) == ("completed", "m")
 
     async def test_no_process_reaps_its_own(self, ledger: Ledger, rows: Database, token: Token) -> None:
         await self.killed(ledger, rows, token)

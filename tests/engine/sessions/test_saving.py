@@ -15,8 +15,8 @@ from engine.api.events import MessageSaved
 from engine.api.identity import LOCAL, Principal
 from engine.api.streams import Writer
 from engine.bus.bus import Bus
-from engine.sessions.ledger import Ledger
-from engine.sessions.supervisor import RENEW_EVERY, TICK, Limits, Supervisor
+from engine.sessions.ledger import LEASE, RENEWALS, Ledger
+from engine.sessions.supervisor import TICK, Limits, Supervisor
 from engine.sessions.table import CommandTable
 from engine.testing.session import SessionKit
 from tests.engine.sessions.commands import Dictated, Script, command, echo, forever
@@ -202,7 +202,7 @@ async def test_what_is_said_is_kept_once_a_second(
     (row,) = rows.rows()
     assert (row["status"], row["n"], row["said"]["text"]) == ("running", 2, "Hel")
     before = row["lease_until"]
-    await asyncio.sleep(RENEW_EVERY * TICK)
+    await asyncio.sleep(LEASE.total_seconds() / RENEWALS + TICK)
     (row,) = rows.rows()
     assert (row["n"], row["lease_until"] > before) == (2, True)
     talk.over.set()

@@ -37,6 +37,7 @@ from engine.sessions.budgets import Budgets
 from engine.sessions.ledger import Ledger, TurnRecord
 from engine.sessions.supervisor import InProcessCommands, Supervisor
 from engine.sessions.table import CommandTable
+from tests.engine.sessions.leases import Hand
 
 ANN = Principal("ann", key="bai_one")
 PRICE = Price(input=Decimal(1), output=Decimal(2), characters=Decimal(3), minute=Decimal(4))
@@ -161,7 +162,10 @@ class Server:
             ModelRules(policy=ResiliencePolicy(retries=1, breaker_failures=1000), fallbacks={"first/m": ("second/m",)}),
         )
         self.budgets = self.registry.ledgers.purse = Budgets(database, owner, shared=True, clock=lambda: self.seconds)
-        self.supervisor = Supervisor(Bus(clock=time.monotonic), ledger=Ledger(database, owner, embedded=False))
+        self.hand = Hand()
+        self.supervisor = Supervisor(
+            Bus(clock=time.monotonic), ledger=Ledger(database, owner, embedded=False, clock=self.hand)
+        )
         self.supervisor.budgets = self.budgets
         self.supervisor.table = CommandTable([("test", Command(name="spend", body=Spending, prepare=self._prepare))])
         self.registry.accounts = Accounts(self.supervisor)
@@ -271,6 +275,7 @@ async def play(steps: Sequence[tuple[Any, ...]], path: Path) -> None:
                 await _kill(server)
                 servers[at] = Server(database, f"{at}-{number}")
                 assert server.supervisor.ledger is not None and servers[at].supervisor.ledger is not None
+                await servers[at].hand.wait(servers[at].supervisor.ledger)
                 await servers[at].supervisor.ledger.reap(lambda command: None)
             elif what == "embed":
                 await server.embed("down" if keyed else "a word")

@@ -7,10 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+from sqlalchemy import select
 
 from engine.api.commands import Body, Closing, Command, Lost, Request, Serve
-from engine.api.data import Database
-from engine.api.events import MessageSaved
+from engine.api.data import Database, Write
+from engine.api.events import MessageSaved, StreamEnded
 from engine.api.identity import Principal
 from engine.api.streams import Ending, Writer
 from engine.bus.bus import Bus
@@ -19,6 +23,7 @@ from engine.sessions.ledger import Ledger
 from engine.sessions.supervisor import Supervisor
 from engine.sessions.table import CommandTable
 from plugins.chat.history.store import History
+from plugins.chat.history.tables import messages
 from tests.plugins.chat.history.kit import Talk, said
 
 
@@ -36,6 +41,7 @@ class Echo:
     history: History
     held: bool = False
     speaking: asyncio.Event = field(default_factory=asyncio.Event)
+    on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def prepare(self, request: Request[Ask]) -> Serve:
         body = request.body
@@ -44,7 +50,8 @@ class Echo:
 
         def closing(ending: Ending) -> Closing:
             saved = MessageSaved(conversation=opened.conversation, message=opened.answer)
-            return Closing(rows=self.history.closing(opened, ending), event=saved)
+            rows = self.history.closing(opened, ending)
+            return Closing(rows=rows, event=saved, over=partial(self.history.over, opened, ending, rows))
 
         return Serve(serve=self.serve, rows=opened.rows, closing=closing, model="echo", detail=opened.detail)
 
@@ -52,7 +59,7 @@ class Echo:
         stream.text("You said ")
         self.speaking.set()
         if self.held:
-            await asyncio.Event().wait()
+            await self.on.wait()
         stream.text("something.")
 
     def recover(self, lost: Lost) -> Closing:
@@ -84,18 +91,24 @@ async def test_the_answer_stands_in_the_history_once_it_is_said_to_be_saved(
     assert await talk.words(saved[0].conversation) == ["Hello", "You said something."]
 
 
+async def cut_off(supervisor: Supervisor, echo: Echo, me: Principal) -> Stream:
+    """A turn that stands in the middle, checkpointed, on a process that another is about to take for dead."""
+    stream = await supervisor.start(me, "chat.send", {"text": "Hello"}, key="once")
+    assert isinstance(stream, Stream)
+    await echo.speaking.wait()
+    assert supervisor.ledger is not None
+    checkpoint = supervisor.ledger.checkpoint([(stream, True)])
+    assert checkpoint is not None
+    await checkpoint
+    return stream
+
+
 async def test_after_a_crash_the_conversation_shows_what_was_checkpointed(
     database: Database, history: History, me: Principal, talk: Talk
 ) -> None:
     echo = Echo(history, held=True)
     async with engine(database, echo, "crashed") as supervisor:
-        stream = await supervisor.start(me, "chat.send", {"text": "Hello"}, key="once")
-        assert isinstance(stream, Stream)
-        await echo.speaking.wait()
-        assert supervisor.ledger is not None
-        checkpoint = supervisor.ledger.checkpoint([(stream, True)])
-        assert checkpoint is not None
-        await checkpoint
+        await cut_off(supervisor, echo, me)
 
     async with engine(database, Echo(history), "restarted"):
         page = await history.conversations.page(me)
@@ -104,8 +117,42 @@ async def test_after_a_crash_the_conversation_shows_what_was_checkpointed(
     assert (answer.text, answer.status) == ("You said ", "failed")
     assert answer.error is not None and answer.error.code == "owner_lost"
 
-    # The first process was only said to be dead. Its late end must not double the answer.
-    supervisor.hurry()
+
+@pytest.mark.parametrize("gone_on", [False, True])
+async def test_a_process_that_was_taken_for_dead_loses_nothing_of_what_it_says(
+    database: Database, history: History, me: Principal, talk: Talk, gone_on: bool
+) -> None:
+    echo = Echo(history, held=True)
+    async with engine(database, echo, "slow") as supervisor:
+        stream = await cut_off(supervisor, echo, me)
+    async with engine(database, Echo(history), "other"):
+        conversation = (await history.conversations.page(me)).conversations[0].id
+    if gone_on:
+        await talk.turn("And?", "Ho", conversation)
+    echo.on.set()
+    saved, ended = [event async for _, event in supervisor.reader(stream)][-2:]
+    shown = await talk.shown(conversation)
+    assert isinstance(ended, StreamEnded) and (ended.status, ended.saved) == ("completed", True)
+    assert isinstance(saved, MessageSaved) and saved.message == shown[1].id
+    words = ["Hello", "You said something.", *(["And?", "Ho"] if gone_on else [])]
+    assert [message.text for message in shown] == words
+    assert (shown[1].status, shown[1].error) == ("completed", None)
+    record = await supervisor.ledger.by_stream(me, stream.id) if supervisor.ledger else None
+    assert record is not None and record.ended == ended and record.said.text == "You said something."
+
+
+async def test_a_message_that_was_deleted_meanwhile_is_not_written_again(
+    database: Database, history: History, me: Principal, talk: Talk
+) -> None:
+    echo = Echo(history, held=True)
+    async with engine(database, echo, "slow") as supervisor:
+        stream = await cut_off(supervisor, echo, me)
+    async with engine(database, Echo(history), "other"):
+        conversation = (await history.conversations.page(me)).conversations[0].id
+    _, answer = await talk.shown(conversation)
+    await database.submit([Write(messages, "delete", {}, {"id": answer.id})])
+    echo.on.set()
     ended = await supervisor.reader(stream).ended()
-    assert ended.saved is False
-    assert [message.id for message in await talk.shown(question.conversation)] == [question.id, answer.id]
+    assert (ended.status, ended.saved) == ("completed", False)
+    async with database.read() as connection:
+        assert (await connection.execute(select(messages.c.id).where(messages.c.id == answer.id))).all() == []
