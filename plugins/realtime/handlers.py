@@ -117,12 +117,13 @@ class Handlers:
                 f"{next(iter(options))} is for calls with a cascade, and {model.target.name} hears and speaks itself",
                 field=next(iter(options)),
             )
+        past = await self._past(request.principal, body.conversation, 1 if driven else PAST)
         tools = {} if driven else self._server_tools(request.principal, body.tools or [])
         asked = RealtimeRequest(
             model=model.target.model,
             language=body.language,
             tools=tuple(_offered(tool) for tool in tools.values()),
-            past=() if driven else await self._past(request.principal, body.conversation),
+            past=() if driven else past,
             conversation=body.conversation,
             store=body.store,
             translate_to=body.translate_to,
@@ -224,10 +225,11 @@ class Handlers:
         taken = {tool.name for tool in mine}
         return {tool.name: tool for tool in self._context.tools.offered(principal) if tool.name not in taken}
 
-    async def _past(self, principal: Principal, conversation: str | None) -> tuple[RealtimePast, ...]:
+    async def _past(self, principal: Principal, conversation: str | None, most: int) -> tuple[RealtimePast, ...]:
+        """The last messages of a conversation; raises what keeps the call from going on with it."""
         if conversation is None:
             return ()
-        body = {"conversation": conversation, "limit": PAST}
+        body = {"conversation": conversation, "limit": most}
         told = await self._context.commands.call(principal, "chat.past", body)
         return msgspec.convert(told["messages"], tuple[RealtimePast, ...])
 

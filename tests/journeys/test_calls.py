@@ -452,6 +452,7 @@ async def test_a_call_that_nobody_comes_back_to_ends(shared: Calling, tmp_path: 
         ({"modalities": []}, "invalid_request", "modalities"),
         ({"chat_model": "nobody"}, "model_not_found", "model"),
         ({"tools": [{"name": "a"}, {"name": "a"}]}, "invalid_request", "tools"),
+        ({"conversation": "c_of_nobody"}, "conversation_not_found", "conversation"),
     ],
 )
 async def test_what_cannot_be_is_refused_before_the_call(

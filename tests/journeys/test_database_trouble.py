@@ -82,9 +82,16 @@ async def test_an_end_that_cannot_be_written_is_told_as_unsaved_and_written_late
                 again = await other.chat("Hi", key="k1")
                 await other.end_of(again.stream)
         saved = await answer_saved(server)
+        async with connected(server.url) as other:
+            later = await other.chat("Hi", key="k1")
+            await other.end_of(later.stream)
+        state = await get(server, f"/api/v1/streams/{heard.stream}")
     assert (heard.text, end["status"], end["saved"]) == ("Said all the same.", "completed", False)
     assert "message.saved" not in heard.kinds
     assert (again.stream, again.end) == (heard.stream, end)
+    assert (later.stream, later.text, later.end and later.end["saved"]) == (heard.stream, heard.text, True)
+    assert [event["message"] for event in later.events if event["type"] == "message.saved"] == [saved["id"]]
+    assert state["ended"]["saved"] is True
     assert (saved["text"], saved["status"]) == ("Said all the same.", "completed")
     assert len(vendor.requests) == 1
 
