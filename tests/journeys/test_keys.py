@@ -31,8 +31,8 @@ class Guarded:
 def guarded(shared_vendor: OpenAIEmulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     settings = {**CHAT, "auth.mode": "keys", "server.authenticate_timeout": 0.5}
     server = RunningServer(tmp_path_factory.mktemp("guarded"), settings, behind(shared_vendor))
-    ada, bob = (new_key(server, name) for name in ("ada", "bob"))
     server.start()
+    ada, bob = (new_key(server, name) for name in ("ada", "bob"))
     yield Guarded(server, ada, bob)
     server.kill()
 

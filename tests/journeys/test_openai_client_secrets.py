@@ -49,9 +49,8 @@ class Guarded:
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guarded]:
     plugins = ["local", "chat", "tts", "audio", "realtime", "openai_api"]
     settings = {**CHAT, "plugins.enabled": plugins, "auth.mode": "keys"}
-    server = RunningServer(tmp_path_factory.mktemp("guarded"), settings)
+    server = RunningServer(tmp_path_factory.mktemp("guarded"), settings).start()
     key = next(word for word in server.run("keys", "create", "ada").split() if word.startswith("bai_"))
-    server.start()
     yield Guarded(server, key.split("_")[1], key)
     server.kill()
 

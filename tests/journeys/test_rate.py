@@ -77,6 +77,7 @@ async def test_a_key_has_limits_of_its_own_and_two_servers_count_them_together(
         servers = [RunningServer(tmp_path / name, settings, behind(vendor)) for name in ("one", "two")]
         for server in servers:
             server.folder.mkdir()
+        servers[0].run("db", "upgrade")
         made = servers[0].run("keys", "create", "narrow", "--requests-per-minute", "3", "--streams", "1")
         key = next(word for word in made.split() if word.startswith("bai_"))
         database = {"databases.default": f"sqlite+aiosqlite:///{servers[0].folder}/var/betterai.db"}
