@@ -125,6 +125,7 @@ class Engine:
         bounds = Limits(principal_streams=self.core.limits.principal_streams)
         self._sockets = SocketCount(self.core.limits.principal_sockets)
         self.supervisor = Supervisor(self.bus, limits=bounds, tracing=self.tracing)
+        self.supervisor.gate.most = self.core.limits.waiting_turns
         self.registry = Registry(rules=model_rules(self.core), stats=self.supervisor.stats, tracing=self.tracing)
         self.registry.accounts = Accounts(self.supervisor)
         self.commands = InProcessCommands(self.supervisor)
@@ -371,6 +372,7 @@ class Engine:
         limits = core.limits
         self._sockets.bound = limits.principal_sockets
         self.supervisor.limits = Limits(principal_streams=limits.principal_streams)
+        self.supervisor.gate.most = limits.waiting_turns
         if self.supervisor.rates is not None:
             self.supervisor.rates.each = _each_minute(limits)
         for session, _ in self.http.sockets if self.http is not None else ():

@@ -157,6 +157,12 @@ class LimitsSettings(Settings):
         description="Characters that one turn may answer: text, reasoning, tool calls and transcripts together. A turn that "
         "passes it ends with `answer_too_long`, and keeps what came before.",
     )
+    waiting_turns: int = Field(
+        default=10_000,
+        ge=1,
+        description="Turns that may wait for their start at a time, of which a few begin in each moment; more is refused "
+        "(overloaded), to be sent again.",
+    )
     uploads: int = Field(default=64, ge=1, description="Forms with a file that the server receives at a time.")
     principal_uploads: int = Field(
         default=8, ge=1, description="Forms with a file that one principal may send at a time."

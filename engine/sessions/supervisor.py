@@ -35,6 +35,7 @@ from engine.db.errors import RowConflict
 from engine.guard import raised_at
 from engine.log import get_logger
 from engine.sessions.budgets import Budgets
+from engine.sessions.gate import Gate
 from engine.sessions.ledger import REAPED, Ledger, TurnRecord, body_hash
 from engine.sessions.reader import Reader
 from engine.sessions.record import RecordReader
@@ -86,6 +87,7 @@ class Supervisor:
         """With the name of the plugin of each."""
         self.draining = False
         self.limits = limits or Limits()
+        self.gate = Gate()
         self.uses: Uses[Turn, str] = Uses()
         """Turns that run, by the plugin whose command they are."""
         self._turns: dict[str, Turn] = {}
@@ -120,6 +122,7 @@ class Supervisor:
         command = self.table.get(name, principal)
         if not isinstance(command, Command):
             raise InvalidRequest(f"{name} is answered at once and starts no stream", field="type")
+        await self.gate.enter(principal.id)
         model = await apart_if(is_large(body), partial(validated, command, body))
         if key is None:
             return await self._begin(principal, command, model, None, None, on_disconnect)
