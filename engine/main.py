@@ -429,7 +429,7 @@ class Engine:
             cors=cors,
             admit_socket=self._sockets.admit,
             rates=self.supervisor.rates,
-            large_gone=self._trimming.ask,
+            large=self._trimming.gone,
         )
 
     def _check_extras(self) -> None:

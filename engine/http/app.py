@@ -97,13 +97,13 @@ class Http:
         cors: Cors,
         admit_socket: Callable[[Principal], Callable[[], None]] | None = None,
         rates: Rates | None = None,
-        large_gone: Callable[[], None] | None = None,
+        large: Callable[[int], None] | None = None,
     ) -> None:
         self.routes = RouteTable(())
         self.access_log = False
         """Whether each request gets a line in the log, and not the failed ones alone."""
-        self.sockets = Sockets()
-        self.route_sockets = RouteSockets()
+        self.sockets = Sockets(large)
+        self.route_sockets = RouteSockets(large)
         self.doors = Doors(identity, supervisor.callers, supervisor.stop_of_key)
         self.uses: Uses[object, str] = Uses()
         """Requests that are answered now, by the plugin whose route answers."""
@@ -116,7 +116,7 @@ class Http:
         self._admit_socket = admit_socket
         self._rates = rates
         self._stats = supervisor.stats
-        self.room = Room(MOST_AT_ONCE * bounds.max_body, large_gone)
+        self.room = Room(MOST_AT_ONCE * bounds.max_body, large)
         """What bodies hold of the memory."""
         self._uploads = UploadPlaces(bounds.uploads, bounds.principal_uploads)
 

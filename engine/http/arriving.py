@@ -25,9 +25,6 @@ SMALL = 256 << 10
 MOST_AT_ONCE = 8
 """Bodies of the largest size that may be in memory at a time, and so many bytes of smaller ones."""
 
-LARGE_BODY = 1 << 20
-"""Bytes of a body after which the C library is asked for the memory that it leaves."""
-
 _WBITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 _PIECE = 1 << 20
 
@@ -61,11 +58,11 @@ class Pace:
 class Room:
     """Bytes of all bodies that are in memory now."""
 
-    def __init__(self, most: int, large_gone: Callable[[], None] | None = None) -> None:
+    def __init__(self, most: int, large: Callable[[int], None] | None = None) -> None:
         self.most = most
         self.taken = 0
-        self.large_gone = large_gone
-        """Called when a body of `LARGE_BODY` bytes or more has been freed."""
+        self.large = large
+        """Told the bytes of a body of more than `LARGE` when it has been freed."""
 
     def take(self, count: int) -> None:
         """Take so many more; raises `Overloaded` where they are not there."""
@@ -81,8 +78,8 @@ class Room:
     def free(self, count: int) -> None:
         """Give back what was taken."""
         self.taken -= count
-        if count >= LARGE_BODY and self.large_gone is not None:
-            self.large_gone()
+        if count > LARGE and self.large is not None:
+            self.large(count)
 
 
 class Arriving:

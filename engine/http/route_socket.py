@@ -11,6 +11,7 @@ from engine.api.errors import EngineError, Forbidden, Unauthenticated
 from engine.api.routes import Upgrade
 from engine.guard import is_ours, let_go, raised_at
 from engine.log import get_logger
+from engine.wire.apart import LARGE
 
 log = get_logger(__name__)
 
@@ -19,11 +20,18 @@ UNAUTHENTICATED = 4401
 
 
 class RouteSocket:
-    """Implements `engine.api.WebSocket`. `admitted` raises once its caller may no longer be here."""
+    """Implements `engine.api.WebSocket`. `admitted` raises once its caller may no longer be here; `large` is told the bytes
+    of each frame that has more than `LARGE`."""
 
-    def __init__(self, socket: web.WebSocketResponse, admitted: Callable[[], Awaitable[object]]) -> None:
+    def __init__(
+        self,
+        socket: web.WebSocketResponse,
+        admitted: Callable[[], Awaitable[object]],
+        large: Callable[[int], None] | None = None,
+    ) -> None:
         self._socket = socket
         self._admitted = admitted
+        self._large = large
         self._closing: asyncio.Task[bool] | None = None
 
     async def receive(self) -> str | bytes | None:
@@ -39,6 +47,8 @@ class RouteSocket:
         except EngineError:
             pass  # what may pass, as a database that is away, says nothing about the key
         data: str | bytes = message.data
+        if self._large is not None and len(data) > LARGE:
+            self._large(len(data))
         return data
 
     async def send(self, message: str | bytes) -> None:
@@ -65,9 +75,13 @@ class RouteSocket:
 
 
 class RouteSockets:
-    """Every socket that a plugin's route serves, by the request that opened it."""
+    """Every socket that a plugin's route serves, by the request that opened it.
 
-    def __init__(self) -> None:
+    `large` is told as by `RouteSocket`.
+    """
+
+    def __init__(self, large: Callable[[int], None] | None = None) -> None:
+        self._large = large
         self._open: dict[object, RouteSocket] = {}
 
     def __len__(self) -> int:
@@ -91,7 +105,7 @@ class RouteSockets:
         )
         socket.headers.update(headers)
         await socket.prepare(request)
-        door = self._open[use] = RouteSocket(socket, admitted)
+        door = self._open[use] = RouteSocket(socket, admitted, self._large)
         try:
             await upgrade.serve(door)
             await door.close()

@@ -10,6 +10,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 from engine.guard import let_go
 from engine.log import get_logger
 from engine.sessions.actor import Hangup, News, Session, TextFrame
+from engine.wire.apart import LARGE
 
 log = get_logger(__name__)
 
@@ -55,9 +56,13 @@ class SocketPeer:
 
 
 class Sockets:
-    """Every open session's door, so that a drain reaches all of them."""
+    """Every open session's door, so that a drain reaches all of them.
 
-    def __init__(self) -> None:
+    `large` is told the bytes of each frame that came and has more than `LARGE`.
+    """
+
+    def __init__(self, large: Callable[[int], None] | None = None) -> None:
+        self._large = large
         self._open: set[tuple[Session, SocketPeer]] = set()
 
     def __len__(self) -> int:
@@ -102,6 +107,8 @@ class Sockets:
         while not actor.done():
             message = await socket.receive()
             if message.type is WSMsgType.TEXT:
+                if self._large is not None and len(message.data) > LARGE:
+                    self._large(len(message.data))
                 await _post(session, TextFrame(message.data), actor)
             elif message.type is WSMsgType.BINARY:
                 session.hear(message.data)

@@ -13,7 +13,7 @@ from engine.api.errors import FrameTooLarge, InvalidRequest, LimitExceeded, Over
 from engine.api.identity import Principal
 from engine.http.arriving import Pace, Room, inflate
 from engine.http.uploads import UploadPlaces
-from engine.wire.apart import apart, is_large
+from engine.wire.apart import LARGE, apart, is_large
 
 MIB = 1 << 20
 ANN, BOB = Principal("ann", frozenset()), Principal("bob", frozenset())
@@ -128,10 +128,10 @@ def test_what_takes_long_to_walk_is_large(value: object, large: bool) -> None:
 
 def test_that_a_large_body_has_gone_is_told_and_that_a_small_one_has_is_not() -> None:
     gone: list[int] = []
-    room = Room(8 * MIB, lambda: gone.append(room.taken))
-    room.take(MIB - 1)
-    room.free(MIB - 1)
+    room = Room(8 * MIB, gone.append)
+    room.take(LARGE)
+    room.free(LARGE)
     assert gone == []
     room.take(3 * MIB)
     room.free(3 * MIB)
-    assert gone == [0]
+    assert gone == [3 * MIB]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ from engine.http.openapi import openapi
 from engine.http.table import RouteTable
 from engine.sessions.actor import SessionSettings
 from engine.sessions.supervisor import Supervisor
+from engine.wire.apart import LARGE
 from tests.databases import database, database_url, mysql_url
 
 __all__ = ("database", "database_url", "mysql_url")
@@ -73,17 +74,20 @@ async def serving(
     identity: Identity | None = None,
     rates: Rates | None = None,
     guard: LocalGuard | None = None,
+    max_frame: int = 1 << 10,
+    large: Callable[[int], None] | None = None,
 ) -> AsyncIterator[tuple[Http, aiohttp.ClientSession]]:
     supervisor = Supervisor(Bus(clock=asyncio.get_running_loop().time))
     http = Http(
         supervisor,
         identity or LocalIdentity(),
-        bounds=Bounds(max_body=1 << 20, max_frame=1 << 10, ping_interval=30.0),
+        bounds=Bounds(max_body=1 << 20, max_frame=max_frame, ping_interval=30.0),
         session=lambda: SessionSettings(version="test"),
         guard=guard,
         cors=Cors((PAGE,)),
         admit_socket=SocketCount(bound).admit,
         rates=rates,
+        large=large,
     )
     http.routes = RouteTable([("echo", ROUTE)])
     runner, port = await listen(http.application(), "127.0.0.1", 0)
@@ -102,6 +106,17 @@ async def test_a_message_reaches_the_plugin_and_its_answer_the_client() -> None:
         await socket.send_bytes(b"\x00\x01")
         assert (await socket.receive_str(), await socket.receive_bytes()) == ("Hello", b"\x00\x01")
         assert (socket.protocol, len(http.route_sockets)) == ("echo", 1)
+
+
+@pytest.mark.parametrize(("path", "answers"), [("/v1/echo", 4), ("/ws", 1 + 4)])
+async def test_large_frames_are_told_by_their_size_and_small_ones_are_not(path: str, answers: int) -> None:
+    told: list[int] = []
+    async with serving(max_frame=1 << 20, large=told.append) as (_, client), client.ws_connect(path) as socket:
+        for size in (100, LARGE, LARGE + 1, 3 * LARGE):
+            await socket.send_str("x" * size)
+        for _ in range(answers):
+            await socket.receive_str()
+    assert told == [LARGE + 1, 3 * LARGE]
 
 
 async def test_without_an_upgrade_it_is_an_http_error() -> None:
