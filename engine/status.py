@@ -16,8 +16,8 @@ from engine.api.routes import Answer, HttpRequest, Route
 from engine.http.app import Http
 from engine.http.metrics import Standing
 from engine.loader.health import CheckLine
-from engine.providers.metering import amount
 from engine.providers.obstacle import obstacle
+from engine.providers.pricing import amount
 from engine.providers.registry import Registry
 from engine.sessions.supervisor import Supervisor
 

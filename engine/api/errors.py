@@ -369,7 +369,7 @@ class ProviderError(EngineError):
     code = "provider_error"
     status = 502
     begun: bool = False
-    """The vendor had begun to answer when it failed, so that it may bill the call."""
+    """The vendor had the request, and may have begun to answer, when it failed: it may bill the call."""
 
 
 class ProviderUnavailable(ProviderError):

@@ -11,7 +11,7 @@ import typer
 from engine.cli.keys import with_engine_tables
 from engine.cli.terminal import ConfigOption, err, fail, plain_table, read, run, say, show
 from engine.db.databases import Database
-from engine.providers.metering import amount
+from engine.providers.pricing import amount
 from engine.sessions.budget_rows import (
     Budget,
     Period,

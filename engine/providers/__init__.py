@@ -4,8 +4,8 @@ from engine.providers.catalogue import Catalogue, CatalogueClash, is_retired, lo
 from engine.providers.catalogue_file import read_catalogue, shipped_catalogue
 from engine.providers.chain import Chain
 from engine.providers.estimating import tokens_of
-from engine.providers.metering import cost_of
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.pricing import cost_of
 from engine.providers.registry import ProviderClash, Registry
 
 __all__ = (

@@ -12,7 +12,15 @@ from typing import NoReturn, cast, get_args
 from msgspec import structs
 
 from engine.api.chat import Answered, ChatDelta, ChatDeltas, ChatRequest, Extra
-from engine.api.errors import EngineError, Overloaded, ProviderError, ProviderTimeout, ProviderUnavailable
+from engine.api.errors import (
+    EngineError,
+    Overloaded,
+    ProviderError,
+    ProviderRateLimited,
+    ProviderRefused,
+    ProviderTimeout,
+    ProviderUnavailable,
+)
 from engine.api.events import Cost, StatusChanged, TextDelta, Usage
 from engine.api.providers import ChatProvider, ContinuedAnswer, PushedAnswer, Target
 from engine.api.streams import Writer
@@ -23,6 +31,7 @@ from engine.providers.explaining import WrongDelta, explained, wrong_delta
 from engine.providers.failing import note_failure
 from engine.providers.metering import Ledger, Meter
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.reserving import Aside
 from engine.providers.watchdog import Watchdog
 from engine.providers.wording import priced_otherwise
 from engine.stats import Stats
@@ -67,6 +76,7 @@ class Call:
         "_connecting",
         "_dismissed",
         "_gap",
+        "_head",
         "_heard",
         "_judged",
         "_meter",
@@ -76,7 +86,9 @@ class Call:
         "_provider",
         "_pushing",
         "_request",
+        "_sent",
         "_stats",
+        "_unasked",
         "asked",
         "expired",
         "judge",
@@ -114,6 +126,12 @@ class Call:
         self._judged = False
         self._begun = False
         """The vendor has begun to answer, if only with a sign of life."""
+        self._head = False
+        """The head of the vendor's answer is there."""
+        self._unasked = False
+        """The request that was due next was not made."""
+        self._sent = 0.0
+        """When the last request was made."""
         self._connecting = False
         self._dismissed: EngineError | None = None
         # The options are copied: a provider that changes them changes nothing for the next one of the chain.
@@ -128,11 +146,16 @@ class Call:
         self._stats = stats
         self._gap = stats.gaps.observe
 
+    def put_aside(self, aside: Aside) -> None:
+        """A budget has put so much aside for the next request."""
+        self._meter.put_aside(aside)
+
     async def run(self, take: Callable[[ChatDeltas], object]) -> None:
         """Put the question, and hand what is to be passed on to `take`; raises where there was no answer."""
         self._pass = take
         source = self.source = self._provider.stream(self._request)
         self.watch.begin()
+        self._sent = perf_counter()
         if isinstance(source, AsyncIterator):
             turn = perf_counter()
             async for raw in source:
@@ -152,13 +175,14 @@ class Call:
 
     async def _again(self) -> None:
         """The vendor is about to be asked once more for this answer."""
-        grown = self._meter.continued()
+        grown = self._meter.continued(self._silent)
         if self.judge is not None:
             try:
                 await self.judge(grown)
             except BaseException as error:
-                self._ours = error
+                self._ours, self._unasked = error, True
                 raise
+        self._sent = perf_counter()
 
     @property
     def spent(self) -> tuple[Usage, Cost | None]:
@@ -178,6 +202,7 @@ class Call:
         """Account for what one read brought, and pass it on."""
         if not self.spoke:
             if type(raw) is StatusChanged and raw.stage == ANSWERING:
+                self._head = True
                 self._meter.begun()
                 return
             raw = self._open(self._batch(raw))
@@ -245,7 +270,9 @@ class Call:
     def _finish(self) -> None:
         self.watch.stop()
         if not self.spoke:
-            raise ProviderUnavailable(f"{self.target.name} ended without an answer")
+            error = ProviderUnavailable(f"{self.target.name} ended without an answer")
+            error.begun = True
+            raise error
         self.watch.expired()  # an end in the very moment of the deadline is an end
         if not self._meter.finished:
             raise ProviderUnavailable(f"{self.target.name} ended its answer without a Finish: it was cut off")
@@ -278,16 +305,15 @@ class Call:
     async def close(self, raised: BaseException | None) -> None:
         """Meter what was used, then close the connection to the vendor."""
         self.watch.close()
+        billed = self._may_be_billed(raised)
         self._ours = self.judge = None  # both hold this call
         if not self._judged:
             self._breaker.release()
             self._judged = True
-        # A call that failed before it answered is not billed. One that was cancelled may be, and one whose answer broke off.
-        cut = self.expired or (isinstance(raised, ProviderError) and raised.begun)
-        if self.spoke or (self._begun and cut) or not (self.expired or isinstance(raised, Exception)):
+        if self.spoke or (billed if self._meter.bounded else self._is_likely_billed(raised)):
             if isinstance(raised, Exception):
                 self._meter.failed()
-            await self._metered(self._waited() if self.spoke else 0.0)
+            await self._metered(billed)
         source = getattr(self, "source", None)
         if source is not None:
             del self.source  # one that goes on with its answer holds this call
@@ -295,14 +321,39 @@ class Call:
         if aclose is not None:
             await aclose()
 
-    async def _metered(self, waited: float) -> None:
-        sent = 0
+    def _is_likely_billed(self, raised: BaseException | None) -> bool:
+        """Of calls that no budget bounds: those that failed before they answered are taken not to be billed.
+
+        One that was cancelled may be, and one whose answer broke off.
+        """
+        cut = self.expired or (isinstance(raised, ProviderError) and raised.begun)
+        return (self._begun and cut) or not (self.expired or isinstance(raised, Exception))
+
+    def _may_be_billed(self, raised: BaseException | None) -> bool:
+        """Whether the vendor may bill the last request: all but one that it refused, or that did not get there."""
+        if self._unasked or (self._connecting and not self._begun):
+            return False
+        if isinstance(raised, ProviderTimeout):
+            return True
+        if isinstance(raised, ProviderError) and raised is not self._ours:
+            refused = isinstance(raised, ProviderRefused | ProviderRateLimited)
+            return raised.begun or ((self._begun or self._head) and not refused)
+        return not isinstance(raised, EngineError) or raised is self._ours
+
+    @property
+    def _silent(self) -> float:
+        """Seconds since the last piece, or since the request."""
+        return perf_counter() - max(self._heard, self._sent)
+
+    async def _metered(self, billed: bool) -> None:
+        sent, silent = 0, self._silent
+        waited = self._waited() if self.spoke else 0.0
         try:
-            if not self._meter.counted and is_long(self._request):
+            if not self._meter.bounded and not self._meter.counted and is_long(self._request):
                 with suppress(Overloaded):
                     sent = await apart(partial(tokens_of, self._request))
         finally:
-            self._meter.close(self._request, waited, sent)
+            self._meter.close(self._request, waited, sent, silent=silent, billed=billed)
 
     def _open(self, batch: Sequence[ChatDelta]) -> Sequence[ChatDelta]:
         """What comes before the answer, and its first piece."""

@@ -19,8 +19,9 @@ from engine.providers.breaker import Breaker
 from engine.providers.call import Call
 from engine.providers.checks import unsupported
 from engine.providers.course import Course
-from engine.providers.metering import Ledger, Ledgers, Sent, affordable, most, sent_to
+from engine.providers.metering import Ledger, Ledgers
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.reserving import Sent, affordable, put_aside, sent_to
 from engine.providers.wording import bounded, judged, priced_otherwise
 from engine.stats import Stats
 from engine.tracing import Tracing
@@ -150,7 +151,9 @@ class Chain:
         try:
             if refusal := priced_otherwise(request):
                 raise refusal
-            await self._purse.reserve(stream.id, *most(request, call.target, await inputs.of(call.target)))
+            aside = put_aside(request, call.target, await inputs.of(call.target))
+            await self._purse.reserve(stream.id, aside.tokens, aside.cost)
+            call.put_aside(aside)
         except BaseException:
             call.drop()
             raise
@@ -160,10 +163,9 @@ class Chain:
         if self._purse is None or not self._purse.applies(stream.id):
             return
         self._purse.used(stream.id, *call.spent)
-        tokens, cost = most(request, call.target, await inputs.of(call.target))
-        price = call.target.info.price if call.target.info is not None else None
-        more = (grown * price.input).scaleb(-6) if price is not None else 0
-        await self._purse.reserve(stream.id, tokens + grown, cost + more)
+        aside = put_aside(request, call.target, await inputs.of(call.target)).grown(grown)
+        await self._purse.reserve(stream.id, aside.tokens, aside.cost)
+        call.put_aside(aside)
 
     def _ledger(self, stream: Writer) -> Ledger:
         """What this stream has used; the first call of a stream tells the chain's notices."""

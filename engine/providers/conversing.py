@@ -19,7 +19,8 @@ from engine.log import get_logger
 from engine.providers.breaker import Breaker
 from engine.providers.explaining import explained
 from engine.providers.failing import note_failure
-from engine.providers.metering import Ledgers, amount, cost_of
+from engine.providers.metering import Ledgers
+from engine.providers.pricing import amount, cost_of
 from engine.providers.talking import Overheard, Talking
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats

@@ -26,8 +26,8 @@ from engine.providers.course import FIRST_PAUSE, LONGEST_PAUSE, LONGEST_RETRY_AF
 from engine.providers.estimating import about, most_of_text, weight
 from engine.providers.explaining import explained, wrong_delta
 from engine.providers.failing import note_failure
-from engine.providers.metering import amount, cost_of
 from engine.providers.policy import ResiliencePolicy
+from engine.providers.pricing import amount, cost_of
 from engine.providers.wording import refuse_unjudged
 from engine.stats import Stats
 from engine.tracing import Tracing
@@ -44,6 +44,11 @@ _UNBILLED = (ProviderRefused, ProviderRateLimited, ProviderUnavailable)
 
 class Account(Protocol):
     """What one call may use, and what it has used."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether a budget bounds the call, so that what was put aside counts where its vendor tells no usage."""
+        ...
 
     async def reserve(self, tokens: int, cost: Decimal) -> None:
         """Put aside the most that the call can use; raises `BudgetExceeded`."""
@@ -98,13 +103,13 @@ class Embedder:
                 await self._reserve(account, lost.input_tokens + most)
             try:
                 with self._tracing.call("embeddings", self.target.provider.name, self.target.name):
-                    answered = self._told(await self._once(asked), asked)
+                    answered = self._told(await self._once(asked), _estimate(asked, most, account))
                 if account is not None:
                     self._used(account, lost + (answered.usage or Usage()))
                 return answered
             except BaseException as error:
                 if account is not None and _may_be_billed(error):
-                    lost = lost + _estimate(asked)
+                    lost = lost + _estimate(asked, most, account)
                     self._used(account, lost)
                 if not isinstance(error, EngineError):
                     raise
@@ -160,11 +165,12 @@ class Embedder:
         longest = min(FIRST_PAUSE * 2**attempt, LONGEST_PAUSE)
         return random.uniform(longest / 2, longest)
 
-    def _told(self, answered: Embedded, request: EmbeddingRequest) -> Embedded:
+    def _told(self, answered: Embedded, untold: Usage) -> Embedded:
+        """The answer with its usage, which is `untold` where the vendor tells none that can be true."""
         found = checked(answered.usage) if answered.usage is not None else None
         if found is not None and not found.known:
             log.warning("provider_counts_are_nonsense", provider=self.target.provider.name, model=self.target.name)
-        usage = found.usage if found is not None and found.known and found.usage.input_tokens else _estimate(request)
+        usage = found.usage if found is not None and found.known and found.usage.input_tokens else untold
         cost = Cost(amount=amount(cost_of(usage, self._price))) if self._price is not None else None
         return structs.replace(answered, usage=usage, cost=cost, model=self.target.name)
 
@@ -180,7 +186,10 @@ def _may_be_billed(error: BaseException) -> bool:
     return isinstance(error, asyncio.CancelledError | ProviderError) and not isinstance(error, _UNBILLED)
 
 
-def _estimate(request: EmbeddingRequest) -> Usage:
+def _estimate(request: EmbeddingRequest, most: int, account: Account | None) -> Usage:
+    """What counts for a call whose vendor tells no usage: what a budget put aside, or else an estimate."""
+    if account is not None and account.bounded:
+        return Usage(input_tokens=most, estimated=True)
     words = sum(weight(each) for each in request.inputs if isinstance(each, str))
     tokens = sum(len(each) for each in request.inputs if not isinstance(each, str))
     return Usage(input_tokens=about(words) + tokens, estimated=True)

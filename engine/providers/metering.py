@@ -1,35 +1,22 @@
 """What a turn used and what that costs, from the vendor's figures or, where it gives none, from an estimate."""
 
 from decimal import Decimal
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from msgspec import UNSET, structs
+from msgspec import structs
 
 from engine.api.chat import ChatDelta, ChatRequest, Finish
 from engine.api.events import Cost, ReasoningDelta, TextDelta, ToolCall, ToolDelta, Usage
 from engine.api.providers import Price, Target
 from engine.api.streams import Writer
 from engine.log import get_logger
-from engine.providers.estimating import (
-    FOUND,
-    about,
-    kept_for,
-    most_input,
-    predicted_of,
-    searches_of,
-    sound_of,
-    tokens_of,
-    weight,
-)
-from engine.providers.wording import thinking_of
+from engine.providers.estimating import about, tokens_of, weight
+from engine.providers.pricing import amount, cost_of
+from engine.providers.reserving import Aside
 from engine.wire.counts import Checked, checked
 
 log = get_logger(__name__)
-
-
-UNKNOWN_LONGEST = 65_536
-"""The most tokens that a model puts out of which the catalogue does not say it."""
 
 
 class Purse(Protocol):
@@ -84,7 +71,7 @@ class Ledger:
         self._usage = self._usage + usage
 
     def add(self, usage: Usage, cost: Decimal | None) -> None:
-        """Add what has its price already."""
+        """Add what has its price, or none, already."""
         self._usage = self._usage + usage
         if cost is not None:
             self._cost = (self._cost or Decimal(0)) + cost
@@ -162,6 +149,7 @@ class Meter:
     """
 
     __slots__ = (
+        "_aside",
         "_before",
         "_continued",
         "_ledger",
@@ -189,8 +177,13 @@ class Meter:
         self._continued: int | None = None
         """The input of a request that goes on with an answer, until its usage is told."""
         self._said_before = self._told_at = 0
+        self._aside: Aside | None = None
         self.said = 0
         self.finished = False
+
+    def put_aside(self, aside: Aside) -> None:
+        """A budget has put so much aside for the next request: that counts where the vendor does not tell what it used."""
+        self._aside = aside
 
     def answering(self, waited: float) -> None:
         """The model has begun to answer, after so many seconds."""
@@ -220,6 +213,11 @@ class Meter:
             self.finished = True
 
     @property
+    def bounded(self) -> bool:
+        """Whether a budget put something aside for the call."""
+        return self._aside is not None
+
+    @property
     def counted(self) -> bool:
         """Whether the vendor has told how many tokens were sent, so that no estimate of them is needed."""
         return self._usage is not None and self._usage.input_known and bool(self._usage.usage.input_tokens)
@@ -229,8 +227,9 @@ class Meter:
         """What the turn has used, with what the vendor has told of this call so far."""
         return self._ledger.total(self._usage.usage if self._usage is not None else Usage(), self._price)
 
-    def continued(self) -> int:
+    def continued(self, silent: float = 0.0) -> int:
         """The vendor is asked to go on with an answer that it paused; gives the tokens that it said and found until then."""
+        self._count_untold(silent, over=True)
         so_far = self._usage.usage if self._usage is not None else Usage()
         sent = so_far.input_tokens - self._before.input_tokens
         said = so_far.output_tokens - self._before.output_tokens
@@ -243,14 +242,22 @@ class Meter:
         if self.said == self._said_before:
             self._continued = None
 
-    def close(self, request: ChatRequest, waited: float, sent: int = 0) -> None:
+    def close(
+        self, request: ChatRequest, waited: float, sent: int = 0, *, silent: float = 0.0, billed: bool = True
+    ) -> None:
         """The call is over, answered or cut: meter it, by an estimate where the vendor said nothing.
 
-        `sent` is the estimate of the input where it was made already.
+        `sent` is the estimate of the input where it was made already. Where a budget put something aside, that counts
+        instead of an estimate, unless the last request is not `billed`; `silent` is for how many seconds nothing has come.
         """
-        used = self._used(request, sent)
-        usage, cost = self._ledger.total(used, self._price)
+        if self._aside is None:
+            used = self._used(request, sent)
+        else:
+            used = self._usage.usage if self._usage is not None else Usage()
+            if billed or self.said > self._said_before:
+                self._count_untold(silent, over=self.finished)
         self._ledger.keep(used, self._price)
+        usage, cost = self._ledger.total(Usage(), None)
         self._writer.meter(model=self._target.name, usage=usage, cost=cost, waited=waited)
 
     def _bounded(self, usage: Usage) -> Checked:
@@ -259,6 +266,29 @@ class Meter:
         if not found.known and (self._usage is None or self._usage.known):
             log.warning("provider_counts_are_nonsense", provider=self._target.provider.name, model=self._target.name)
         return found
+
+    def _count_untold(self, silent: float, *, over: bool) -> None:
+        """Count what the request may have used beside what the vendor told of it, which is nothing once it told all."""
+        aside, told = self._aside, self._usage
+        if aside is None:
+            return
+        if told is None or self._continued is not None or told.usage.estimated:
+            sent = said = 0
+        else:
+            sent = max(0, told.usage.input_tokens - self._before.input_tokens)
+            said = max(0, told.usage.output_tokens - self._before.output_tokens)
+            if over and told.known and sent and self._told_at_end(said):
+                return
+        # What its own tools find is input that a vendor counts at the end alone.
+        more = 0 if sent and not aside.sent.searches else max(0, aside.input - sent)
+        shown, complete = self.said - self._said_before, over and aside.choices == 1
+        said = max(0, aside.unsaid(shown, silent, complete=complete) - said)
+        cost = None if self._price is None else aside.cost_of(more, said)
+        self._ledger.add(Usage(input_tokens=more, output_tokens=said, estimated=True), cost)
+
+    def _told_at_end(self, said: int) -> bool:
+        """Whether so many tokens are those of the whole answer: what was told before its words is how it began."""
+        return self.said == self._said_before or (said > 0 and self._told_at > self._said_before)
 
     def _used(self, request: ChatRequest, estimate: int) -> Usage:
         """What the call used, by an estimate where the vendor did not say; no count is not a count of 0."""
@@ -281,108 +311,3 @@ class Meter:
     @property
     def _price(self) -> Price | None:
         return self._target.info.price if self._target.info is not None and self._priced else None
-
-
-class Sent(NamedTuple):
-    """The most tokens of an input, how many of them are sound, and what else of it makes a call dearer."""
-
-    tokens: int
-    sound: int
-    searches: int = 0
-    kept: Literal["minutes", "hour"] | None = None
-    predicted: int = 0
-
-
-def sent_to(request: ChatRequest, target: Target) -> Sent:
-    """The most that the input of a call to a target can have."""
-    kept, predicted = kept_for(request), predicted_of(request)
-    return Sent(most_input(request, target), sound_of(request), searches_of(request), kept, predicted)
-
-
-def most(request: ChatRequest, target: Target, input: Sent | None = None) -> tuple[int, Decimal]:
-    """The most tokens and dollars that a call can use: its input by a generous estimate, its output as it is bounded.
-
-    `input` is that estimate where it was made already.
-    """
-    price = target.info.price if target.info is not None else None
-    input = input or sent_to(request, target)
-    sent = input.tokens + input.searches * FOUND
-    said, thinking = max(0, request.max_output_tokens or 0), thinking_of(request.provider_options)
-    said = (max(said, _longest(target)) if thinking is None else said + thinking) * max(1, request.n)
-    said += input.predicted * max(1, request.n)
-    if price is None:
-        return sent + said, Decimal(0)
-    searched = input.searches * (price.search or Decimal(0))
-    heard = min(input.sound, sent) if price.audio_input is not None else 0
-    each = price.input if input.kept is None else max(price.input, written(price, hour=input.kept == "hour"))
-    words = (sent - heard) * each + heard * max(each, price.audio_input or price.input)
-    return sent + said, (words + said * dearest(price)).scaleb(-6) + searched
-
-
-def _longest(target: Target) -> int:
-    """The most tokens that a model puts out, thinking among them."""
-    known = target.info.max_output if target.info is not None else None
-    return known or UNKNOWN_LONGEST
-
-
-def affordable(
-    request: ChatRequest, target: Target, tokens: int | None, dollars: Decimal | None, input: Sent | None = None
-) -> int | None:
-    """The most tokens of each answer that so much pays for, beside the input; None where nothing bounds them."""
-    asked, cost = most(structs.replace(request, max_output_tokens=0), target, input)
-    price = target.info.price if target.info is not None else None
-    bounds = [] if tokens is None else [(tokens - asked) // max(1, request.n)]
-    if dollars is not None and price is not None and dearest(price) > 0:
-        bounds.append(int((dollars - cost).scaleb(6) / dearest(price)) // max(1, request.n))
-    return min(bounds) if bounds else None
-
-
-def dearest(price: Price) -> Decimal:
-    """Dollars for a million tokens of an answer, whatever they are."""
-    return max(price.output, price.reasoning or price.output, price.audio_output or price.output)
-
-
-def cost_of(usage: Usage, price: Price) -> Decimal:
-    """Exact dollars: cached input, reasoning and sound apart where the vendor prices them apart.
-
-    Where a vendor does not say which of the cached input was sound, it is taken for words first, which are the cheaper ones:
-    so it is never charged too little.
-    """
-    cached = min(usage.cached_tokens, usage.input_tokens)
-    reasoning = min(usage.reasoning_tokens, usage.output_tokens)
-    cached_input = price.input if price.cached_input is None else price.cached_input
-    thinking = price.output if price.reasoning is None else price.reasoning
-    millionths = (
-        (usage.input_tokens - cached) * price.input
-        + cached * cached_input
-        + (usage.output_tokens - reasoning) * price.output
-        + reasoning * thinking
-    )
-    cached_sound = 0 if usage.audio_cached_tokens is UNSET else min(usage.audio_cached_tokens, cached)
-    if price.audio_cached_input is not None:
-        millionths += cached_sound * (price.audio_cached_input - cached_input)
-    if price.audio_input is not None and usage.audio_input_tokens is not UNSET:
-        heard = min(usage.audio_input_tokens - cached_sound, usage.input_tokens - cached)
-        millionths += max(0, heard) * (price.audio_input - price.input)
-    if price.audio_output is not None and usage.audio_output_tokens is not UNSET:
-        spoken = min(usage.audio_output_tokens, usage.output_tokens - reasoning)
-        millionths += spoken * (price.audio_output - price.output)
-    if usage.written_tokens is not UNSET:
-        hour = 0 if usage.written_hour_tokens is UNSET else min(usage.written_hour_tokens, usage.written_tokens)
-        millionths += (usage.written_tokens - hour) * (written(price) - price.input)
-        millionths += hour * (written(price, hour=True) - price.input)
-    searched = Decimal(0) if usage.searches is UNSET or price.search is None else usage.searches * price.search
-    return millionths.scaleb(-6) + searched
-
-
-def written(price: Price, *, hour: bool = False) -> Decimal:
-    """Dollars for a million tokens of input that are written into a prompt cache, for minutes or for an hour."""
-    if hour:
-        return price.input * 2 if price.cache_write_hour is None else price.cache_write_hour
-    return price.input * Decimal("1.25") if price.cache_write is None else price.cache_write
-
-
-def amount(cost: Decimal) -> str:
-    """A decimal without exponent and without idle zeros."""
-    text = format(cost, "f")
-    return text.rstrip("0").rstrip(".") if "." in text else text

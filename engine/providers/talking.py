@@ -28,7 +28,8 @@ from engine.api.realtime import (
 from engine.api.streams import Writer
 from engine.log import get_logger
 from engine.providers.estimating import about, most_of_text, weight
-from engine.providers.metering import Ledgers, dearest
+from engine.providers.metering import Ledgers
+from engine.providers.pricing import dearest
 
 log = get_logger(__name__)
 
@@ -157,11 +158,14 @@ class Talking:
         self._due.set()
 
     def unsaid(self) -> Usage | None:
-        """What an answer used by an estimate, of which the vendor did not tell it; None where none was asked for."""
+        """What an answer used of which the vendor did not tell it; None where none was asked for.
+
+        Under a budget that is the most that it can be, otherwise an estimate.
+        """
         if not self._asked:
             return None
         heard, written = self._next_input(self._seconds)
-        spoken = round(self._said)
+        spoken = round(self._said) if self.bound is None else max(self.bound, round(self._said))
         return Usage(
             input_tokens=heard + written,
             output_tokens=spoken,

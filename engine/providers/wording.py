@@ -150,7 +150,10 @@ def _check_thinking(options: Any, where: str) -> None:
     """Raise for a figure of thinking that is not a count: a budget would not know what it bounds."""
     for path, value in _thinking(options, where):
         if value is not None and not (_is_count(value) and value >= 0) and not _is_untold(path, value):
-            raise InvalidRequest("the most tokens of thinking are a whole number from 0 on", field=path)
+            *nests, name = path.split(".")[1 if where == OPTIONS else 2 :]
+            bounds_answer = name in BOUNDS and (not nests or (len(nests) == 1 and nests[0] in _NESTS))
+            of, least = ("an answer", 1) if bounds_answer else ("thinking", 0)
+            raise InvalidRequest(f"the most tokens of {of} are a whole number from {least} on", field=path)
 
 
 def _is_untold(path: str, value: Any) -> bool:

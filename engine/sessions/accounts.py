@@ -28,6 +28,12 @@ class Account:
         self.usage = Usage()
         self.cost: Cost | None = None
 
+    @property
+    def bounded(self) -> bool:
+        """Whether a budget bounds the call, so that what was put aside counts where its vendor tells no usage."""
+        budgets = self._supervisor.budgets
+        return budgets is not None and budgets.applies(self._id)
+
     async def reserve(self, tokens: int, cost: Decimal) -> None:
         """Put aside the most that the call can use; raises `BudgetExceeded`.
 

@@ -16,7 +16,7 @@ from engine.api.identity import LOCAL
 from engine.auth.key_text import PREFIX, is_key
 from engine.auth.keys import check_principal
 from engine.db.schema import api_keys, budgets, turns
-from engine.providers.metering import amount
+from engine.providers.pricing import amount
 
 Period: TypeAlias = Literal["day", "month"]
 Unit: TypeAlias = Literal["cost", "tokens"]

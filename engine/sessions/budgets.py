@@ -20,7 +20,7 @@ from engine.api.identity import Principal
 from engine.db.refusals import reason
 from engine.db.schema import turns
 from engine.log import get_logger
-from engine.providers.metering import amount
+from engine.providers.pricing import amount
 from engine.sessions.budget_rows import (
     Budget,
     Period,

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, String, cast, func, select
 from engine.api.data import Database
 from engine.api.events import Cost
 from engine.db.schema import turns
-from engine.providers.metering import amount
+from engine.providers.pricing import amount
 
 GroupBy: TypeAlias = Literal["day", "model", "key", "principal", "command", "status"]
 

@@ -65,6 +65,8 @@ _FIELDS = {
     "web_search_options": "tools",
 }
 _AGAIN_LATER = frozenset({408, 409, 425})
+_GIVEN_UP = frozenset({504, 524})
+"""What a gateway answers that no longer waits for the model, which may go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,8 @@ class Vendor:
         wait = fault.retry_after if fault.retry_after is not None else retry_after
         error = self._refusal(fault, status, told, wait) or self._disruption(fault, status, told, wait)
         whole = clean(fault.message, self.secret, places=True)
+        if isinstance(error, ProviderError) and status in _GIVEN_UP:
+            error.begun = True
         if whole and whole != told:
             error.detail = error.message.replace(told, whole)
         return error
@@ -113,7 +117,9 @@ class Vendor:
 
     def empty(self) -> ProviderError:
         """The answer ended before anything of it came. The vendor is there, and may answer the next time."""
-        return ProviderError(f"{self.title} cut off its answer before it began.", retryable=True)
+        error = ProviderError(f"{self.title} cut off its answer before it began.", retryable=True)
+        error.begun = True
+        return error
 
     def broke_protocol(self, what: str) -> ProviderError:
         """The vendor sent what its protocol does not allow."""

@@ -96,9 +96,13 @@ def connecting(vendor: Vendor) -> Iterator[None]:
         said = error.message if error.status == 101 else ""
         raise vendor.failure(Fault(said), status=error.status, retry_after=wait) from None
     except aiohttp.ClientResponseError:
-        raise vendor.broke_protocol("its answer is not HTTP") from None
+        broken = vendor.broke_protocol("its answer is not HTTP")
+        broken.begun = True
+        raise broken from None
     except (aiohttp.ClientError, OSError):
-        raise vendor.unreachable("it closed the connection without an answer") from None
+        failure = vendor.unreachable("it closed the connection without an answer")
+        failure.begun = True
+        raise failure from None
 
 
 async def failure_of(response: aiohttp.ClientResponse, vendor: Vendor, due: str = "an event stream") -> EngineError:

@@ -11,7 +11,7 @@ from engine.api import Cost, FunctionTool, Message, ModelInfo, Price, ProviderRe
 from engine.api.chat import Answered, ChatRequest, FilePart, ResponseFormat, TextPart, WebSearch
 from engine.api.providers import Target
 from engine.providers import ResiliencePolicy, cost_of, tokens_of
-from engine.providers.metering import most
+from engine.providers.reserving import most
 from engine.testing import FailingProvider, RecordingWriter, ScriptedProvider, answer, ask
 from tests.engine.providers.conftest import play, registry
 

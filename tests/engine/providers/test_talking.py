@@ -24,7 +24,8 @@ from engine.api import (
 )
 from engine.api.providers import Target
 from engine.providers.estimating import most_of_text
-from engine.providers.metering import Ledgers, cost_of
+from engine.providers.metering import Ledgers
+from engine.providers.pricing import cost_of
 from engine.providers.talking import HEARD_A_SECOND, Talking
 from engine.testing import RecordingWriter, ScriptedProvider
 

@@ -10,7 +10,7 @@ from msgspec import structs
 
 from engine.api import ChatRequest, InvalidRequest, ModelInfo, Price, TextDelta, Usage
 from engine.api.providers import Target
-from engine.providers.metering import UNKNOWN_LONGEST, most
+from engine.providers.reserving import UNKNOWN_LONGEST, most
 from engine.providers.wording import MOST_OPTIONS, judged, priced_otherwise, refuse_unjudged
 from engine.testing import RecordingWriter, ScriptedProvider, answer, ask
 from tests.engine.providers.conftest import play, registry
@@ -266,3 +266,17 @@ async def test_a_chain_judges_the_same_options_once() -> None:
     chain.check(structs.replace(request, messages=(*request.messages, *request.messages)))
 
     assert once > 0 and options.looked == once
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "what"),
+    [
+        ({"provider_options": {"max_tokens": "16000"}}, "provider_options.max_tokens", "an answer"),
+        ({"native": {"acme": {"max_tokens": "16000"}}}, "native.acme.max_tokens", "an answer"),
+        ({"provider_options": {"reasoning": {"max_tokens": "9"}}}, "provider_options.reasoning.max_tokens", "thinking"),
+    ],
+)
+def test_a_bound_that_is_no_count_is_refused_by_what_it_bounds(fields: dict[str, Any], field: str, what: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"the most tokens of {what} are a whole number") as refused:
+        of(**fields)
+    assert refused.value.field == field

@@ -14,10 +14,8 @@ from plugins.vendors.transport import vendor_http
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
 
 
-@pytest.mark.parametrize(
-    ("answer", "begun"), [(WHOLE + b'{"data": [', True), (WHOLE, True), (WHOLE[:12], False), (b"", False)]
-)
-async def test_a_body_that_breaks_off_has_begun(answer: bytes, begun: bool) -> None:
+@pytest.mark.parametrize("answer", [WHOLE + b'{"data": [', WHOLE, WHOLE[:12], b""])
+async def test_a_connection_that_ends_after_the_request_says_that_it_may_be_billed(answer: bytes) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"{}")
         writer.write(answer)
@@ -28,4 +26,4 @@ async def test_a_body_that_breaks_off_has_begun(answer: bytes, begun: bool) -> N
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(ProviderUnavailable) as raised:
             await post_document(http, f"http://127.0.0.1:{port}/", JSON, b"{}", Vendor("Lab"), longest=1 << 20)
-    assert raised.value.begun is begun
+    assert raised.value.begun
