@@ -65,7 +65,7 @@ def is_dead(owner: str) -> bool:
 def is_alive(owner: str) -> bool:
     """True only where the process is one of this place and runs: whatever its lease says, its turns are its own."""
     found = _here(owner)
-    if found is None or found["began"] is None:
+    if found is None or found["began"] is None or is_dead(owner):
         return False
     return _began(int(found["pid"])) == int(found["began"])
 

@@ -19,7 +19,7 @@ __all__ = ("database", "database_url", "mysql_url")
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
 ) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
-    if item.path.name in ("test_budgets.py", "test_ledger.py", "test_usage.py"):
+    if item.path.name in ("test_budgets.py", "test_database_away.py", "test_ledger.py", "test_usage.py"):
         return {"real": asyncio.new_event_loop}
     return {"virtual": VirtualTimeLoop}
 
