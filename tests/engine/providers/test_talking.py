@@ -123,3 +123,37 @@ async def settled() -> None:
     """Let the judge come to its end."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+def talk(purse: OnePurse, **asked: Any) -> tuple[Talking, RealtimeRequest]:
+    ledgers, stream = Ledgers(), RecordingWriter()
+    ledgers.purse = purse
+    target = Target(ScriptedProvider(), "m", ModelInfo(id="m", provider="scripted", price=PRICE))
+    request = RealtimeRequest(model="m", **asked)
+    return Talking(target, request, ledgers, stream), request
+
+
+async def test_an_answer_of_which_the_vendor_tells_nothing_counts_its_bound() -> None:
+    talking, request = talk(OnePurse(10_000, Decimal(10)))
+    bound = (await talking.begin(request)).max_output_tokens
+    assert talking.unsaid() is None
+    talking.answering()
+    talking.said("Hello")
+    used = talking.unsaid()
+    assert used is not None and used.estimated
+    assert used.output_tokens == used.audio_output_tokens == bound
+
+
+async def test_a_clients_smaller_bound_stays_where_the_budget_shrinks() -> None:
+    purse = OnePurse(9_000, Decimal(10))
+    talking, request = talk(purse, max_output_tokens=100)
+    assert (await talking.begin(request)).max_output_tokens == 100
+    judging = asyncio.create_task(talking.judge())
+    purse.used_tokens = 7_000
+    talking.used(Usage(input_tokens=10, output_tokens=100))
+    await settled()
+    told = [item async for item in talking.intake(each([RealtimeText("Go on.")]))]
+    judging.cancel()
+    await asyncio.gather(judging, return_exceptions=True)
+    assert talking.bound is not None and 100 < talking.bound < 1_000
+    assert [item.request.max_output_tokens for item in told if isinstance(item, RealtimeUpdate)] == [100]
