@@ -128,7 +128,8 @@ class AnthropicDecoder(Decoder):
     def _message_start(self, data: bytes) -> None:
         self._opened = True
         message = self.read(read_start, data).message
-        self._usage = message.usage
+        # How an answer begins says nothing of how long it is: a server that tells no count at its end has told none.
+        self._usage = msgspec.structs.replace(message.usage, output_tokens=None) if message.usage is not None else None
         if message.id:
             self._extra["id"] = message.id
         if self._dialect is not None:

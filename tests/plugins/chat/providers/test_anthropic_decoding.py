@@ -119,6 +119,11 @@ def test_counts_are_cumulative_and_what_the_end_does_not_tell_is_known_from_the_
     assert usage_of(deltas) == Usage(input_tokens=10, output_tokens=9, cached_tokens=3, reasoning_tokens=4)
 
 
+def test_the_output_that_the_beginning_tells_is_not_that_of_the_answer() -> None:
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 7, "output_tokens": 1}}}
+    assert usage_of(decoded(start, *ending("end_turn"))) == Usage(input_tokens=7)
+
+
 def test_a_stop_sequence_is_passed_on() -> None:
     delta = {"stop_reason": "stop_sequence", "stop_sequence": "END"}
     deltas = decoded(START, {"type": "message_delta", "delta": delta}, STOP)
