@@ -120,8 +120,7 @@ class Budgets:
         await self._refresh()
         subjects = (principal.subject, *([principal.key_subject] if principal.key_subject else ()))
         opened = _Open(subjects, self._now())
-        await self._sum(opened)
-        self._check(opened, Spend(Decimal(0), 1), Spend(), "nothing is left for another turn")
+        await self._judge(opened, Spend(Decimal(0), 1), Spend(), "nothing is left for another turn")
         self._open[stream] = opened
 
     def applies(self, stream: str) -> bool:
@@ -149,9 +148,8 @@ class Budgets:
         if opened is None or not self._of(opened.subjects):
             return
         words = "this call may use more than is left"
-        await self._sum(opened)
         before, aside = opened.aside, Spend(cost, tokens)
-        self._check(opened, aside, before, words)
+        await self._judge(opened, aside, before, words)
         self._hold(opened, aside)
         try:
             await self._confirm(stream, opened, aside, words)
@@ -167,9 +165,8 @@ class Budgets:
         if opened is None or not self._of(opened.subjects):
             return
         words = "this may cost more than is left"
-        await self._sum(opened)
         price = Spend(cost, 0)
-        self._check(opened, price, Spend(), words)
+        await self._judge(opened, price, Spend(), words)
         self._buying(opened, cost)
         try:
             await self._confirm(stream, opened, price, words)
@@ -215,6 +212,25 @@ class Budgets:
 
     def _of(self, subjects: Iterable[str]) -> list[Budget]:
         return [budget for subject in subjects for budget in self._limits.get(subject, ())]
+
+    async def _judge(self, opened: _Open, wanted: Spend, freed: Spend, words: str) -> None:
+        """Raise where a budget has less left than is wanted, also when what others had put aside is looked at again."""
+        await self._sum(opened)
+        try:
+            self._check(opened, wanted, freed, words)
+        except BudgetExceeded:
+            if not self._others_hold(opened):
+                raise
+            # Their calls may be over since their rows were read.
+            await self._sum(opened, anew=True)
+            self._check(opened, wanted, freed, words)
+
+    def _others_hold(self, opened: _Open) -> bool:
+        """Whether other processes had put something of the turn's budgets aside when their rows were read."""
+        now = self._now()
+        keys = ((budget.subject, budget.period, begin_of(budget.period, now)) for budget in self._of(opened.subjects))
+        held = (self._others[key].spent.held for key in keys if key in self._others)
+        return any(each.tokens or each.cost for each in held)
 
     async def _confirm(self, stream: str, opened: _Open, wanted: Spend, words: str) -> None:
         """Have the row say what is put aside; where other servers may have done so at the same moment, look once more.
