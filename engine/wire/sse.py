@@ -7,6 +7,7 @@ from msgspec import Struct
 from engine.wire.whole import is_whole_json
 
 _BOM = b"\xef\xbb\xbf"
+_COLON = ord(":")
 
 
 class UnfinishedEvent(ValueError):
@@ -61,8 +62,9 @@ class SseDecoder:
             # Nearly every event of every vendor is one line of data.
             if block.startswith(b"data: ") and b"\n" not in block:
                 events.append(SseEvent(block[6:]))
-            else:
+            elif block and (block[0] != _COLON or b"\n" in block):
                 events += _parse(block)
+            # else: a blank line more, or a comment; there may be very many
         return events + self._keep(rest) if rest else events
 
     def end(self) -> list[SseEvent]:

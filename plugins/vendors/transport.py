@@ -22,6 +22,7 @@ from engine.wire.trace import trace_headers
 from plugins.vendors.failures import Vendor
 from plugins.vendors.faults import Fault, retry_after
 from plugins.vendors.framing import Framing
+from plugins.vendors.pacing import pace
 
 CONNECT_TIMEOUT = 10.0
 KEEP_ALIVE = 30.0
@@ -258,11 +259,11 @@ async def post_json(http: Http, url: str | URL, headers: Mapping[str, str], body
     return whole
 
 
-TURN = 0.005
-"""Seconds for which one answer is decoded in one turn of the loop."""
-
-PIECE = 32 << 10
+PIECE = 16 << 10
 """Bytes that are decoded between two looks at the clock."""
+
+SMALL = 4 << 10
+"""Bytes of a read that is decoded at once, also where answers wait for their turn: no flood holds up a stream of tokens."""
 
 
 class _Tap(asyncio.Protocol):
@@ -278,12 +279,14 @@ class _Tap(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.over: asyncio.Future[None] = self._loop.create_future()
         self._held = b""
+        self._at = 0
         self._paused = self._unfinished = self._stopped = False
+        self._pace = pace()
         self._transport: asyncio.Transport | None = None
         self._content = response.content
         self._framing = framing
         self._take = take
-        self._drain()
+        self._drain(perf_counter())
         if self.over.done():
             return
         connection = response.connection
@@ -309,23 +312,30 @@ class _Tap(asyncio.Protocol):
         if not over.cancelled():
             over.exception()  # whoever waited may have been cancelled in this very moment, and asks no more
 
-    def _drain(self) -> None:
+    def _drain(self, begun: float, *, small: bool = False) -> None:
+        """Take what has come, in pieces, as far as the budget of all answers goes; its time counts since `begun`."""
         if self._paused:
-            return  # what has come is taken when the loop has had its turn
-        over, content = self.over, self._content
-        begun = perf_counter()
+            return  # what has come is taken when its turn comes
+        over, pace = self.over, self._pace
         try:
             # Taking may let aiohttp parse more, so there may be more to take.
-            while not over.done() and (self._unfinished or (chunk := self._next())):
-                enough = self._take([] if self._unfinished else self._framing.feed(chunk))
+            while not over.done() and (self._unfinished or self._has_more()):
+                if not small and not pace.is_free:
+                    self._pause()
+                    return
+                small = False
+                enough = self._take([] if self._unfinished else self._framing.feed(self._next()))
+                now = perf_counter()
+                pace.spend(now - begun)
+                begun = now
                 if enough:
                     break
                 self._unfinished = enough is None
-                if self._unfinished or perf_counter() - begun > TURN:
+                if self._unfinished:
                     self._pause()
                     return
             else:
-                if not content.at_eof():
+                if not self._content.at_eof():
                     return
         except Exception as error:
             if not over.done():
@@ -335,20 +345,26 @@ class _Tap(asyncio.Protocol):
         if not over.done():
             over.set_result(None)
 
+    def _has_more(self) -> bool:
+        """Whether bytes of the body wait to be taken."""
+        if self._at >= len(self._held):
+            self._held, self._at = self._content.read_nowait(), 0
+        return bool(self._held)
+
     def _next(self) -> bytes:
         """The next piece of the body, at most `PIECE` bytes: a vendor that sends fast must not hold the loop."""
-        held = self._held or self._content.read_nowait()
-        if len(held) <= PIECE:
+        held, at = self._held, self._at
+        if not at and len(held) <= PIECE:
             self._held = b""
             return held
-        self._held = held[PIECE:]
-        return held[:PIECE]
+        self._at = at + PIECE
+        return held[at : at + PIECE]
 
     def _pause(self) -> None:
-        """Read no more until everybody else has had a turn of the loop."""
+        """Read no more until everybody else has had a turn of the loop, and those that wait already their piece."""
         self._paused = True
         self._stop_reading()
-        self._loop.call_soon(self._resume)
+        self._pace.line_up(self._resume)
 
     def _stop_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -359,22 +375,23 @@ class _Tap(asyncio.Protocol):
         self._paused = False
         if self.over.done():
             return
-        self._drain()
+        self._drain(perf_counter(), small=True)  # one piece in any case: that is its turn
         transport = self._transport
         if not self._paused and not self.over.done() and transport is not None and not transport.is_closing():
             transport.resume_reading()
             self._stopped = False
 
     def data_received(self, data: bytes) -> None:
+        begun = perf_counter()  # the parser is a part of the cost
         self._protocol.data_received(data)
-        self._drain()
+        self._drain(begun, small=len(data) <= SMALL)
 
     def eof_received(self) -> bool | None:
         return self._protocol.eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._protocol.connection_lost(exc)
-        self._drain()
+        self._drain(perf_counter())
 
     def pause_writing(self) -> None:
         self._protocol.pause_writing()

@@ -101,3 +101,12 @@ def test_an_event_without_an_end_is_refused_at_the_bound() -> None:
     assert decoder.feed(b"data: " + b"x" * 90) == []
     with pytest.raises(ValueError, match="does not end"):
         decoder.feed(b"x" * 10)
+
+
+def test_comments_and_blank_lines_between_events_are_left_out() -> None:
+    decoder = SseDecoder()
+    text = b"\n\n\n: c\n\ndata: 1\n\n\n\n: a\ndata: 2\n\n:\n\n"
+    assert decoder.feed(text) == [SseEvent(b"1"), SseEvent(b"2")]
+    for byte in text:
+        decoder.feed(bytes([byte]))
+    assert decoder.feed(b"data: 3\n\n") == [SseEvent(b"3")]

@@ -5,8 +5,10 @@ import json
 import ssl
 import threading
 import traceback
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import perf_counter
 
 import aiohttp
 import pytest
@@ -17,6 +19,7 @@ from engine.api import EngineError, InvalidRequest, ProviderError, ProviderRateL
 from engine.wire.sse import SseEvent
 from plugins.vendors.failures import Vendor
 from plugins.vendors.framing import Framing
+from plugins.vendors.pacing import TURN, pace
 from plugins.vendors.transport import LONGEST_DOCUMENT, PIECE, EventStream, get_json, open_stream, vendor_http
 
 KEY = "very-secret-key-1"
@@ -452,3 +455,124 @@ async def test_a_vendor_that_sends_fast_leaves_others_their_turn() -> None:
     for turn, events in seen:
         in_one_turn[turn] = in_one_turn.get(turn, 0) + events
     assert max(in_one_turn.values()) <= 2 * (PIECE // 20)
+
+
+@asynccontextmanager
+async def counting_turns() -> AsyncIterator[Callable[[], int]]:
+    """Tells how many turns the loop has had."""
+    turns = 0
+
+    async def bystander() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    running = asyncio.create_task(bystander())
+    try:
+        yield lambda: turns
+    finally:
+        running.cancel()
+
+
+def spend_a_turn() -> None:
+    """Decode for as long as all answers may in one turn of the loop."""
+    begun = perf_counter()
+    while perf_counter() - begun <= TURN:
+        pass
+
+
+async def test_vendors_that_send_fast_share_one_budget_and_get_their_pieces_in_turn() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"data: 1\n\n" * (20 * PIECE // 9), content_type="text/event-stream")
+
+    async def ask(number: int) -> None:
+        def take(events: list[SseEvent]) -> bool:
+            spend_a_turn()
+            taken.append((turns(), number))
+            return False
+
+        async with open_stream(session, url, {}, b"{}", ACME) as stream:
+            await everybody.wait()
+            await stream.read(take)
+
+    count = 6
+    everybody = asyncio.Barrier(count)
+    taken: list[tuple[int, int]] = []
+    async with server(handler) as url, vendor_http() as session, counting_turns() as turns:
+        await asyncio.gather(*(ask(number) for number in range(count)))
+    # A turn has one piece, and now and then the small end of a read.
+    assert len(taken) >= 20 * count
+    assert len({turn for turn, _ in taken}) > len(taken) / 2
+    # Nobody is far ahead: what each has had when the first of them is at half of its pieces.
+    had = Counter[int]()
+    for _, number in taken:
+        had[number] += 1
+        if had[number] == 10:
+            break
+    assert len(had) == count
+    assert min(had.values()) >= 5
+
+
+async def test_a_small_read_is_taken_at_once_while_others_wait_for_their_turn() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 1\n\n")
+        await may_go_on.wait()
+        await response.write(b"data: 2\n\n")
+        await asyncio.Event().wait()
+        return response
+
+    def take(events: list[SseEvent]) -> bool:
+        seen.extend(event.data for event in events)
+        if not may_go_on.is_set():
+            for _ in range(waiting):
+                pace().line_up(wait)
+            may_go_on.set()
+        return b"2" in seen
+
+    waiting = 10_000  # so many turns of the loop; the read comes in a few
+
+    def wait() -> None:
+        nonlocal waiting
+        waiting -= 1
+        pace().spend(2 * TURN)
+
+    may_go_on = asyncio.Event()
+    seen: list[bytes] = []
+    async with (
+        asyncio.timeout(10),
+        server(handler) as url,
+        vendor_http() as session,
+        open_stream(session, url, {}, b"{}", ACME) as stream,
+    ):
+        await stream.read(take)
+        assert waiting > 0
+    assert seen == [b"1", b"2"]
+
+
+async def test_an_answer_that_waits_for_its_turn_can_be_cancelled_and_leaves_the_others_theirs() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        return web.Response(body=b"data: 1\n\n" * (10 * PIECE // 9), content_type="text/event-stream")
+
+    async def ask(number: int) -> int:
+        found = 0
+
+        def take(events: list[SseEvent]) -> bool:
+            nonlocal found
+            found += len(events)
+            spend_a_turn()
+            if number == 0 and running[1].cancel():
+                running[2].cancel()
+            return False
+
+        async with open_stream(session, url, {}, b"{}", ACME) as stream:
+            await stream.read(take)
+        return found
+
+    async with server(handler) as url, vendor_http() as session, asyncio.timeout(20):
+        running = [asyncio.create_task(ask(number)) for number in range(4)]
+        results = await asyncio.gather(*running, return_exceptions=True)
+    assert [results[0], results[3]] == [10 * PIECE // 9] * 2
+    assert all(isinstance(result, asyncio.CancelledError) for result in results[1:3])
