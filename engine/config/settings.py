@@ -84,7 +84,8 @@ class ServerSettings(Settings):
     mailbox: int = Field(
         default=64,
         ge=1,
-        description="Commands that may wait in a session; a full mailbox stops reading from its socket.",
+        description="Commands that may wait in a session, as long as they have no more bytes than one frame may have; a full "
+        "mailbox stops reading from its socket.",
     )
     ping_interval: float = Field(
         default=30.0, gt=0, description="Seconds between WebSocket pings; two without an answer close the socket."

@@ -129,6 +129,31 @@ class Start(msgspec.Struct, frozen=True):
     """Bytes of the frame."""
 
 
+class Mailbox(asyncio.Queue[Mail]):
+    """Mail in its order. It is full with `most` pieces, or once they have `most_characters` together."""
+
+    def __init__(self, most: int, most_characters: int) -> None:
+        super().__init__(most)
+        self._most_characters = most_characters
+        self._characters = 0
+
+    def full(self) -> bool:
+        return self._characters >= self._most_characters or super().full()
+
+    def _put(self, item: Mail) -> None:
+        super()._put(item)
+        self._characters += _characters(item)
+
+    def _get(self) -> Mail:
+        item: Mail = super()._get()
+        self._characters -= _characters(item)
+        return item
+
+
+def _characters(mail: Mail) -> int:
+    return len(mail.data) if isinstance(mail, TextFrame) else 0
+
+
 class Session:
     """Reads its mailbox in order. Commands that start streams run one after another beside it, so that a slow start
     never holds up a cancel.
@@ -174,7 +199,7 @@ class Session:
         self._principal = principal
         self._authenticate = authenticate
         self._admit = admit
-        self._mailbox: asyncio.Queue[Mail] = asyncio.Queue(settings.mailbox)
+        self._mailbox = Mailbox(settings.mailbox, settings.max_frame)
         self._outlet = Outlet(peer, supervisor.stats)
         self._starts: list[Start] = []
         self._started: asyncio.Event | None = None
@@ -214,7 +239,7 @@ class Session:
                 starter.cancel()
             # What nobody takes up any more; the first start is the starter's to remove.
             del self._starts[1:]
-            self._mailbox = asyncio.Queue(1)
+            self._mailbox = Mailbox(1, 1)
 
     @property
     def watching(self) -> int:
@@ -383,7 +408,9 @@ class Session:
     # Starting streams
 
     async def _queue_start(self, start: Start) -> None:
-        while len(self._starts) >= self._settings.mailbox:
+        most, most_bytes = self._settings.mailbox, self._settings.max_frame
+        # What is read of a frame takes many times its bytes: of large commands two wait at most.
+        while len(self._starts) >= most or sum(each.size for each in self._starts) >= most_bytes:
             # The mailbox fills up behind this, and then the socket pushes back.
             self._started = asyncio.Event()
             await self._started.wait()

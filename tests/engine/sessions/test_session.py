@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import struct
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +16,7 @@ from engine.api.errors import StreamNotFound
 from engine.api.identity import Principal
 from engine.api.streams import Writer
 from engine.bus.bus import Bus
-from engine.sessions.actor import Drain, SessionSettings
+from engine.sessions.actor import Drain, SessionSettings, TextFrame
 from engine.sessions.supervisor import Limits, Supervisor
 from engine.sessions.table import CommandTable
 from engine.testing.session import Json, SessionKit, answers
@@ -467,3 +468,27 @@ async def test_a_session_that_is_over_keeps_no_command_that_waited(kit: SessionK
     await asyncio.wait((starter,))
     assert kit.session.waiting == 0
     assert script.prepares == 1
+
+
+async def test_large_commands_that_wait_are_few_and_all_are_started(script: Script) -> None:
+    going_on, preparing = asyncio.Event(), asyncio.Event()
+
+    async def prepared() -> None:
+        preparing.set()
+        await going_on.wait()
+
+    script.prepared = prepared
+    large = json.dumps({**SEND, "input": "x" * 1_500})
+    async with SessionKit(command(script), settings=SessionSettings(version="test", max_frame=2_000)) as kit:
+        await kit.send(large)
+        await preparing.wait()
+        sent = 1
+        while kit.session.try_post(TextFrame(large)):
+            sent += 1
+            await asyncio.sleep(0)
+        assert kit.session.waiting == 4  # two that wait to be taken up, one that waits to be started, one that is
+        assert sent == 5  # the session has one in its hands
+        going_on.set()
+        for _ in range(sent):
+            await kit.frame(type="stream.ended")
+    assert script.runs == sent
