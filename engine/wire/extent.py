@@ -12,6 +12,9 @@ from engine.api.errors import InvalidRequest
 MOST_VALUES = 400_000
 """Values of one body: members of objects and items of lists, at all levels."""
 
+MOST_EVENT_VALUES = 50_000
+"""Values of one event of a vendor's answer, where it is long enough to be counted."""
+
 MOST_CONTAINERS = 120_000
 """Objects and lists of one body: 50,000 messages, 10,000 parts, and what they hold."""
 
@@ -76,8 +79,9 @@ def _check_numbers(body: bytes, what: str) -> None:
 class Extent:
     """Counts of one text, as far as it was read."""
 
-    def __init__(self, body: bytes, what: str) -> None:
+    def __init__(self, body: bytes, what: str = "body", *, most_values: int = MOST_VALUES) -> None:
         self._body = body
+        self._most_values = most_values
         self._what = what
         self._values = self._containers = self._depth = 0
         self._in_text = False
@@ -86,7 +90,7 @@ class Extent:
     def check(self) -> None:
         """Read piece by piece until the end or a bound."""
         for piece in self._pieces():
-            here = _Place(piece, self._in_text, self._depth, self._values, self._containers)
+            here = _Place(piece, self._in_text, self._depth, self._values, self._containers, self._most_values)
             structure = self._outside(piece).translate(None, _NOT_STRUCTURE)
             brackets = structure.translate(None, _NOT_BRACKETS)
             opened = brackets.count(b"{") + brackets.count(b"[")
@@ -122,7 +126,7 @@ class Extent:
         for count, most, words in (
             (deepest, DEEPEST, "nests more than {most} levels deep"),
             (self._containers, MOST_CONTAINERS, "has more than {most} objects and lists"),
-            (self._values, MOST_VALUES, "has more than {most} values"),
+            (self._values, self._most_values, "has more than {most} values"),
         ):
             if count > most:
                 field = here.member() or (self._shallow.member() if self._shallow else None)
@@ -138,6 +142,7 @@ class _Place(NamedTuple):
     depth: int
     values: int
     containers: int
+    most_values: int = MOST_VALUES
 
     def member(self) -> str | None:
         """The member of the outermost object that is read where a bound is passed, or at the end; None if it begins earlier."""
@@ -153,6 +158,6 @@ class _Place(NamedTuple):
             depth += step
             containers += step == 1
             values += step == 1 or mark == b","
-            if depth > DEEPEST or containers > MOST_CONTAINERS or values > MOST_VALUES:
+            if depth > DEEPEST or containers > MOST_CONTAINERS or values > self.most_values:
                 break
         return name.decode(errors="replace")[:80] if name is not None else None

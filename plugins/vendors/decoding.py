@@ -24,8 +24,10 @@ from engine.api import (
     TextDelta,
     ToolDelta,
 )
-from engine.wire.apart import apart, is_large, is_long
+from engine.wire.apart import LARGE, apart, is_large, is_long
+from engine.wire.extent import MOST_EVENT_VALUES, Extent
 from engine.wire.sse import SseEvent
+from plugins.vendors.emptiness import Emptiness
 from plugins.vendors.failures import Vendor
 from plugins.vendors.halves import Halves
 from plugins.vendors.lenient import Reader
@@ -135,6 +137,8 @@ class Decoder(ABC):
         """The deltas of one read."""
         try:
             for event in events:
+                if len(event.data) > LARGE:
+                    self._check_extent(event)
                 self.event(event)
                 if self.over:
                     break
@@ -178,6 +182,13 @@ class Decoder(ABC):
         except (msgspec.MsgspecError, UnicodeError):
             return None
 
+    def _check_extent(self, event: SseEvent) -> None:
+        """Raise for an event that would become more than is taken, before anything is made of it."""
+        try:
+            Extent(event.data, "event", most_values=MOST_EVENT_VALUES).check()
+        except InvalidRequest as error:
+            raise self.vendor.broke_protocol(f"an event of its stream is too much, {error.message}") from None
+
     def _taken(self) -> list[ChatDelta]:
         deltas = self.out.take()
         return deltas if self._halves is None else self._halves.mend(deltas)
@@ -197,10 +208,16 @@ class Answer:
         """Send the request and call `take` with the deltas of each read, within the callback that brought its bytes."""
         decoder = self._decoder
         waiting: list[ChatDelta] = []
+        stream, emptiness = self._stream, Emptiness()
 
         def read(events: list[SseEvent]) -> bool | None:
             nonlocal waiting
             deltas = waiting or decoder.feed(events)
+            size = stream.count()
+            if deltas:
+                emptiness.said(events)
+            elif emptiness.is_too_much(size):
+                raise decoder.failure or decoder.vendor.says_nothing(emptiness.mebibytes)
             if len(deltas) == 1:
                 take(deltas[0])
             elif len(deltas) > MOST_AT_ONCE:
@@ -214,7 +231,7 @@ class Answer:
                 raise decoder.failure
             return decoder.over
 
-        async with self._stream as stream:
+        async with stream:
             if not self._goes_on:
                 take(ANSWERING)
             await stream.read(read)

@@ -125,6 +125,14 @@ class Vendor:
         """The vendor sent what its protocol does not allow."""
         return ProviderError(f"{self.title} broke its protocol: {what}.")
 
+    def says_nothing(self, mebibytes: int) -> ProviderError:
+        """The vendor sends on and on, and nothing of it is a part of an answer."""
+        error = ProviderError(
+            f"{self.title} sends nothing but comments, blank lines and empty events: {mebibytes} MiB in one answer."
+        )
+        error.begun = True
+        return error
+
     def _refusal(self, fault: Fault, status: int, told: str, wait: float | None) -> EngineError | None:
         """The error of a vendor that works and does not want this request."""
         names = {fault.code, fault.kind}

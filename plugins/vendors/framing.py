@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from engine.api import InvalidRequest
+from engine.wire.apart import LARGE
+from engine.wire.extent import MOST_EVENT_VALUES, Extent
 from engine.wire.sse import SseDecoder, SseEvent, UnfinishedEvent
 from engine.wire.whole import is_whole_json
 
@@ -15,20 +18,26 @@ _BOM = b"\xef\xbb\xbf"
 class Framing:
     """Cuts an answer into events. The first byte tells how: `{` and `[` begin JSON, everything else is server-sent events."""
 
-    __slots__ = ("_decoder", "_head")
+    __slots__ = ("_decoder", "_head", "fed")
 
     def __init__(self) -> None:
         self._decoder: SseDecoder | JsonLines | None = None
         self._head = b""
+        self.fed = 0
+        """Bytes since whoever takes the events has last set this back."""
 
     def feed(self, chunk: bytes) -> list[SseEvent]:
         """The events that are whole now, in order."""
+        self.fed += len(chunk)
         decoder = self._decoder
         if decoder is None:
             # Blanks and a byte order mark may come before the first byte that tells.
             chunk = (self._head + chunk).lstrip()
             start = chunk.removeprefix(_BOM).lstrip()
-            if not start or _BOM.startswith(chunk):
+            if not start:
+                self._head = chunk[:3]  # a mark, or nothing
+                return []
+            if _BOM.startswith(chunk):
                 self._head = chunk
                 return []
             decoder = self._decoder = JsonLines() if start[:1] in b"{[" else SseDecoder()
@@ -78,6 +87,12 @@ def _documents(body: bytes) -> Iterator[SseEvent]:
     if body[:1] != b"[":
         yield SseEvent(body)
         return
+    if len(body) > LARGE:
+        try:
+            Extent(body, most_values=MOST_EVENT_VALUES).check()
+        except InvalidRequest:
+            yield SseEvent(body)  # whoever decodes it refuses it
+            return
     try:
         items = msgspec.json.decode(body, type=list[msgspec.Raw])
     except msgspec.DecodeError:

@@ -214,6 +214,12 @@ class EventStream:
         except UnfinishedEvent:
             raise self._vendor.broke_protocol("an event of its stream does not end") from None
 
+    def count(self) -> int:
+        """Bytes that were read since the last call."""
+        framing = self._framing
+        fed, framing.fed = framing.fed, 0
+        return fed
+
     def end(self) -> list[SseEvent]:
         """The events that stand whole at the end of the body, though nothing marks their end."""
         return self._framing.end()
