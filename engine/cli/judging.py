@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,9 +14,10 @@ from pydantic import BaseModel
 from engine.api.errors import EngineError
 from engine.auth.secret import auth_secret
 from engine.config import ConfigError, ConfigErrors, RawConfig
-from engine.config.keys import KeyPath, split_key
+from engine.config.keys import KeyPath, key_text, split_key
 from engine.loader.find import installed_plugins
-from engine.loader.load import RequiredPluginFailed
+from engine.loader.health import check_lines
+from engine.loader.load import SAID_THERE, RequiredPluginFailed
 from engine.loader.tables import histories
 from engine.main import SECRET_FILE, Engine
 
@@ -59,10 +61,10 @@ async def judged(raw: RawConfig) -> Verdict:
     if engine is not None:
         if all(error.key != "auth.secret" for error in verdict.mistakes):
             verdict.mistakes += (_placed(error, written) for error in _secret(engine))
-        verdict.lacking += _lacking(engine)
-        # A name may lead to a model that was left out with what is wrong.
-        if not any(error.key.startswith(BRING_MODELS) for error in verdict.mistakes):
-            verdict.lacking += engine.registry.warnings()
+        verdict.lacking += _lacking(engine, written)
+        # A name may lead to a model that was left out with what is wrong; one that is like another is a slip all the same.
+        whole = not any(error.key.startswith(BRING_MODELS) for error in verdict.mistakes)
+        verdict.lacking += (line for line in _misnamed(engine, written) if whole or "did you mean" in line)
         verdict.remarks += _remarks(engine)
     return verdict
 
@@ -151,14 +153,39 @@ def _secret(engine: Engine) -> Iterator[ConfigError]:
             yield error
 
 
-def _lacking(engine: Engine) -> list[str]:
+def _misnamed(engine: Engine, raw: RawConfig) -> Iterator[str]:
+    """What in `[models]` names a model that would not answer."""
+    for key, problem in engine.registry.misnamed():
+        path = ("models", *key.split(".", 1))
+        origin = raw.layers.origins.get(path)
+        place = f" ({origin})" if origin else ""
+        # No server runs that could say it: it stands in the lines above.
+        yield f"{key_text(path)}{place}: {problem.replace(SAID_THERE, '')}"
+
+
+def _lacking(engine: Engine, raw: RawConfig) -> list[str]:
     loader = engine.loader
     off = [
         f"plugin {part.name} is off: {part.reason}" for part in loader.parts.values() if part.enabled and not part.on
     ]
     faults = [str(error) for errors in loader.faults.values() for error in errors]
-    folders = [problem for key, folder in _folders(engine) if (problem := _unusable(key, folder)) is not None]
-    return [*off, *faults, *folders]
+    folders = [problem for key, folder in _folders(engine) if (problem := _unusable(_with_place(key, raw), folder))]
+    return [*off, *faults, *folders, *_unhealthy(engine, raw)]
+
+
+def _with_place(key: str, raw: RawConfig) -> str:
+    origin = raw.origin(key)
+    return f"{key} ({origin})" if origin else key
+
+
+def _unhealthy(engine: Engine, raw: RawConfig) -> Iterator[str]:
+    """What the plugins' health checks say of settings that the operator wrote; of others only a running server knows."""
+    written = {key_text(path) for path in raw.layers.origins if len(path) == 3}
+    checks = engine.serving.gathered.checks if engine.serving.gathered is not None else ()
+    for line in check_lines((), checks, {}):
+        named = (key for key in written if re.search(rf"(?<![\w.]){re.escape(key)}: ", line.detail))
+        if line.state == "degraded" and (key := next(named, None)) is not None:
+            yield f"{_with_place(key, raw)}: {line.detail.partition(f'{key}: ')[2]}"
 
 
 def _remarks(engine: Engine) -> list[str]:

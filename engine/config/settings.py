@@ -178,6 +178,8 @@ class LimitsSettings(Settings):
 
 def _database_url(url: str) -> str:
     driver, separator, _ = url.partition("://")
+    if driver.partition("+")[0] in ("postgres", "postgresql"):
+        raise ValueError("must be an address of SQLite or MariaDB (MySQL): PostgreSQL is not supported")
     if not separator or "+" not in driver:
         raise ValueError(
             'must be an address with an asynchronous driver, such as "sqlite+aiosqlite:///var/betterai.db" or '

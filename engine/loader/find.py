@@ -37,7 +37,9 @@ def installed_plugins() -> Mapping[str, Installed]:
         package = point.dist.name if point.dist is not None else "?"
         if point.name in found and found[point.name].origin != f"{package} ({point.value})":
             raise PluginNameTaken(
-                point.name, f"plugin {point.name!r} comes from {found[point.name].origin} and from {package}"
+                point.name,
+                f"plugin {point.name!r} comes from {found[point.name].origin} and from {package} ({point.value}); "
+                "uninstall one of the two with pip, or give yours another name",
             )
         found[point.name] = Installed(point.name, f"{package} ({point.value})", point.load, package == DISTRIBUTION)
     return found

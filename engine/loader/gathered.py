@@ -78,10 +78,13 @@ class Gathered:
         _unique("register_routes", self.routes)
 
 
+_REMEDY = "; leave one of them out of [plugins] enabled, or give it another name"
+
+
 def _unique(hook: str, claims: Iterable[tuple[str, Any]], taken: Mapping[str, str] | None = None) -> None:
     answer, owners = ANSWERS[hook], dict(taken or {})
     for owner, thing in claims:
         name = answer.name(thing)
         if name in owners:
-            raise Clash(f"plugins {owners[name]!r} and {owner!r} both claim the {answer.noun} {name!r}")
+            raise Clash(f"plugins {owners[name]!r} and {owner!r} both claim the {answer.noun} {name!r}{_REMEDY}")
         owners[name] = owner

@@ -34,6 +34,9 @@ log = get_logger(__name__)
 HOOKS = (*ANSWERS, "register_cli")
 """The names of all hooks."""
 
+SAID_THERE = "; /health/ready says why"
+"""What callers of a running server are told of a plugin that is off."""
+
 ALL_CLOSED_WITHIN = 8.0
 """Seconds that all plugins together have to close, at the end of the server."""
 
@@ -82,9 +85,9 @@ class Part:
     def absence(self) -> str:
         """Why nothing answers in its name, for a caller: what the operator can do about it."""
         if self.struck is not None:
-            return f"the plugin {self.name!r}, which the server switched off; /health/ready says why"
+            return f"the plugin {self.name!r}, which the server switched off{SAID_THERE}"
         if self.enabled:
-            return f"the plugin {self.name!r}, which is enabled but failed; /health/ready says why"
+            return f"the plugin {self.name!r}, which is enabled but failed{SAID_THERE}"
         return f"the plugin {self.name!r}, which is off; `betterai plugins enable {self.name}` switches it on"
 
     @property

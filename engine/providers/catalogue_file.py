@@ -37,7 +37,8 @@ def read_catalogue(path: Path) -> tuple[ModelInfo, ...]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is not UTF-8"
-        raise _single(path, f"the model catalogue cannot be read: {reason}") from None
+        message = f"the model catalogue {path} cannot be read: {reason}"
+        raise ConfigErrors([ConfigError(key="models.catalogue", origin=None, message=message)]) from None
     try:
         document = tomllib.loads(text, parse_float=Decimal)
     except tomllib.TOMLDecodeError as error:

@@ -250,6 +250,10 @@ class Registry:
 
     def warnings(self) -> tuple[str, ...]:
         """What in `[models]` names a model that does not answer now, a sentence each; none of it stops a start."""
+        return tuple(f"[models] {key}: {problem}" for key, problem in self.misnamed())
+
+    def misnamed(self) -> list[tuple[str, str]]:
+        """The same, as the key within `[models]` and what is wrong."""
         table = self._table
         rules = table.rules
         names: dict[str, tuple[str, ...]] = {"default": (rules.default,)}
@@ -267,7 +271,7 @@ class Registry:
         found += [
             (key, self._misnamed(role, model)) for role, (key, model) in defaults.items() if role in used and model
         ]
-        return tuple(f"[models] {key}: {problem}" for key, problem in found if problem is not None)
+        return [(key, problem) for key, problem in found if problem is not None]
 
     def prepared(
         self,

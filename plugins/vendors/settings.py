@@ -39,6 +39,8 @@ def _address(url: str) -> str:
         known = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
     except ValueError:
         known = False
+    if parts.scheme not in ("http", "https"):
+        raise ValueError('must be an address that begins with http:// or https://, "https://host/v1"')
     if not known or parts.query or parts.fragment or " " in url.strip():
         raise ValueError('must be an address without a query, "https://host/v1"')
     return url.strip().rstrip("/")

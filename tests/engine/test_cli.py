@@ -224,8 +224,11 @@ def test_check_tells_of_a_plugin_that_is_off_and_of_models_that_do_not_answer(tm
     path = broken_plugin(tmp_path)
     done = run(tmp_path, "check", settings={"plugins.enabled": ["acme"]}, PYTHONPATH=path)
     assert done.returncode == 1
-    assert "plugin acme is off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'\n" in done.stdout
-    assert "[models] default: 'local' belongs to the plugin 'local', which is off" in done.stdout
+    assert (
+        "plugin acme is off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'; install" in done.stdout
+    )
+    assert "acme_plugin.py:1)\n" in done.stdout
+    assert "models.default: 'local' belongs to the plugin 'local', which is off" in done.stdout
     assert done.stdout.endswith("the server would start, degraded\n")
 
 
@@ -249,7 +252,7 @@ def test_plugins_says_what_is_on_from_where_with_which_hooks_and_why_one_is_off(
     assert lines[2].strip() == "from betterai-engine (plugins.chat.plugin:Chat)"
     assert re.fullmatch(r" +hooks: cli, .*commands.*, tables", lines[3])
     assert any(
-        re.fullmatch(r"acme +off: cannot be loaded: ModuleNotFoundError: No module named 'acme_sdk'", line)
+        re.fullmatch(r"acme +off: cannot be loaded: ModuleNotFoundError: .*'acme_sdk'; .*acme_plugin.py:1\)", line)
         for line in lines
     )
     assert any(re.fullmatch(r"local +off: not in \[plugins\] enabled", line) for line in lines)

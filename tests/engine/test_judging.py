@@ -93,23 +93,27 @@ async def test_a_shipped_configuration_has_no_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('[models]\ndefault = "fasst"\n', "[models] default: there is no model 'fasst'"),
+        ('[models]\ndefault = "fasst"\n', "models.default ({file}:2): there is no model 'fasst'"),
         ('[models]\ndefault = "anthropic/claude-x"\n', "ANTHROPIC_API_KEY"),
-        ('[models]\naliases = { quick = "nowhere/x" }\n', "[models] aliases.quick"),
-        ('[models.fallbacks]\nlocal = ["gone"]\n', "[models] fallbacks.local: there is no model 'gone'"),
+        ('[models]\naliases = { quick = "nowhere/x" }\n', "models.aliases.quick ({file}:2): "),
+        ('[models.fallbacks]\nlocal = ["gone"]\n', "models.fallbacks.local ({file}:2): there is no model 'gone'"),
         (
             '[plugins.storage]\nfolder = "/proc/x"\n',
-            "plugins.storage.folder: the folder /proc/x cannot be made or written",
+            "plugins.storage.folder ({file}:2): the folder /proc/x cannot be made or written",
         ),
         ('[vendors.openai]\napi_key = "${env:NO_SUCH_KEY}"\n', "environment variable NO_SUCH_KEY is not set"),
+        ('[plugins.tts]\nlocal_voice = "nosuch"\n', "plugins.tts.local_voice ({file}:2): there is no voice 'nosuch'"),
         ("[plugins.tts]\nlocal_voice = 3\n", "plugin tts is off: has settings that cannot be used"),
-        ('[databases]\ndefault = "sqlite+aiosqlite:////proc/x/b.db"\n', "databases.default: the folder /proc/x cannot"),
+        (
+            '[databases]\ndefault = "sqlite+aiosqlite:////proc/x/b.db"\n',
+            "databases.default ({file}:2): the folder /proc/x",
+        ),
     ],
 )
 async def test_what_a_server_would_lack_is_named_and_is_no_mistake(text: str, told: str, tmp_path: Path) -> None:
     found = await verdict(tmp_path, text)
     assert found.mistakes == []
-    assert told in "\n".join(found.lacking)
+    assert told.format(file=tmp_path / "betterai.toml") in "\n".join(found.lacking)
 
 
 async def test_judging_writes_nothing(tmp_path: Path) -> None:
@@ -153,3 +157,42 @@ async def test_a_setting_is_named_once_and_with_its_place(tmp_path: Path) -> Non
     told = {error.key: str(error) for error in found.mistakes}
     assert told["databases.default"].count("databases.default") == 1
     assert told["auth.mode"].startswith(f"auth.mode ({tmp_path}/betterai.toml:4): server.host =")
+
+
+async def test_names_of_models_that_are_like_others_are_told_beside_what_brings_models(tmp_path: Path) -> None:
+    text = (
+        '[plugins]\nenabled = ["chat", "local", "chta"]\n'
+        '[models]\ndefault = "gtp-5"\naliases = { fast = "locl" }\ncatalogue = "nofile.toml"\n'
+        '[databases]\ndefault = "postgres://x@localhost/db"\n'
+    )
+    found = await verdict(tmp_path, text)
+    file = tmp_path / "betterai.toml"
+    assert [f"{error.key} {error.origin}" for error in found.mistakes] == [
+        f"databases.default {file}:8",
+        f"plugins.enabled {file}:2",
+        f"models.catalogue {file}:6",
+    ]
+    assert "PostgreSQL is not supported" in found.mistakes[0].message
+    assert "the model catalogue nofile.toml cannot be read" in found.mistakes[2].message
+    told = [line.partition("; did you mean")[0] for line in found.lacking]
+    assert f"models.default ({file}:4): there is no model 'gtp-5'" in told
+    assert f"models.aliases.fast ({file}:5): there is no model 'locl'" in told
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("api.example.com", "must be an address that begins with http:// or https://"),
+        ("localhost:8000", "must be an address that begins with http:// or https://"),
+        ("https://api.example.com/v1?key=x", "must be an address without a query"),
+    ],
+)
+async def test_an_address_is_told_what_it_lacks(address: str, told: str, tmp_path: Path) -> None:
+    found = await verdict(tmp_path, f'[vendors.openai]\nbase_url = "{address}"\n')
+    assert any(told in line for line in found.lacking)
+
+
+async def test_a_plugin_that_failed_is_no_matter_of_a_server_that_does_not_run(tmp_path: Path) -> None:
+    found = await verdict(tmp_path, '[plugins.local]\nthreads = "x"\n[models]\ndefault = "local"\n')
+    assert any("belongs to the plugin 'local', which is enabled but failed" in line for line in found.lacking)
+    assert "/health/ready" not in "\n".join(found.lacking)
