@@ -27,6 +27,7 @@ from engine.loader.inner_imports import inner_imports
 from engine.loader.lifespan import CLOSED_WITHIN, Lifespan, OpenedTooLate
 from engine.loader.salvage import salvaged
 from engine.log import get_logger
+from engine.providers.registry import TablesRead
 
 log = get_logger(__name__)
 
@@ -158,17 +159,15 @@ class Loader:
             return None
         return [table for table in part.settings.values() if self.tables.get(table) != before.tables.get(table)]
 
-    def changed_for_providers(self, before: Loader, name: str) -> set[str] | None:
-        """Settings tables of other values than before that a plugin's providers go by; None where it was not on before."""
+    def changed_for_providers(self, before: Loader, name: str) -> TablesRead | None:
+        """Settings tables that a plugin's providers go by, and the changed ones; None where it was not on before."""
         part, running = self.parts.get(name), before.parts.get(name)
         if part is None or running is None or not running.on or type(running.plugin) is not type(part.plugin):
             return None
         read = [each.context.read_for_providers() for each in (part, running) if each.context is not None]
-        return {
-            table
-            for table, model in part.settings.items()
-            if any(model in each for each in read) and self.tables.get(model) != before.tables.get(model)
-        }
+        tables = {table: model for table, model in part.settings.items() if any(model in each for each in read)}
+        changed = {table for table, model in tables.items() if self.tables.get(model) != before.tables.get(model)}
+        return TablesRead(set(tables), changed)
 
     def settings(self, config: RawConfig) -> Mapping[str, type[BaseModel]]:
         """Validate the settings tables of the loaded plugins; gives the model of each table.

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from types import MappingProxyType
-from typing import cast
+from typing import NamedTuple, cast
 
 from engine.api.errors import (
     EngineError,
@@ -61,8 +61,15 @@ class ModelRules:
     retired: OnRetired = "error"
 
 
-Changed = Callable[[str], set[str] | None]
-"""The settings tables that are others now than when a plugin's providers were made; None where all of these are new."""
+class TablesRead(NamedTuple):
+    """The settings tables that a plugin's providers go by, and those of them that are others now than when they were made."""
+
+    read: set[str]
+    changed: set[str]
+
+
+Changed = Callable[[str], TablesRead | None]
+"""The tables of a plugin's providers; None where all of the providers are new."""
 
 
 def not_there_before(plugin: str) -> None:
@@ -284,7 +291,8 @@ class Registry:
         """A table of other providers, catalogue and rules, to be put in place.
 
         A provider that stays keeps its breaker, and so does one that was made again with the settings that it had: of the
-        tables that `changed` for a plugin's providers, `[vendors.x]` is a matter of the provider x alone, if there is one.
+        tables that `changed` for a plugin's providers, `[vendors.x]` is a matter of the provider x alone, if there is one,
+        and the plugin's own table is a matter of those that have no such table.
         `absent` maps plugins that take no part to why, in words. Raises `ProviderClash` where two entries have one role and
         name.
         """
@@ -416,4 +424,7 @@ def _made_again(
     if before.get(key) != owner or (tables := changed(owner)) is None:
         return False
     others = {name for (_, name), each in now.items() if each == owner and name != key[1]}
-    return tables <= {f"vendors.{name}" for name in others}
+    unconcerned = {f"vendors.{name}" for name in others}
+    if f"vendors.{key[1]}" in tables.read:
+        unconcerned.add(f"plugins.{owner}")
+    return tables.changed <= unconcerned
