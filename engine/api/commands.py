@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
 
 from engine.api.data import Write
 from engine.api.events import Event
@@ -24,13 +25,32 @@ class Body(BaseModel):
     """Root of the bodies that clients send: unknown fields and wrong types are refused, nothing is converted silently.
 
     Each text, list and object of a body has a bound (`engine.wire.bounds`): a list or an object without one fails a test.
+    Of a list only the first wrong item is looked at: of 50,000 each would be a mistake, or several.
     """
 
     # Built at its first use, which costs a few milliseconds once: a start pays for none of the many that there are.
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True, str_max_length=_LONGEST_TEXT)
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[BaseModel], handler: GetCoreSchemaHandler) -> CoreSchema:
+        schema = handler(source)
+        _stop_at_first_wrong_item(schema)
+        return schema
+
     def model_post_init(self, context: Any) -> None:
         """Nothing; but each call lets other threads run, where the validation itself keeps the interpreter's lock."""
+
+
+def _stop_at_first_wrong_item(schema: Any) -> None:
+    """Set it for all lists of a schema; those of a body in it are set already."""
+    if isinstance(schema, dict):
+        if schema.get("type") in ("list", "tuple", "set", "frozenset"):
+            schema["fail_fast"] = True
+        schema = schema.values()
+    elif not isinstance(schema, list):
+        return
+    for part in schema:
+        _stop_at_first_wrong_item(part)
 
 
 @dataclass(frozen=True, slots=True)

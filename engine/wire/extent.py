@@ -21,8 +21,11 @@ MOST_CONTAINERS = 120_000
 DEEPEST = 64
 """Levels to which a body nests."""
 
+MOST_MEMBERS = 20_000
+"""Members of one object. Where their names are unknown, each is a mistake of its own: a microsecond and a kilobyte."""
+
 LONGEST_NUMBER = 40
-"""Digits of a whole number; with thousands of them it takes a while to read, and again to write."""
+"""Characters of a number: sign, digits, point and exponent. One call reads a number, however long it is."""
 
 _PIECE = 64 << 10
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
@@ -32,12 +35,15 @@ for _open in b"[{":
     _STEPS[_open] = 1
 for _close in b"]}":
     _STEPS[_close] = -1
-_DIGITS = bytes.maketrans(b"123456789", b"0" * 9)
-_LONG_RUN = b"0" * (LONGEST_NUMBER + 1)
-_TOKEN_OR_NUMBER = re.compile(
-    rb'"(?P<text>(?:[^"\\]++|\\.)*+)"|[\[\]{}:]|(?P<number>(?<![\d.])\d{%d})' % (LONGEST_NUMBER + 1), re.DOTALL
+_OF_NUMBER = b"0123456789.eE+-"
+_NUMBERS = bytes.maketrans(_OF_NUMBER, b"0" * len(_OF_NUMBER))
+_TOO_LONG = b"0" * (LONGEST_NUMBER + 1)
+_REST_OF_NUMBER = re.compile(rb"[0-9.eE+-]{0,%d}" % (LONGEST_NUMBER + 1))
+_SMALL = re.compile(rb"\{,{0,50}\}|\[,*\]")
+_MEMBERS = re.compile(rb"(,*)([\[\]{}]|$)")
+_TOKEN = re.compile(
+    rb'"(?P<text>(?:[^"\\]|\\.)*)"|[\[\]{}:,]|(?P<number>[0-9.eE+-]{%d})' % (LONGEST_NUMBER + 1), re.DOTALL
 )
-_TOKEN = re.compile(rb'"(?P<text>(?:[^"\\]|\\.)*)"|[\[\]{}:,]', re.DOTALL)
 
 
 def check_extent(body: bytes, what: str = "body") -> None:
@@ -48,32 +54,15 @@ def check_extent(body: bytes, what: str = "body") -> None:
     """
     # In pieces that overlap: one call over a large body would keep the interpreter's lock from the event loop.
     pieces = [body[at : at + _PIECE + LONGEST_NUMBER] for at in range(0, len(body), _PIECE)]
-    if any(_LONG_RUN in piece.translate(_DIGITS) for piece in pieces):
-        _check_numbers(body, what)
     opens = sum(piece.count(b"{") + piece.count(b"[") for piece in pieces)
-    if opens <= DEEPEST and len(body) <= MOST_VALUES:
+    # A run may stand in a text, and a comma too: these only tell whether a closer look is worth its time.
+    if (
+        opens <= DEEPEST
+        and sum(piece.count(b",") for piece in pieces) < MOST_MEMBERS
+        and not any(_TOO_LONG in piece.translate(_NUMBERS) for piece in pieces)
+    ):
         return
     Extent(body, what).check()
-
-
-def _check_numbers(body: bytes, what: str) -> None:
-    """Raise `InvalidRequest` for a whole number of too many digits; a text and a fraction may have any number of them."""
-    depth = 0
-    name: bytes | None = None
-    last = b""
-    for token in _TOKEN_OR_NUMBER.finditer(body):
-        if token["number"] is not None:
-            field = name.decode(errors="replace")[:80] if name is not None else None
-            raise InvalidRequest(
-                f"{field or f'the {what}'} has a number of more than {LONGEST_NUMBER} digits; send it as a text",
-                field=field,
-                limit=LONGEST_NUMBER,
-            )
-        mark = token[0][:1]
-        if mark == b":" and depth == 1:
-            name = last
-        last = token["text"] or b""
-        depth += _STEPS[mark[0]]
 
 
 class Extent:
@@ -85,31 +74,39 @@ class Extent:
         self._what = what
         self._values = self._containers = self._depth = 0
         self._in_text = False
+        self._open: list[int] = []
+        """Of each open object how many commas it has had, and -1 for each open list."""
         self._shallow: _Place | None = None
+        self._latest: _Place | None = None
 
     def check(self) -> None:
         """Read piece by piece until the end or a bound."""
         for piece in self._pieces():
-            here = _Place(piece, self._in_text, self._depth, self._values, self._containers, self._most_values)
-            structure = self._outside(piece).translate(None, _NOT_STRUCTURE)
+            here = _Place(piece, self._in_text, self._depth, self._values, self._containers, tuple(self._open), self._most_values)
+            outside = self._outside(piece)
+            structure = outside.translate(None, _NOT_STRUCTURE)
             brackets = structure.translate(None, _NOT_BRACKETS)
             opened = brackets.count(b"{") + brackets.count(b"[")
             self._containers += opened
             self._values += opened + structure.count(b",")
             depths = list(accumulate(map(_STEPS.__getitem__, brackets), initial=self._depth))
             self._depth = depths[-1]
-            self._judge(max(depths), here)
+            long_number = _TOO_LONG in outside.translate(_NUMBERS)
+            self._judge(max(depths), self._most_members(structure), long_number, here)
             if min(depths) <= 1:
                 self._shallow = here
+            self._latest = here
 
     def _pieces(self) -> Iterator[bytes]:
-        """The text in pieces, none of which ends within an escape."""
+        """The text in pieces, none of which ends within an escape, or within a number that is taken."""
         begin = 0
         while begin < len(self._body):
-            piece = self._body[begin : begin + _PIECE]
+            rest = _REST_OF_NUMBER.match(self._body, begin + _PIECE)
+            end = begin + _PIECE if rest is None else rest.end()
+            piece = self._body[begin:end]
             escaping = len(piece) - len(piece.rstrip(b"\\"))
             if escaping % 2:
-                piece = self._body[begin : begin + _PIECE + 1]
+                piece = self._body[begin : end + 1]
             yield piece
             begin += len(piece)
 
@@ -120,18 +117,45 @@ class Extent:
         parts = piece.split(b'"')
         outside = parts[1::2] if self._in_text else parts[::2]
         self._in_text ^= not len(parts) % 2
-        return b"".join(outside)
+        return b'"'.join(outside)
 
-    def _judge(self, deepest: int, here: _Place) -> None:
-        for count, most, words in (
-            (deepest, DEEPEST, "nests more than {most} levels deep"),
-            (self._containers, MOST_CONTAINERS, "has more than {most} objects and lists"),
-            (self._values, self._most_values, "has more than {most} values"),
+    def _most_members(self, structure: bytes) -> int:
+        """Members that one object has by now, at most, among those that are open or end within this piece."""
+        most = 0
+        # What opens and ends at once is small, and most of a large body is of that kind.
+        for commas, mark in _MEMBERS.findall(_SMALL.sub(b"", _SMALL.sub(b"", structure))):
+            if commas and self._open and self._open[-1] >= 0:
+                self._open[-1] += len(commas)
+                most = max(most, self._open[-1] + 1)
+            if mark in (b"{", b"["):
+                self._open.append(0 if mark == b"{" else -1)
+            elif mark and self._open:
+                self._open.pop()
+        return most
+
+    def _judge(self, deepest: int, members: int, long_number: bool, here: _Place) -> None:
+        for passed, most, words in (
+            (long_number, LONGEST_NUMBER, "has a number of more than {most} characters; send it as a text"),
+            (deepest > DEEPEST, DEEPEST, "nests more than {most} levels deep"),
+            (self._containers > MOST_CONTAINERS, MOST_CONTAINERS, "has more than {most} objects and lists"),
+            (self._values > self._most_values, self._most_values, "has more than {most} values"),
+            (members > MOST_MEMBERS, MOST_MEMBERS, "has an object of more than {most} members"),
         ):
-            if count > most:
-                field = here.member() or (self._shallow.member() if self._shallow else None)
-                name = field or f"the {self._what}"
-                raise InvalidRequest(f"{name} {words.format(most=most)}", field=field, limit=most)
+            if passed:
+                field = self._member(here)
+                raise InvalidRequest(
+                    f"{field or f'the {self._what}'} {words.format(most=most)}", field=field, limit=most
+                )
+
+    def _member(self, here: _Place) -> str | None:
+        """The member of the outermost object in which a bound is passed; None where that object has too many itself."""
+        if self._latest is None or self._latest is not self._shallow:
+            name = here.member()
+            if name is None and self._shallow is not None:
+                name = self._shallow.member()
+        else:  # a name may stand across the cut
+            name = self._latest._replace(piece=self._latest.piece + here.piece).member()
+        return name or None
 
 
 class _Place(NamedTuple):
@@ -142,14 +166,21 @@ class _Place(NamedTuple):
     depth: int
     values: int
     containers: int
+    open: tuple[int, ...]
     most_values: int = MOST_VALUES
 
     def member(self) -> str | None:
-        """The member of the outermost object that is read where a bound is passed, or at the end; None if it begins earlier."""
+        """The member of the outermost object that is read where a bound is passed, or at the end.
+
+        None if it begins earlier, and nothing where it is the outermost object that has too many.
+        """
         text = b'"' + self.piece if self.in_text else self.piece
         depth, values, containers = self.depth, self.values, self.containers
+        open_ = list(self.open)
         name = last = None
         for token in _TOKEN.finditer(text):
+            if token["number"] is not None:
+                break
             mark = token[0][:1]
             if mark == b":" and depth == 1:
                 name = last
@@ -158,6 +189,18 @@ class _Place(NamedTuple):
             depth += step
             containers += step == 1
             values += step == 1 or mark == b","
+            if step == 1:
+                open_.append(0 if mark == b"{" else -1)
+            elif step == -1 and open_:
+                open_.pop()
+            elif mark == b"," and open_ and open_[-1] >= 0:
+                open_[-1] += 1
+                if open_[-1] >= MOST_MEMBERS:
+                    return "" if depth == 1 else _told(name)
             if depth > DEEPEST or containers > MOST_CONTAINERS or values > self.most_values:
                 break
-        return name.decode(errors="replace")[:80] if name is not None else None
+        return _told(name)
+
+
+def _told(name: bytes | None) -> str | None:
+    return name.decode(errors="replace")[:80] if name is not None else None

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.api.errors import InvalidRequest
-from engine.wire.extent import DEEPEST, LONGEST_NUMBER, MOST_CONTAINERS, MOST_VALUES, Extent, check_extent
+from engine.wire.extent import DEEPEST, LONGEST_NUMBER, MOST_CONTAINERS, MOST_MEMBERS, MOST_VALUES, Extent, check_extent
 
 MESSAGE = {"role": "user", "content": "hi, [you] {there}"}
 JSON = st.recursive(
@@ -32,7 +32,9 @@ def refusal(value: Any) -> InvalidRequest:
         ({"model": "x", "input": [{"type": "text", "text": "a"}] * 600_000}, "input", MOST_CONTAINERS),
         ({"messages": [MESSAGE] * 130_000, "model": "x"}, "messages", MOST_CONTAINERS),
         ({"a": [1] * 200_000, "stop": ["."] * 300_000}, "stop", MOST_VALUES),
-        ({"input": "x", "metadata": {str(at): "" for at in range(400_001)}}, "metadata", MOST_VALUES),
+        ({"input": "x", "metadata": dict.fromkeys(map(str, range(20_001)), ""), "z": {}}, "metadata", MOST_MEMBERS),
+        ({"a": {}, **{str(at): [{}, {"b": 1, "c": 2}] for at in range(20_000)}}, None, MOST_MEMBERS),
+        ({"a": [{"b": 1}, {"c": [1, {"d": dict.fromkeys(map(str, range(50_000)), 0)}]}]}, "a", MOST_MEMBERS),
         ({"input": "x" * 200_000, "stop": ["."] * 400_001}, "stop", MOST_VALUES),
         ({"stop": ["."] * 390_000, "input": "y" * 100_000, "include": ["."] * 20_000}, "include", MOST_VALUES),
         (json.loads("[" * 65 + "]" * 65), None, DEEPEST),
@@ -57,6 +59,11 @@ def test_as_many_messages_as_a_request_may_have_are_let_through() -> None:
     check_extent(json.dumps({"messages": [{**MESSAGE, "name": "ann"}] * 50_000}).encode())
 
 
+def test_as_many_members_as_an_object_may_have_are_let_through() -> None:
+    full = dict.fromkeys(map(str, range(MOST_MEMBERS)), "a,b,c")
+    check_extent(json.dumps({"a": [full, full, list(full)], "b": full}).encode())
+
+
 @given(JSON)
 def test_the_counts_are_those_of_the_values(value: Any) -> None:
     extent = Extent(json.dumps(value).encode(), "body")
@@ -76,20 +83,26 @@ def containers(value: Any) -> int:
         ('{"a": {"deep": [1, -%s]}, "z": 1}', "a"),
         ("[%s]", None),
         ('{"\\"": "9", "b": [%se5]}', "b"),
+        ('{"a": 1, "b": 0.%s, "c": 2}', "b"),
+        ('{"a": "1", "b": [1e-%s], "c": 2}', "b"),
         ('{"a": "' + "y" * 300_000 + '", "b": %s}', "b"),
     ],
 )
-def test_a_whole_number_of_too_many_digits_is_refused_by_name(text: str, field: str | None) -> None:
-    with pytest.raises(InvalidRequest, match="more than 40 digits") as caught:
+def test_a_number_that_is_too_long_is_refused_by_name(text: str, field: str | None) -> None:
+    with pytest.raises(InvalidRequest, match="more than 40 characters") as caught:
         check_extent((text % ("7" * (LONGEST_NUMBER + 1))).encode())
     assert (caught.value.field, caught.value.limit) == (field, LONGEST_NUMBER)
 
 
-@pytest.mark.parametrize(
-    "digits", ["7" * LONGEST_NUMBER, "0." + "3" * 60, "-12.5" + "0" * 300, '"' + "7" * 5_000 + '"']
-)
-def test_long_fractions_and_digits_in_a_text_are_let_through(digits: str) -> None:
-    check_extent(f'{{"n": [{digits}]}}'.encode())
+@pytest.mark.parametrize("tail", [b"9" * 40, b"-1." + b"7" * 30 + b"e-300", b"0." + b"1" * 38])
+def test_numbers_of_the_greatest_length_are_let_through_wherever_a_large_body_is_cut(tail: bytes) -> None:
+    for before in range(65_480, 65_540):
+        check_extent(b'{"a":"' + b"x" * before + b'","n":[' + tail + b',1,"' + b"7" * 5_000 + b'"]}')
+
+
+@pytest.mark.parametrize("text", ["7" * 200_000, "-" * 70_000, "0.1e5" * 40_000, '\\"' + "7" * 70_000])
+def test_what_looks_like_a_number_in_a_text_is_let_through(text: str) -> None:
+    check_extent(json.dumps({"n": [1, text, {"m": text}]}).encode())
 
 
 @pytest.mark.parametrize("before", [65_535 - LONGEST_NUMBER, 65_520, 65_530, 65_536])
