@@ -71,10 +71,12 @@ def test_what_is_no_count_is_nonsense(told: Any) -> None:
     assert total(5, told) == NONSENSE
 
 
-@given(st.lists(ODD, min_size=9, max_size=9))
+COUNTS = [name for name in Usage.__struct_fields__ if name != "estimated"]
+
+
+@given(st.lists(ODD, min_size=len(COUNTS), max_size=len(COUNTS)))
 def test_usage_can_always_be_true_and_its_cost_is_never_negative(odd: list[Any]) -> None:
-    names = [name for name in Usage.__struct_fields__ if name != "estimated"]
-    usage = checked(Usage(**dict(zip(names, odd, strict=True)))).usage
+    usage = checked(Usage(**dict(zip(COUNTS, odd, strict=True)))).usage
     assert 0 <= usage.cached_tokens <= usage.input_tokens <= MOST
     assert 0 <= usage.reasoning_tokens <= usage.output_tokens <= MOST
     for part, whole in (
