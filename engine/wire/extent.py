@@ -82,7 +82,9 @@ class Extent:
     def check(self) -> None:
         """Read piece by piece until the end or a bound."""
         for piece in self._pieces():
-            here = _Place(piece, self._in_text, self._depth, self._values, self._containers, tuple(self._open), self._most_values)
+            here = _Place(
+                piece, self._in_text, self._depth, self._values, self._containers, tuple(self._open), self._most_values
+            )
             outside = self._outside(piece)
             structure = outside.translate(None, _NOT_STRUCTURE)
             brackets = structure.translate(None, _NOT_BRACKETS)
